@@ -1,0 +1,356 @@
+/**
+ * Every setting: name, unit, default, least, what it means and why it is so. The only reader of the environment.
+ *
+ * The README's table is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
+ */
+import type { PresenceTiming } from './presence/timing.ts'
+
+interface SettingRow {
+  /** duration: `30s`, `5m`, `1500ms`; count: a whole number; flag: `true` or `false`; list: parts between commas. */
+  readonly kind: 'duration' | 'count' | 'flag' | 'text' | 'list'
+  readonly default: string | null
+  readonly least?: string
+  readonly most?: string
+  readonly oneOf?: readonly string[]
+  /** Never printed. */
+  readonly isSecret?: boolean
+  readonly meaning: string
+  readonly reason?: string
+}
+
+export const SETTINGS = {
+  HOST: { kind: 'text', default: '::', meaning: 'the address to listen on', reason: '`::` takes IPv4 too' },
+  PORT: { kind: 'count', default: '4000', least: '0', most: '65535', meaning: 'the port to listen on; 0 takes a free one' },
+  NODE_ENV: {
+    kind: 'text',
+    default: 'development',
+    oneOf: ['development', 'production', 'test'],
+    meaning: '`production` refuses `dev:` tokens and a start without keys, and closes rooms and origins that nobody allowed',
+  },
+  LOG_LEVEL: {
+    kind: 'text',
+    default: 'info',
+    oneOf: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    meaning: 'the least level that is logged',
+  },
+
+  DATABASE_URL: {
+    kind: 'text',
+    default: null,
+    isSecret: true,
+    meaning: 'a Postgres database, `postgres://…`; left out, an embedded one in `DATA_DIR`',
+  },
+  DATABASE_PREPARE: {
+    kind: 'flag',
+    default: 'true',
+    meaning: 'whether statements are prepared; `false` behind a pooler that shares connections between transactions',
+  },
+  DATABASE_TIME_LIMIT: {
+    kind: 'duration',
+    default: '10s',
+    least: '100ms',
+    meaning: 'how long one query may take before it counts as failed',
+    reason: 'a batch of the recorder takes milliseconds; what takes seconds hangs',
+  },
+  DATA_DIR: { kind: 'text', default: './data', meaning: 'the folder of the embedded database' },
+
+  JWT_SECRET: {
+    kind: 'text',
+    default: null,
+    isSecret: true,
+    meaning: 'the shared secret of HS256 tokens, 32 bytes or more',
+    reason: 'RFC 7518 asks for a key as long as the hash',
+  },
+  JWKS_URL: { kind: 'text', default: null, meaning: 'where the public keys of the token issuer are' },
+  JWT_ISSUER: { kind: 'text', default: null, meaning: 'the `iss` that tokens must have' },
+  JWT_AUDIENCE: { kind: 'text', default: null, meaning: 'the `aud` that tokens must have' },
+  JWT_NAME_CLAIM: { kind: 'text', default: 'name', meaning: 'the path of the claim with the display name' },
+  JWT_PICTURE_CLAIM: { kind: 'text', default: 'picture', meaning: 'the path of the claim with the picture' },
+  JWT_PRESENCE_CLAIM: {
+    kind: 'text',
+    default: 'presence',
+    meaning: 'the path of the claim with `rooms`, `everyone` and `role`; parts between dots',
+  },
+  DEFAULT_ROOMS: {
+    kind: 'list',
+    default: null,
+    meaning: 'room patterns of a token that names none; left out, `**` in development and none in production',
+  },
+  ALLOWED_ORIGINS: {
+    kind: 'list',
+    default: null,
+    meaning: 'web origins that may call; left out, any port of this machine in development and none in production',
+  },
+
+  HEARTBEAT_INTERVAL: { kind: 'duration', default: '30s', least: '1s', meaning: 'how often clients are told to beat' },
+  SESSION_TTL: {
+    kind: 'duration',
+    default: '75s',
+    least: '2s',
+    meaning: 'how long a heartbeat over HTTP keeps its session alive',
+    reason: 'at one beat in 30 s, one may be lost and the next come 15 s late',
+  },
+  CLOSE_GRACE: {
+    kind: 'duration',
+    default: '5s',
+    least: '0ms',
+    meaning: 'how long a session lives on after its client closed the socket',
+    reason: 'a page that reloads is back by then',
+  },
+  RECONNECT_GRACE: {
+    kind: 'duration',
+    default: '15s',
+    least: '0ms',
+    meaning: 'how long a session lives on after its connection was lost',
+    reason: 'clients wait up to 4 s before the first retry, then longer',
+  },
+  PING_INTERVAL: { kind: 'duration', default: '10s', least: '1s', meaning: 'how often the server pings each socket' },
+  PONG_TIMEOUT: {
+    kind: 'duration',
+    default: '5s',
+    least: '1s',
+    meaning: 'how long a ping may go unanswered',
+    reason: 'mobile networks wake up within 3 s',
+  },
+  AWAY_AFTER: { kind: 'duration', default: '5m', least: '1s', meaning: 'a user without activity for so long is `AWAY`' },
+  IDLE_TIMEOUT: {
+    kind: 'duration',
+    default: '30m',
+    least: '2s',
+    meaning: 'a user without activity for so long is offline, sockets or not',
+  },
+  SWEEP_INTERVAL: {
+    kind: 'duration',
+    default: '1s',
+    least: '50ms',
+    meaning: 'how often what is due is looked for: a deadline is noticed so much late at most',
+  },
+  NODE_TTL: {
+    kind: 'duration',
+    default: '10s',
+    least: '1s',
+    meaning: 'a process that has not renewed its lease for so long counts as dead',
+  },
+  NODE_RENEW: { kind: 'duration', default: '3s', least: '100ms', meaning: 'how often a process renews its lease' },
+  LAST_ACTIVE_FLUSH: {
+    kind: 'duration',
+    default: '10s',
+    least: '100ms',
+    meaning: 'how far `last_active` in the database may lag',
+    reason: 'so many heartbeats become one write a user',
+  },
+  LOG_COUNT: {
+    kind: 'count',
+    default: '100000',
+    least: '100',
+    most: '10000000',
+    meaning: 'how many changes the log keeps for those who come back',
+  },
+  LOG_AGE: { kind: 'duration', default: '5m', least: '10s', meaning: 'how long the log keeps a change' },
+  SESSIONS_PER_USER: { kind: 'count', default: '50', least: '1', most: '1000', meaning: 'sessions that one user may have' },
+
+  MAX_DOCUMENT_BYTES: {
+    kind: 'count',
+    default: '16384',
+    least: '256',
+    most: '65536',
+    meaning: 'the longest GraphQL document, in bytes of UTF-8',
+  },
+  MAX_TOKENS: { kind: 'count', default: '1000', least: '50', most: '100000', meaning: 'tokens of a document' },
+  MAX_DEPTH: { kind: 'count', default: '12', least: '3', most: '100', meaning: 'levels of a selection' },
+  MAX_ALIASES: { kind: 'count', default: '30', least: '0', most: '1000', meaning: 'aliases of a document' },
+  MAX_COMPLEXITY: {
+    kind: 'count',
+    default: '20000',
+    least: '100',
+    most: '10000000',
+    meaning: 'the cost of a document: one a field, times the items that a list is asked for',
+    reason: 'the largest page with every field of a user costs 17,000',
+  },
+  MAX_FRAME_BYTES: {
+    kind: 'count',
+    default: '65536',
+    least: '1024',
+    most: '1048576',
+    meaning: 'the longest message of a socket, and the longest request body',
+    reason: 'a watch list of 1,000 UUIDs is 39 KB',
+  },
+  SUBSCRIPTIONS_PER_SOCKET: {
+    kind: 'count',
+    default: '100',
+    least: '1',
+    most: '10000',
+    meaning: 'operations that one socket may have open at once',
+  },
+  SOCKETS_PER_USER: { kind: 'count', default: '100', least: '1', most: '10000', meaning: 'sockets that one user may have open on a process' },
+  CONNECTION_INIT_TIME: {
+    kind: 'duration',
+    default: '3s',
+    least: '100ms',
+    meaning: 'how long a new socket may take to say who it is',
+  },
+} as const satisfies Record<string, SettingRow>
+
+export type SettingName = keyof typeof SETTINGS
+/** Settings as texts, by their names: what `createRollcall` takes and what the environment holds. */
+export type SettingTexts = { readonly [Name in SettingName]?: string | undefined }
+
+type Value<Row extends SettingRow> = Row['kind'] extends 'duration' | 'count'
+  ? number
+  : Row['kind'] extends 'flag'
+    ? boolean
+    : Row['kind'] extends 'list'
+      ? Row['default'] extends null ? readonly string[] | null : readonly string[]
+      : Row extends { readonly oneOf: readonly (infer Choice)[] }
+        ? Choice
+        : Row['default'] extends null ? string | null : string
+
+/** Every setting, parsed. Durations are milliseconds. */
+export type Config = { readonly [Name in SettingName]: Value<(typeof SETTINGS)[Name]> }
+
+/** What is wrong with the settings, all of it at once. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`The settings cannot be used:\n${problems.map((problem) => `- ${problem}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+/** What the environment says of our settings. An empty variable counts as left out. */
+export function settingsOfEnvironment(environment: NodeJS.ProcessEnv = process.env): SettingTexts {
+  const texts: { [Name in SettingName]?: string } = {}
+  for (const name of settingNames()) {
+    const text = environment[name]
+    if (text !== undefined && text !== '') texts[name] = text
+  }
+  return texts
+}
+
+/** @throws ConfigError that names each setting and its bound */
+export function parseConfig(texts: SettingTexts): Config {
+  const problems: string[] = []
+  for (const name of Object.keys(texts)) {
+    if (!Object.hasOwn(SETTINGS, name)) problems.push(`${name} is no setting.`)
+  }
+  const values: Record<string, unknown> = {}
+  for (const name of settingNames()) {
+    const row: SettingRow = SETTINGS[name]
+    const text: unknown = texts[name] ?? row.default
+    if (text === null) {
+      values[name] = null
+    } else if (typeof text !== 'string') {
+      problems.push(`${name} must be a text, as in the environment.`)
+    } else {
+      values[name] = parseValue(name, row, text.trim(), problems)
+    }
+  }
+  const config = values as Config
+  if (problems.length === 0) findContradictions(config, problems)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
+}
+
+export function timingOf(config: Config): PresenceTiming {
+  return {
+    heartbeatIntervalMs: config.HEARTBEAT_INTERVAL,
+    sessionTtlMs: config.SESSION_TTL,
+    closeGraceMs: config.CLOSE_GRACE,
+    reconnectGraceMs: config.RECONNECT_GRACE,
+    pingIntervalMs: config.PING_INTERVAL,
+    pongTimeoutMs: config.PONG_TIMEOUT,
+    awayAfterMs: config.AWAY_AFTER,
+    idleTimeoutMs: config.IDLE_TIMEOUT,
+    sweepIntervalMs: config.SWEEP_INTERVAL,
+    nodeTtlMs: config.NODE_TTL,
+    nodeRenewMs: config.NODE_RENEW,
+    lastActiveFlushMs: config.LAST_ACTIVE_FLUSH,
+    logCount: config.LOG_COUNT,
+    logAgeMs: config.LOG_AGE,
+    sessionsPerUser: config.SESSIONS_PER_USER,
+  }
+}
+
+export function settingNames(): readonly SettingName[] {
+  return Object.keys(SETTINGS) as SettingName[]
+}
+
+/** The largest duration: what a timer of Node can wait, in whole hours. */
+const MOST_DURATION = '500h'
+const DURATION = /^(\d{1,9})(ms|s|m|h)$/
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+function parseDuration(text: string): number | null {
+  const match = DURATION.exec(text)
+  if (match === null) return null
+  return Number(match[1]) * Number(UNIT_MS[String(match[2])])
+}
+
+function parseCount(text: string): number | null {
+  return /^\d{1,12}$/.test(text) ? Number(text) : null
+}
+
+function parseValue(name: string, row: SettingRow, text: string, problems: string[]): unknown {
+  switch (row.kind) {
+    case 'duration':
+      return parseNumber(name, row, text, parseDuration, 'a duration like `30s`, `5m` or `1500ms`', problems)
+    case 'count':
+      return parseNumber(name, row, text, parseCount, 'a whole number', problems)
+    case 'flag':
+      if (text !== 'true' && text !== 'false') problems.push(`${name} must be \`true\` or \`false\`, not \`${text}\`.`)
+      return text === 'true'
+    case 'list':
+      return text.split(',').map((part) => part.trim()).filter((part) => part !== '')
+    case 'text':
+      if (row.oneOf !== undefined && !row.oneOf.includes(text)) {
+        problems.push(`${name} must be one of ${row.oneOf.map((one) => `\`${one}\``).join(', ')}, not \`${text}\`.`)
+      }
+      return text
+  }
+}
+
+function parseNumber(
+  name: string,
+  row: SettingRow,
+  text: string,
+  parse: (text: string) => number | null,
+  form: string,
+  problems: string[],
+): number {
+  const most = row.most ?? MOST_DURATION
+  const value = parse(text)
+  if (value === null) {
+    problems.push(`${name} must be ${form}, not \`${text}\`.`)
+    return Number.NaN
+  }
+  if (value < Number(parse(row.least ?? '0'))) problems.push(`${name} must be at least ${row.least}, not \`${text}\`.`)
+  if (value > Number(parse(most))) problems.push(`${name} must be at most ${most}, not \`${text}\`.`)
+  return value
+}
+
+function findContradictions(config: Config, problems: string[]): void {
+  if (config.SESSION_TTL < config.HEARTBEAT_INTERVAL) {
+    problems.push('SESSION_TTL must not be below HEARTBEAT_INTERVAL: sessions would end between two heartbeats.')
+  }
+  if (config.IDLE_TIMEOUT < config.AWAY_AFTER) {
+    problems.push('IDLE_TIMEOUT must not be below AWAY_AFTER: users would be offline before they are away.')
+  }
+  if (config.NODE_TTL < 2 * config.NODE_RENEW) {
+    problems.push('NODE_TTL must be at least twice NODE_RENEW: one renewal that is late would lose the lease.')
+  }
+  if (config.JWT_SECRET !== null && Buffer.byteLength(config.JWT_SECRET) < 32) {
+    problems.push('JWT_SECRET must have at least 32 bytes.')
+  }
+  for (const name of ['DATABASE_URL', 'JWKS_URL'] as const) {
+    const schemes = name === 'DATABASE_URL' ? ['postgres:', 'postgresql:'] : ['http:', 'https:']
+    const url = config[name]
+    if (url !== null && !(URL.canParse(url) && schemes.includes(new URL(url).protocol))) {
+      problems.push(`${name} must be an address that begins with ${schemes.map((scheme) => `\`${scheme}//\``).join(' or ')}.`)
+    }
+  }
+  if (config.NODE_ENV === 'production' && config.JWT_SECRET === null && config.JWKS_URL === null) {
+    problems.push('JWT_SECRET or JWKS_URL must be set in production: without a key nobody could sign in.')
+  }
+}

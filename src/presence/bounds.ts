@@ -1,0 +1,108 @@
+/**
+ * The bounds of what clients send, and the functions that hold input against them.
+ *
+ * Every refusal is `BAD_USER_INPUT` and names the argument and the bound.
+ */
+import { badInput } from './errors.ts'
+
+export const BOUNDS = {
+  /** A token's `sub`. 128 bytes hold any UUID, ULID, email address or `provider|id` pair in use. */
+  userIdBytes: 128,
+  roomBytes: 128,
+  /** Rooms of one session. A client that shows more at once is better served by watch lists. */
+  roomsPerSession: 100,
+  deviceCharacters: 100,
+  statusMessageCharacters: 140,
+  nameCharacters: 100,
+  avatarUrlCharacters: 2048,
+  /** `users(ids:)` and `presenceChanged(userIds:)`. */
+  userIds: 1000,
+  pageSize: 1000,
+} as const
+
+/** The session of who beats over HTTP without naming one (rule 7). */
+export const DEFAULT_SESSION_ID = 'default'
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i
+const CONTROL_CHARACTER = /\p{Cc}/u
+/** Half of a surrogate pair: it has no UTF-8, so neither store nor database could keep it. */
+const LONE_SURROGATE = /\p{Cs}/u
+
+const utf8 = new TextEncoder()
+
+export function parseUserId(argument: string, value: string): string {
+  return parseName(argument, value, BOUNDS.userIdBytes)
+}
+
+export function parseUserIds(argument: string, values: readonly string[]): readonly string[] {
+  if (values.length > BOUNDS.userIds) throw badInput(argument, `at most ${BOUNDS.userIds} ids, not ${values.length}`)
+  for (const [index, value] of values.entries()) parseUserId(`${argument}[${index}]`, value)
+  return values
+}
+
+export function parseRoom(argument: string, value: string): string {
+  return parseName(argument, value, BOUNDS.roomBytes)
+}
+
+/** @returns the rooms without repetitions */
+export function parseRooms(argument: string, values: readonly string[]): readonly string[] {
+  for (const [index, value] of values.entries()) parseRoom(`${argument}[${index}]`, value)
+  const rooms = [...new Set(values)]
+  if (rooms.length > BOUNDS.roomsPerSession) {
+    throw badInput(argument, `at most ${BOUNDS.roomsPerSession} rooms, not ${rooms.length}`)
+  }
+  return rooms
+}
+
+/** @returns the id in lower case, so that one UUID is one session however it was written */
+export function parseSessionId(argument: string, value: string): string {
+  if (value === DEFAULT_SESSION_ID) return value
+  if (!UUID.test(value)) throw badInput(argument, `a UUID or \`${DEFAULT_SESSION_ID}\``)
+  return value.toLowerCase()
+}
+
+export function parseDevice(argument: string, value: string): string {
+  return parseText(argument, value, BOUNDS.deviceCharacters)
+}
+
+export function parseStatusMessage(argument: string, value: string): string | null {
+  const message = parseText(argument, value, BOUNDS.statusMessageCharacters)
+  return message === '' ? null : message
+}
+
+export function parseDisplayName(argument: string, value: string): string {
+  const name = parseText(argument, value, BOUNDS.nameCharacters)
+  if (name === '') throw badInput(argument, `1 to ${BOUNDS.nameCharacters} characters`)
+  return name
+}
+
+/** Only web addresses: an app shows this as a picture, and `javascript:` must not get there. */
+export function parseAvatarUrl(argument: string, value: string): string {
+  const bound = `an http or https address of at most ${BOUNDS.avatarUrlCharacters} characters`
+  if (value.length > BOUNDS.avatarUrlCharacters || !URL.canParse(value)) throw badInput(argument, bound)
+  const { protocol } = new URL(value)
+  if (protocol !== 'http:' && protocol !== 'https:') throw badInput(argument, bound)
+  return value
+}
+
+export function parsePageSize(argument: string, value: number): number {
+  if (value < 1 || value > BOUNDS.pageSize) throw badInput(argument, `1 to ${BOUNDS.pageSize}, not ${value}`)
+  return value
+}
+
+function parseName(argument: string, value: string, mostBytes: number): string {
+  const bound = `1 to ${mostBytes} bytes of UTF-8 without control characters`
+  // A character is at least one byte, so a long text need not be encoded to be refused.
+  if (value.length === 0 || value.length > mostBytes || utf8.encode(value).length > mostBytes) throw badInput(argument, bound)
+  if (CONTROL_CHARACTER.test(value) || LONE_SURROGATE.test(value)) throw badInput(argument, bound)
+  return value
+}
+
+function parseText(argument: string, value: string, mostCharacters: number): string {
+  const bound = `at most ${mostCharacters} characters without control characters`
+  const text = value.trim()
+  // A character is at most two UTF-16 units.
+  if (text.length > 2 * mostCharacters || [...text].length > mostCharacters) throw badInput(argument, bound)
+  if (CONTROL_CHARACTER.test(text) || LONE_SURROGATE.test(text)) throw badInput(argument, bound)
+  return text
+}

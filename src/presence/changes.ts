@@ -1,0 +1,80 @@
+/**
+ * What a subscriber sees of the change log: filters, and the merging of many entries into one change a user.
+ *
+ * Pure. The hub uses it for what happens now, and the replay for what a subscriber missed.
+ */
+import type { ChangeKind, LogEntry, PresenceStatus, PublicStanding, PublicUser } from './model.ts'
+import { hasSamePublicFields } from './rules.ts'
+
+/** Which changes a subscriber gets. */
+export type ChangeFilter =
+  | { readonly kind: 'everyone' }
+  | { readonly kind: 'room'; readonly room: string }
+  | { readonly kind: 'users'; readonly userIds: ReadonlySet<string> }
+
+export interface Change {
+  readonly kind: ChangeKind
+  readonly user: PublicUser
+  readonly previousStatus: PresenceStatus
+  /** The room of the filter, null where it has none. */
+  readonly room: string | null
+  readonly seq: number
+  readonly atMs: number
+}
+
+/** @returns null where the entry is no change by this filter */
+export function changeOf(entry: LogEntry, filter: ChangeFilter): Change | null {
+  return changeBetween(entry.before, entry.after, entry.seq, entry.atMs, filter)
+}
+
+/**
+ * Merges entries into at most one change a user: from before the user's first entry to after the last one that the
+ * filter shows, and none where all public fields are equal again.
+ *
+ * Each change carries the number of the last entry that it merged, and they come in that order: so a reader that
+ * stops after any of them and goes on from its number misses nothing, for whatever is still open has a later one.
+ */
+export function mergedChanges(entries: Iterable<LogEntry>, filter: ChangeFilter): Change[] {
+  const spans = new Map<string, { readonly before: PublicStanding; readonly last: LogEntry }>()
+  for (const entry of entries) {
+    if (changeOf(entry, filter) === null) continue
+    const userId = entry.after.user.id
+    const before = spans.get(userId)?.before ?? entry.before
+    // Set anew, not in place: the map's order is that of each user's last entry.
+    spans.delete(userId)
+    spans.set(userId, { before, last: entry })
+  }
+  const changes: Change[] = []
+  for (const { before, last } of spans.values()) {
+    const change = changeBetween(before, last.after, last.seq, last.atMs, filter)
+    if (change !== null) changes.push(change)
+  }
+  return changes
+}
+
+function changeBetween(
+  before: PublicStanding,
+  after: PublicStanding,
+  seq: number,
+  atMs: number,
+  filter: ChangeFilter,
+): Change | null {
+  const wasIn = isIn(before, filter)
+  const nowIn = isIn(after, filter)
+  if (!wasIn && !nowIn) return null
+  if (wasIn && nowIn && hasSamePublicFields(before.user, after.user)) return null
+  return {
+    kind: wasIn ? (nowIn ? 'UPDATE' : 'LEAVE') : 'JOIN',
+    user: after.user,
+    previousStatus: before.user.status,
+    room: filter.kind === 'room' ? filter.room : null,
+    seq,
+    atMs,
+  }
+}
+
+function isIn({ user, rooms }: PublicStanding, filter: ChangeFilter): boolean {
+  if (!user.isOnline) return false
+  if (filter.kind === 'room') return rooms.has(filter.room)
+  return filter.kind === 'everyone' || filter.userIds.has(user.id)
+}

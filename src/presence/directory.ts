@@ -1,0 +1,56 @@
+/**
+ * The port of what outlives presence: who the users are, what they chose, and what an earlier run left open.
+ *
+ * Every method throws PresenceError `UNAVAILABLE` (`part: postgres`) where the database does not answer in time.
+ */
+import type { Profile, PublicUser, Settings, UserSeed } from './model.ts'
+import type { AdoptedUser } from './store.ts'
+
+export interface UserDirectory {
+  /**
+   * What everyone sees of users who are not in the live store: always offline, for the live store knows better.
+   *
+   * @returns one a id, in order, null for a user never seen
+   */
+  read(userIds: readonly string[]): Promise<readonly (PublicUser | null)[]>
+
+  /** Reads the row of a user who is here now, and makes it at first sight. A newer profile is written. */
+  ensure(userId: string, profile: Profile | null): Promise<StoredUser>
+
+  /**
+   * Writes what is given, keeps the rest, and raises the version in the same statement.
+   *
+   * @returns the settings as they stand now; null where there is no such user
+   */
+  setSettings(userId: string, change: Partial<Omit<Settings, 'version'>>): Promise<Settings | null>
+
+  /**
+   * Counts as issued now, so that tokens issued before do not win over it. What is left out stays.
+   *
+   * @returns the profile as it stands now; null where there is no such user
+   */
+  setProfile(userId: string, change: { readonly name?: string; readonly avatarUrl?: string }): Promise<Profile | null>
+
+  /**
+   * From now on tokens whose `iat` (whole seconds) is not after the moment returned are refused.
+   *
+   * @returns null where there is no such user
+   */
+  revokeTokens(userId: string): Promise<number | null>
+
+  /** @returns the moment that `revokeTokens` gave last, null where it never did. Kept in memory for who asks often. */
+  tokensValidAfterMs(userId: string): Promise<number | null>
+
+  /**
+   * Who an earlier run left online or with open sessions, ordered by id.
+   *
+   * @param after - the id after which to go on, null at first
+   */
+  leftOpen(after: string | null, limit: number): Promise<readonly AdoptedUser[]>
+}
+
+export interface StoredUser {
+  readonly userId: string
+  readonly seed: UserSeed & { readonly settings: Settings }
+  readonly tokensValidAfterMs: number | null
+}

@@ -1,0 +1,68 @@
+/**
+ * Every error that a client may see, each with a stable code, and the functions that make them.
+ *
+ * Whatever is thrown that is not a `PresenceError` is masked as `INTERNAL` at the edge.
+ */
+
+/** Clients branch on the code, never on the message: a code is never renamed or reused. */
+export const ERROR_CODES = {
+  UNAUTHENTICATED: { retry: 'with a fresh token', httpStatus: 401 },
+  FORBIDDEN: { retry: 'never with this token', httpStatus: 403 },
+  BAD_USER_INPUT: { retry: 'never: mend the argument that the error names', httpStatus: 400 },
+  NOT_FOUND: { retry: 'never, unless what is named was made meanwhile', httpStatus: 404 },
+  RATE_LIMITED: { retry: 'after retryAfterMs', httpStatus: 429 },
+  POSITION_EXPIRED: { retry: 'after reading the list again', httpStatus: 410 },
+  UNAVAILABLE: { retry: 'with backoff', httpStatus: 503 },
+  INTERNAL: { retry: 'once; then report the requestId', httpStatus: 500 },
+} as const satisfies Record<string, { readonly retry: string; readonly httpStatus: number }>
+
+export type ErrorCode = keyof typeof ERROR_CODES
+
+type Details = Readonly<Record<string, string | number>>
+
+/** The only error that a client sees unmasked. A class, because the mask asks `instanceof`. */
+export class PresenceError extends Error {
+  override readonly name = 'PresenceError'
+  readonly code: ErrorCode
+  readonly details: Details
+
+  constructor(code: ErrorCode, message: string, details: Details = {}, options?: ErrorOptions) {
+    super(message, options)
+    this.code = code
+    this.details = details
+  }
+}
+
+/** @param bound - what the argument has to be, as it completes "<argument> must be …" */
+export function badInput(argument: string, bound: string): PresenceError {
+  return new PresenceError('BAD_USER_INPUT', `${argument} must be ${bound}.`, { argument, bound })
+}
+
+export function unauthenticated(reason: string): PresenceError {
+  return new PresenceError('UNAUTHENTICATED', reason)
+}
+
+export function forbidden(reason: string): PresenceError {
+  return new PresenceError('FORBIDDEN', reason)
+}
+
+/** @param argument - the argument that named the missing thing */
+export function notFound(argument: string, what: string): PresenceError {
+  return new PresenceError('NOT_FOUND', `There is no such ${what}.`, { argument })
+}
+
+export function rateLimited(reason: string, retryAfterMs: number): PresenceError {
+  return new PresenceError('RATE_LIMITED', reason, { retryAfterMs })
+}
+
+export function positionExpired(): PresenceError {
+  return new PresenceError(
+    'POSITION_EXPIRED',
+    'The change log no longer reaches back to this position. Read the list again and follow from its position.',
+  )
+}
+
+/** @param part - which part is down, for the operator and for the client's message */
+export function unavailable(part: 'postgres' | 'store' | 'server', reason: string, options?: ErrorOptions): PresenceError {
+  return new PresenceError('UNAVAILABLE', reason, { part }, options)
+}

@@ -1,0 +1,134 @@
+/**
+ * The rules of presence of docs/architecture.md, as decisions.
+ *
+ * Pure: the clock is an argument; nothing here waits, reads or writes.
+ */
+import type { EndReason, PresenceStatus, Profile, PublicUser, Settings, StatusChoice } from './model.ts'
+import type { PresenceTiming } from './timing.ts'
+
+/** What the rules need to know of a user. */
+export interface UserFacts {
+  readonly id: string
+  readonly profile: Profile | null
+  /** Null while they are not known: then the user counts as hidden (rule 8). */
+  readonly settings: Settings | null
+  readonly hasLiveSession: boolean
+  /** Null where there never was any activity. */
+  readonly lastActiveAtMs: number | null
+  /** Whether `goOffline` ended the last session, and no activity came since (rule 5). */
+  readonly isActivityOver: boolean
+}
+
+/** Rule 2: a live session, and activity of the user within `IDLE_TIMEOUT`. */
+export function isOnline(user: UserFacts, nowMs: number, timing: PresenceTiming): boolean {
+  if (!user.hasLiveSession) return false
+  if (user.lastActiveAtMs === null || user.isActivityOver) return false
+  // At the deadline itself it is due: the sweep looks then, and not again.
+  return nowMs < user.lastActiveAtMs + timing.idleTimeoutMs
+}
+
+/** Rule 3. Activity ends an automatic `AWAY` at once, never a chosen status. */
+export function statusOf(user: UserFacts, nowMs: number, timing: PresenceTiming): PresenceStatus {
+  if (!isOnline(user, nowMs, timing)) return 'OFFLINE'
+  const choice = statusChoiceOf(user.settings)
+  if (choice !== 'AUTOMATIC') return choice
+  return nowMs < (user.lastActiveAtMs ?? 0) + timing.awayAfterMs ? 'ONLINE' : 'AWAY'
+}
+
+/** Rule 8: whether everyone may see that the user is there. */
+export function isVisible(settings: Settings | null): boolean {
+  return settings !== null && settings.visibility === 'EVERYONE'
+}
+
+/**
+ * When time alone changes what `isOnline` or `statusOf` say next, null where it never does.
+ *
+ * An automatic status falls to `AWAY` first, and every online user falls idle.
+ */
+export function nextFlipAtMs(user: UserFacts, nowMs: number, timing: PresenceTiming): number | null {
+  if (!isOnline(user, nowMs, timing)) return null
+  const lastActiveAtMs = user.lastActiveAtMs ?? 0
+  const awayAtMs = lastActiveAtMs + timing.awayAfterMs
+  if (statusChoiceOf(user.settings) === 'AUTOMATIC' && nowMs < awayAtMs) return awayAtMs
+  return lastActiveAtMs + timing.idleTimeoutMs
+}
+
+/** How a session lost its socket (rule 5). */
+export type DetachCause =
+  | 'closed' // cleanly, by the client
+  | 'ended' // by the network, or by us
+  | 'silent' // no frame answered a ping
+
+/**
+ * Rule 5: how long a session without its socket stays live.
+ *
+ * @param silentForMs - since the last proof of life, by the node's monotonic clock
+ * @returns 0 or less where it ends in this very step
+ */
+export function graceMs(cause: DetachCause, silentForMs: number, timing: PresenceTiming): number {
+  if (cause === 'closed') return timing.closeGraceMs
+  if (cause === 'ended') return timing.reconnectGraceMs
+  return timing.reconnectGraceMs - silentForMs
+}
+
+export function endReasonOf(cause: DetachCause): EndReason {
+  return cause === 'closed' ? 'CLOSED' : 'LOST'
+}
+
+/**
+ * The profile after a token or `updateUser` brought another: the newer one wins, and what it leaves out stays.
+ *
+ * @returns `current` itself where nothing changes
+ */
+export function newerProfile(current: Profile | null, brought: Profile | null): Profile | null {
+  if (brought === null || (brought.name === null && brought.avatarUrl === null)) return current
+  if (current === null) return brought
+  if (brought.issuedAtMs <= current.issuedAtMs) return current
+  return {
+    name: brought.name ?? current.name,
+    avatarUrl: brought.avatarUrl ?? current.avatarUrl,
+    issuedAtMs: brought.issuedAtMs,
+  }
+}
+
+/** What everyone sees of a user. Who is hidden looks exactly like who is offline (rule 8). */
+export function publicUser(
+  user: UserFacts & {
+    /** Since when everyone has seen the user online. */
+    readonly shownSinceMs: number | null
+    /** The last activity that everyone may see: it stands still while the user hides. */
+    readonly shownLastActiveAtMs: number | null
+  },
+  nowMs: number,
+  timing: PresenceTiming,
+): PublicUser {
+  const status = isVisible(user.settings) ? statusOf(user, nowMs, timing) : 'OFFLINE'
+  const isShownOnline = status !== 'OFFLINE'
+  return {
+    id: user.id,
+    // Who never had a name shows their id.
+    name: user.profile?.name ?? user.id,
+    avatarUrl: user.profile?.avatarUrl ?? null,
+    isOnline: isShownOnline,
+    status,
+    statusMessage: isShownOnline ? (user.settings?.statusMessage ?? null) : null,
+    onlineSinceMs: isShownOnline ? user.shownSinceMs : null,
+    lastActiveAtMs: user.settings?.hideLastActive === true ? null : user.shownLastActiveAtMs,
+  }
+}
+
+/** Rule 9: `lastActive` alone is no change. */
+export function hasSamePublicFields(one: PublicUser, other: PublicUser): boolean {
+  return (
+    one.isOnline === other.isOnline &&
+    one.status === other.status &&
+    one.statusMessage === other.statusMessage &&
+    one.onlineSinceMs === other.onlineSinceMs &&
+    one.name === other.name &&
+    one.avatarUrl === other.avatarUrl
+  )
+}
+
+function statusChoiceOf(settings: Settings | null): StatusChoice {
+  return settings?.statusChoice ?? 'AUTOMATIC'
+}

@@ -1,0 +1,314 @@
+/**
+ * The port of the live state: who is there now, and the log of what changed.
+ *
+ * Every method is atomic and resolves only when what it did is in the change log and in the records. An adapter can
+ * be written from these comments, src/presence/rules.ts and tests/contract/presence-store.ts alone.
+ *
+ * Moments are the store's own clock. No method takes a caller's wall clock: callers tell ages.
+ *
+ * Every method throws PresenceError `UNAVAILABLE` where the store is out of reach; whether it took effect is then
+ * unknown, and each may be called again with the same arguments: a second call has no second effect.
+ */
+import type {
+  EndReason,
+  LogEntry,
+  PresenceRecord,
+  Profile,
+  PublicUser,
+  SessionRow,
+  SessionView,
+  Settings,
+  UserSeed,
+  ViewerState,
+} from './model.ts'
+import type { Position } from './position.ts'
+import type { DetachCause } from './rules.ts'
+
+export interface PresenceStore {
+  /** Starts a session, or hangs a live one on a socket (rules 4 and 6). The newest socket of a session owns it. */
+  attach(request: AttachRequest): Promise<AttachAnswer>
+
+  /** Takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing. */
+  detach(request: DetachRequest): Promise<void>
+
+  /**
+   * Counts proofs of life: of the session always, of the user where `isActive` (rule 7).
+   *
+   * @param beats - each is atomic, the batch is not
+   * @returns one answer a beat, in order
+   */
+  beat(beats: readonly Beat[]): Promise<readonly BeatAnswer[]>
+
+  /** Ends sessions at once. Ending what is not there succeeds and does nothing. */
+  end(request: EndRequest): Promise<EndAnswer>
+
+  /** Puts a session into a room, or takes it out. */
+  join(request: RoomRequest): Promise<RoomAnswer>
+  leave(request: RoomRequest): Promise<RoomAnswer>
+
+  /**
+   * Brings settings or a profile to a live user. A version that is not higher, a profile that is not newer, does
+   * nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach under
+   * way with a row that was read before does not win over them.
+   */
+  setUser(request: SetUserRequest): Promise<void>
+
+  /**
+   * Takes over sessions that an earlier run left open: those that had a socket stay live for `RECONNECT_GRACE`, the
+   * others for `SESSION_TTL`. Who is not back by then ends with `SERVER_RESTART` at their last activity. A session
+   * that is live already stays as it is.
+   */
+  adopt(users: readonly AdoptedUser[]): Promise<void>
+
+  /**
+   * Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same.
+   *
+   * @param seenLossCount - `lossCount` of the last answer that came through, 0 at first
+   */
+  renewNode(request: { readonly nodeId: string; readonly seenLossCount: number }): Promise<RenewAnswer>
+
+  /** Lets the sockets of nodes whose lease passed go: each session falls to the whole `RECONNECT_GRACE`. */
+  reapNodes(limit: number): Promise<SweepAnswer>
+
+  /**
+   * Does what is due: leases that passed, users who fall away or idle, activity to be recorded. Costs what is due. Where
+   * the last sweep is further back than a sweep may be late, it judges nobody (rule 10).
+   *
+   * @param limit - at most so many users
+   */
+  sweep(limit: number): Promise<SweepAnswer>
+
+  /** One page of who everyone sees online, ordered by the bytes of the id in UTF-8. Costs its length. */
+  page(request: PageRequest): Promise<Page>
+
+  /** How many everyone sees online, in all or in a room. Costs no scan. */
+  count(room: string | null): Promise<number>
+
+  /** @returns for each id what everyone sees of a user that the store knows, else null: then Postgres knows best */
+  lookup(userIds: readonly string[]): Promise<readonly (PublicUser | null)[]>
+
+  /** @returns `pending` while the user's settings are not known; null where the store does not know the user */
+  viewer(userId: string): Promise<ViewerState | 'pending' | null>
+
+  readonly changes: ChangeLog
+  readonly viewers: ViewerBell
+  readonly records: RecordLog
+
+  close(): Promise<void>
+}
+
+/** How long `setUser` remembers settings of who is not there. Longer than any read of a row may take. */
+export const SEED_MEMORY_MS = 30_000
+
+export interface AttachRequest {
+  readonly userId: string
+  /** Null, without a fence only: `default`, unless one of the user's sessions has a socket or is in its grace. */
+  readonly sessionId: string | null
+  /** The socket, by a name never used twice; null for a session that lives by heartbeats over HTTP. */
+  readonly fence: string | null
+  /** The node that holds the socket; null without a fence. */
+  readonly nodeId: string | null
+  /** Whether starting counts as activity. Attaching a live session again never does. */
+  readonly isActive: boolean
+  /** Left out, a live session keeps its own. */
+  readonly device?: string | null
+  readonly rooms?: readonly string[]
+  /** What the user's token says of them. */
+  readonly profile: Profile | null
+  /** The user's row. Null first: the store asks for it, by `unseeded`, where it needs it. */
+  readonly seed: UserSeed | null
+  /**
+   * A node brings a socket back by itself (it was thought dead, or the store's state was lost): only a session that
+   * hangs on no socket is taken, and it brings its ages with it. Null where a client attaches.
+   */
+  readonly comeback: { readonly startedForMs: number; readonly lastActiveForMs: number } | null
+}
+
+export type AttachAnswer =
+  | {
+      readonly kind: 'attached'
+      /** Null where the beat behind it counted for the user alone (rule 7). */
+      readonly session: SessionView | null
+      /** The fence of the socket that owned the session until now. */
+      readonly replacedFence: string | null
+      readonly lastActiveAtMs: number | null
+    }
+  /** The store does not know the user: call again with a seed. Nothing was written. */
+  | { readonly kind: 'unseeded' }
+  /** All of `SESSIONS_PER_USER` have sockets. Nothing was written. */
+  | { readonly kind: 'full' }
+  /** A comeback whose session hangs on another socket. Nothing was written. */
+  | { readonly kind: 'moved' }
+
+export interface DetachRequest {
+  readonly userId: string
+  readonly sessionId: string
+  readonly fence: string
+  readonly cause: DetachCause
+  /** Since the last proof of life, by the node's monotonic clock. Counts for `silent` only. */
+  readonly silentForMs: number
+}
+
+export interface Beat {
+  readonly userId: string
+  /** Null, without a fence only: see `AttachRequest`. */
+  readonly sessionId: string | null
+  /** Null: over HTTP. Renews `SESSION_TTL` where no socket holds the session. */
+  readonly fence: string | null
+  readonly isActive: boolean
+  readonly device?: string | null
+  /** Replaces the session's rooms. Left out, it keeps them. */
+  readonly rooms?: readonly string[]
+  readonly profile: Profile | null
+}
+
+export type BeatAnswer =
+  | {
+      readonly kind: 'counted'
+      /** Null where it counted for the user alone. */
+      readonly session: SessionView | null
+      /** Never goes back. */
+      readonly lastActiveAtMs: number | null
+    }
+  /** An old fence. Nothing was written. */
+  | { readonly kind: 'late' }
+  /** No such session: `attach` starts it. Nothing was written. */
+  | { readonly kind: 'unknown' }
+
+export interface EndRequest {
+  readonly userId: string
+  /** Null: all of them. */
+  readonly sessionId: string | null
+  /** Where a socket speaks of its own session: then an old fence does nothing. Null else. */
+  readonly fence: string | null
+  readonly reason: EndReason
+}
+
+export interface EndAnswer {
+  readonly kind: 'ended' | 'late'
+  readonly sessionCount: number
+  /** The sockets that the sessions hung on. */
+  readonly fences: readonly string[]
+}
+
+export interface RoomRequest {
+  readonly userId: string
+  readonly sessionId: string
+  readonly fence: string | null
+  readonly room: string
+}
+
+export type RoomAnswer =
+  | { readonly kind: 'done'; readonly session: SessionView }
+  | { readonly kind: 'late' }
+  | { readonly kind: 'unknown' }
+  /** The session is in `BOUNDS.roomsPerSession` rooms. Nothing was written. */
+  | { readonly kind: 'full' }
+
+export interface SetUserRequest {
+  readonly userId: string
+  readonly settings?: Settings
+  readonly profile?: Profile
+}
+
+export interface AdoptedUser {
+  readonly userId: string
+  readonly seed: UserSeed
+  /** The public column: since when everyone has seen the user online. */
+  readonly onlineSinceMs: number | null
+  readonly sessions: readonly SessionRow[]
+}
+
+export interface RenewAnswer {
+  /** Attachments of the node that it lost since `seenLossCount`, oldest first. */
+  readonly losses: readonly Loss[]
+  /** To be told at the next renewal. */
+  readonly lossCount: number
+}
+
+export interface Loss {
+  readonly fence: string
+  readonly cause: 'replaced' | 'reaped' | EndReason
+}
+
+export interface SweepAnswer {
+  readonly count: number
+  /** Whether the limit stopped it: call again soon. */
+  readonly hasMore: boolean
+  /** Whether it came late itself, and judged nobody. */
+  readonly wasLate: boolean
+}
+
+export interface PageRequest {
+  readonly room: string | null
+  readonly first: number
+  /** The id after which the page begins; it need not be online. Null: at the start. */
+  readonly after: string | null
+}
+
+export interface Page {
+  readonly users: readonly PublicUser[]
+  readonly hasMore: boolean
+  readonly totalCount: number
+  /** Everything up to it is in the page. */
+  readonly position: Position
+}
+
+export interface ChangeLog {
+  position(): Promise<Position>
+
+  /**
+   * @param limit - at most so many entries
+   * @returns `expired` where the log does not hold everything after `after`, else what came after it, in order, and
+   *   the position of the last one (`after` itself where there is none)
+   */
+  read(after: Position, limit: number): Promise<'expired' | { readonly entries: readonly LogEntry[]; readonly position: Position }>
+
+  /**
+   * Tells each entry once, in order, without a gap, from the next one on.
+   *
+   * @returns a function that ends it
+   */
+  listen(listener: ChangeListener): () => void
+}
+
+export interface ChangeListener {
+  entry(entry: LogEntry, epoch: string): void
+  /** The log was lost, or may have been: positions of other epochs expired. */
+  newEpoch(epoch: string): void
+}
+
+export interface ViewerBell {
+  /** Names each user whose `ViewerState` changed, but for `lastActiveAtMs` alone. @returns a function that ends it */
+  listen(listener: (userId: string) => void): () => void
+}
+
+/** What the database has to learn, in order, kept until it has. */
+export interface RecordLog {
+  /**
+   * @returns the records after `afterSeq`, oldest first. `isGap`: some of them were lost, because more waited than
+   *   the store keeps, or with the epoch: the database has to be made anew from `snapshot`
+   */
+  read(afterSeq: number, limit: number): Promise<RecordBatch>
+
+  /** They are in the database. Whoever has no session and no record left leaves the store. */
+  ack(seq: number): Promise<void>
+
+  /**
+   * The state of every user in the store, ordered by id, as records.
+   *
+   * @param after - the id after which to go on, null at first
+   */
+  snapshot(after: string | null, limit: number): Promise<readonly PresenceRecord[]>
+
+  /** Rings when there may be something to read. @returns a function that ends it */
+  listen(bell: () => void): () => void
+}
+
+export interface RecordBatch {
+  readonly epoch: string
+  readonly records: readonly PresenceRecord[]
+  readonly isGap: boolean
+  /** The number of the newest record, for a reader that makes the database anew. */
+  readonly lastSeq: number
+}
