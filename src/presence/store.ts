@@ -47,8 +47,8 @@ export interface PresenceStore {
   leave(request: RoomRequest): Promise<RoomAnswer>
 
   /**
-   * Brings settings or a profile to a live user. A version that is not higher, a profile that is not newer, does
-   * nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach under
+   * Brings settings, a profile, or the row that an attach had to do without, to a live user. A version that is not
+   * higher, a profile that is not newer, does nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach under
    * way with a row that was read before does not win over them.
    */
   setUser(request: SetUserRequest): Promise<void>
@@ -209,6 +209,7 @@ export interface SetUserRequest {
   readonly userId: string
   readonly settings?: Settings
   readonly profile?: Profile
+  readonly seed?: UserSeed
 }
 
 export interface AdoptedUser {

@@ -1,0 +1,51 @@
+/** A list of numbered items that grows at its end and is cut at its start: both logs of the store. */
+
+export interface NumberedLog<Item extends { readonly seq: number }> {
+  /** The number of the newest item there ever was, 0 before the first. */
+  lastSeq(): number
+  /** Whether everything after `seq` is still there. */
+  reaches(seq: number): boolean
+  oldest(): Item | undefined
+  size(): number
+  push(item: Item): void
+  dropOldest(): void
+  after(seq: number, limit: number): Item[]
+}
+
+export function createNumberedLog<Item extends { readonly seq: number }>(): NumberedLog<Item> {
+  let items: Item[] = []
+  let head = 0
+  let lastSeq = 0
+
+  function firstSeq(): number {
+    return lastSeq - (items.length - head) + 1
+  }
+
+  return {
+    lastSeq: () => lastSeq,
+    reaches: (seq) => seq <= lastSeq && seq >= firstSeq() - 1,
+    oldest: () => items[head],
+    size: () => items.length - head,
+
+    push(item) {
+      items.push(item)
+      lastSeq = item.seq
+    },
+
+    dropOldest() {
+      if (head === items.length) return
+      // Released at once; the array itself is moved seldom enough to cost nothing an item.
+      delete items[head]
+      head += 1
+      if (head > 1024 && head > items.length / 2) {
+        items = items.slice(head)
+        head = 0
+      }
+    },
+
+    after(seq, limit) {
+      const start = head + Math.max(0, seq - firstSeq() + 1)
+      return items.slice(start, start + limit)
+    },
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Who everyone sees online, in all and in each room, ordered by the bytes of the user id in UTF-8: a page costs its
+ * length and a count costs nothing, whatever number is online.
+ */
+import sortedBTree from 'sorted-btree'
+
+// A CommonJS package: its class is the `default` of what Node imports as the default.
+const { default: BTree } = sortedBTree
+type BTree<Key, Value> = InstanceType<typeof BTree<Key, Value>>
+
+export interface Roster<Member extends { readonly id: string }> {
+  add(member: Member): void
+  remove(member: Member): void
+  addToRoom(room: string, member: Member): void
+  removeFromRoom(room: string, member: Member): void
+  count(room: string | null): number
+  /** Members in order, from the first after the id `after`. */
+  from(room: string | null, after: string | null): Iterable<Member>
+}
+
+export function createRoster<Member extends { readonly id: string }>(): Roster<Member> {
+  const everyone = createOrder<Member>()
+  const rooms = new Map<string, BTree<string, Member>>()
+
+  return {
+    add: (member) => void everyone.set(member.id, member),
+    remove: (member) => void everyone.delete(member.id),
+
+    addToRoom(room, member) {
+      let members = rooms.get(room)
+      if (members === undefined) {
+        members = createOrder()
+        rooms.set(room, members)
+      }
+      members.set(member.id, member)
+    },
+
+    removeFromRoom(room, member) {
+      const members = rooms.get(room)
+      members?.delete(member.id)
+      if (members?.isEmpty) rooms.delete(room)
+    },
+
+    count: (room) => (room === null ? everyone.size : (rooms.get(room)?.size ?? 0)),
+
+    from(room, after) {
+      const members = room === null ? everyone : rooms.get(room)
+      return members === undefined ? [] : membersAfter(members, after)
+    },
+  }
+}
+
+export function createOrder<Member>(): BTree<string, Member> {
+  return new BTree<string, Member>(undefined, compareUtf8)
+}
+
+export function* membersAfter<Member>(members: BTree<string, Member>, after: string | null): Iterable<Member> {
+  // The tree uses one array for all pairs of an iteration, so nothing may keep it.
+  for (const [id, member] of members.entries(after ?? undefined)) {
+    if (id !== after) yield member
+  }
+}
+
+/** The first members of two orders without a common id, as one order. */
+export function mergedInOrder<Member extends { readonly id: string }>(
+  one: Iterable<Member>,
+  other: Iterable<Member>,
+  limit: number,
+): Member[] {
+  const merged: Member[] = []
+  const [left, right] = [one[Symbol.iterator](), other[Symbol.iterator]()]
+  let [leftNext, rightNext] = [left.next(), right.next()]
+  while (merged.length < limit && !(leftNext.done && rightNext.done)) {
+    const takesLeft = rightNext.done || (!leftNext.done && compareUtf8(leftNext.value.id, rightNext.value.id) < 0)
+    if (takesLeft) {
+      merged.push(leftNext.value)
+      leftNext = left.next()
+    } else {
+      merged.push(rightNext.value)
+      rightNext = right.next()
+    }
+  }
+  return merged
+}
+
+/** Orders texts by their bytes in UTF-8, as Postgres (`COLLATE "C"`) and Redis do. */
+export function compareUtf8(one: string, other: string): number {
+  const shorter = Math.min(one.length, other.length)
+  for (let index = 0; index < shorter; index += 1) {
+    const oneUnit = one.charCodeAt(index)
+    const otherUnit = other.charCodeAt(index)
+    if (oneUnit !== otherUnit) return utf8Rank(oneUnit) - utf8Rank(otherUnit)
+  }
+  return one.length - other.length
+}
+
+/** Surrogates stand for characters beyond U+FFFF, which UTF-8 sorts last and UTF-16 does not. */
+function utf8Rank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit
+}

@@ -1,0 +1,507 @@
+/** Rules 3, 5, 7: heartbeats, what they prove, and what ends a session at once. */
+import { randomUUID } from 'node:crypto'
+import { describe, expect } from 'vitest'
+import { DEFAULT_SESSION_ID } from '../../../src/presence/bounds.ts'
+import {
+  adoptedUser,
+  attach,
+  beat,
+  beatOverHttp,
+  connect,
+  detach,
+  expectNothingShown,
+  goOffline,
+  isOnline,
+  markOf,
+  onlineIds,
+  type Rule,
+  rowOf,
+  SETTLE_MS,
+  seen,
+  sendBeat,
+  sessionOf,
+  socketOf,
+  statusOf,
+  storeNowMs,
+  told,
+  tryAttach,
+  VISIBLE,
+  viewerOf,
+} from './harness.ts'
+
+export function describeHeartbeats(rule: Rule): void {
+  describe('a heartbeat over HTTP', () => {
+    rule('starts nothing where there is no such session, and says so', async ({ store }) => {
+      const mark = await markOf(store)
+      expect(await sendBeat(store, { userId: 'alice', sessionId: randomUUID(), fence: null })).toEqual({ kind: 'unknown' })
+      expect(await sendBeat(store, { userId: 'alice', sessionId: null, fence: null })).toEqual({ kind: 'unknown' })
+      expect(await mark.records()).toEqual([])
+      expect(await store.viewer('alice')).toBeNull()
+    })
+
+    rule('renews the lease of its session', async ({ store, pass }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      for (let count = 0; count < 4; count += 1) {
+        await pass(200)
+        expect(await sendBeat(store, { userId: 'alice', sessionId, fence: null })).toMatchObject({
+          kind: 'counted',
+          session: { id: sessionId, fence: null },
+        })
+      }
+      expect(await isOnline(store, 'alice')).toBe(true)
+      await pass(600)
+      expect(await isOnline(store, 'alice')).toBe(false)
+    }, { sessionTtlMs: 500 })
+
+    rule('renews it without activity too', async ({ store, pass }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      const lastActiveAtMs = (await seen(store, 'alice'))?.lastActiveAtMs
+      for (let count = 0; count < 3; count += 1) {
+        await pass(200)
+        const answer = await sendBeat(store, { userId: 'alice', sessionId, fence: null, isActive: false })
+        expect(answer).toMatchObject({ kind: 'counted', lastActiveAtMs })
+      }
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
+    }, { sessionTtlMs: 500 })
+
+    rule('renews SESSION_TTL from now, by its own answer', async ({ store, pass }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      await pass(SETTLE_MS)
+      const answer = await sendBeat(store, { userId: 'alice', sessionId, fence: null })
+      if (answer.kind !== 'counted') throw new Error(answer.kind)
+      expect(Number(answer.session?.leaseEndsAtMs) - Number(answer.lastActiveAtMs)).toBe(5000)
+      expect(answer.session?.lastActiveAtMs).toBe(answer.lastActiveAtMs)
+    }, { sessionTtlMs: 5000 })
+
+    rule('keeps a session alive that lost its socket, beyond the grace', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await detach(store, socket)
+      await sendBeat(store, { userId: 'alice', sessionId: socket.sessionId, fence: null })
+      await pass(300)
+      expect(await isOnline(store, 'alice')).toBe(true)
+      await pass(400)
+      expect(await isOnline(store, 'alice')).toBe(false)
+      expect(await rowOf(store, socket)).toMatchObject({ endReason: 'EXPIRED', hadSocket: true })
+    }, { closeGraceMs: 100, sessionTtlMs: 500 })
+
+    rule('for a session that a socket holds counts activity only', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await pass(SETTLE_MS)
+      const answer = await sendBeat(store, { userId: 'alice', sessionId: socket.sessionId, fence: null, rooms: ['hall'] })
+      expect(answer).toMatchObject({ session: { fence: socket.fence, leaseEndsAtMs: null, rooms: ['hall'] } })
+      await detach(store, socket)
+      await pass(300)
+      expect(await isOnline(store, 'alice')).toBe(false)
+    }, { closeGraceMs: 100 })
+
+    rule('is activity of the user, and no change', async ({ store, pass }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      const before = await seen(store, 'alice')
+      const position = await store.changes.position()
+      await pass(SETTLE_MS)
+      await beatOverHttp(store, 'alice', sessionId)
+      const after = await seen(store, 'alice')
+      expect(Number(after?.lastActiveAtMs)).toBeGreaterThan(Number(before?.lastActiveAtMs))
+      expect({ ...after, lastActiveAtMs: null }).toEqual({ ...before, lastActiveAtMs: null })
+      expect(await store.changes.position()).toEqual(position)
+    })
+
+    rule('brings rooms and a device where it names them, and keeps them else', async ({ store }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId, { rooms: ['hall'], device: 'phone' })
+      await beatOverHttp(store, 'alice', sessionId)
+      expect(await sessionOf(store, { userId: 'alice', sessionId })).toMatchObject({ rooms: ['hall'], device: 'phone' })
+
+      const mark = await markOf(store)
+      await beatOverHttp(store, 'alice', sessionId, { rooms: ['bar'], device: null })
+      expect(await sessionOf(store, { userId: 'alice', sessionId })).toMatchObject({ rooms: ['bar'], device: null })
+      const entries = await mark.changes()
+      expect(entries.map(({ before, after }) => [...before.rooms, ...after.rooms])).toEqual([['hall', 'bar']])
+    })
+
+    rule('that comes twice at once starts one session', async ({ store }) => {
+      const who = { userId: 'alice', sessionId: randomUUID(), fence: null, nodeId: null }
+      const mark = await markOf(store)
+      const answers = await Promise.all([tryAttach(store, who), tryAttach(store, who)])
+      expect(answers).toMatchObject([{ kind: 'attached' }, { kind: 'attached' }])
+      expect(told(await mark.changes())).toEqual(['alice JOIN'])
+      expect((await viewerOf(store, 'alice')).sessions).toHaveLength(1)
+    })
+  })
+
+  describe('a heartbeat over HTTP without a session id', () => {
+    rule('is session `default` where the user has no other', async ({ store }) => {
+      expect(await beatOverHttp(store, 'alice')).toMatchObject({ id: DEFAULT_SESSION_ID, fence: null })
+      expect(await beatOverHttp(store, 'alice')).toMatchObject({ id: DEFAULT_SESSION_ID })
+      expect((await viewerOf(store, 'alice')).sessions).toHaveLength(1)
+    })
+
+    rule('is session `default` beside sessions that live by HTTP', async ({ store }) => {
+      await beatOverHttp(store, 'alice', randomUUID())
+      expect(await beatOverHttp(store, 'alice')).toMatchObject({ id: DEFAULT_SESSION_ID })
+      expect((await viewerOf(store, 'alice')).sessions).toHaveLength(2)
+    })
+
+    rule('counts for the user alone where a session hangs on a socket', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      const before = await seen(store, 'alice')
+      await pass(SETTLE_MS)
+      const answer = await sendBeat(store, { userId: 'alice', sessionId: null, fence: null, rooms: ['hall'], device: 'x' })
+      expect(answer).toMatchObject({ kind: 'counted', session: null })
+      expect(Number((await seen(store, 'alice'))?.lastActiveAtMs)).toBeGreaterThan(Number(before?.lastActiveAtMs))
+      expect(await viewerOf(store, 'alice')).toMatchObject({
+        sessions: [{ id: socket.sessionId, rooms: [], device: null, lastActiveAtMs: before?.lastActiveAtMs }],
+      })
+      expect(await onlineIds(store, 'hall')).toEqual([])
+    })
+
+    rule('counts for the user alone where a session is in the grace after a socket', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await detach(store, socket)
+      const leaseEndsAtMs = (await sessionOf(store, socket))?.leaseEndsAtMs
+      await pass(SETTLE_MS)
+      expect(await beatOverHttp(store, 'alice')).toBeNull()
+      const { sessions } = await viewerOf(store, 'alice')
+      expect(sessions).toMatchObject([{ id: socket.sessionId, leaseEndsAtMs }])
+    })
+
+    rule('leaves no ghost: the tab that closes takes its user along', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await beatOverHttp(store, 'alice')
+      await detach(store, socket)
+      await beatOverHttp(store, 'alice')
+      await pass(300)
+      expect(await isOnline(store, 'alice')).toBe(false)
+    }, { closeGraceMs: 100 })
+
+    rule('is session `default` again once the grace is over', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await detach(store, socket)
+      await pass(300)
+      expect(await beatOverHttp(store, 'alice')).toMatchObject({ id: DEFAULT_SESSION_ID })
+    }, { closeGraceMs: 100 })
+
+    rule('counts for the user alone where a restart took their socket', async ({ store }) => {
+      const nowMs = await storeNowMs(store)
+      const sessionId = randomUUID()
+      const row = {
+        startId: randomUUID(),
+        sessionId,
+        device: null,
+        rooms: [],
+        nodeId: 'node-0',
+        hadSocket: true,
+        startedAtMs: nowMs - 9000,
+        lastActiveAtMs: nowMs - 2000,
+        endedAtMs: null,
+        endReason: null,
+      }
+      await store.adopt([adoptedUser('alice', nowMs, { sessions: [row] })])
+      expect(await sendBeat(store, { userId: 'alice', sessionId: null, fence: null })).toMatchObject({
+        kind: 'counted',
+        session: null,
+      })
+    })
+
+    rule('counts for the user alone also where the socket came between its beat and its attach', async ({ store }) => {
+      await connect(store, 'alice')
+      const answer = await tryAttach(store, { userId: 'alice', sessionId: null, fence: null, nodeId: null })
+      expect(answer).toMatchObject({ kind: 'attached', session: null, replacedFence: null })
+      expect((await viewerOf(store, 'alice')).sessions).toHaveLength(1)
+    })
+
+    rule('with `active: false` where a socket is there proves nothing about the user', async ({ store, pass }) => {
+      await connect(store, 'alice')
+      const before = await seen(store, 'alice')
+      await pass(SETTLE_MS)
+      const answer = await sendBeat(store, { userId: 'alice', sessionId: null, fence: null, isActive: false })
+      expect(answer).toEqual({ kind: 'counted', session: null, lastActiveAtMs: before?.lastActiveAtMs })
+      expect(await seen(store, 'alice')).toEqual(before)
+    })
+  })
+
+  describe('a heartbeat of a socket', () => {
+    rule('counts activity of its session and of its user', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      const before = await seen(store, 'alice')
+      await pass(SETTLE_MS)
+      const answer = await beat(store, socket)
+      if (answer.kind !== 'counted') throw new Error(answer.kind)
+      expect(Number(answer.lastActiveAtMs)).toBeGreaterThan(Number(before?.lastActiveAtMs))
+      expect(answer.session).toMatchObject({ lastActiveAtMs: answer.lastActiveAtMs, leaseEndsAtMs: null })
+      expect((await seen(store, 'alice'))?.lastActiveAtMs).toBe(answer.lastActiveAtMs)
+    })
+
+    rule('with `active: false` counts no activity', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      const before = await viewerOf(store, 'alice')
+      await pass(SETTLE_MS)
+      expect(await beat(store, socket, { isActive: false })).toMatchObject({ lastActiveAtMs: before.lastActiveAtMs })
+      expect(await viewerOf(store, 'alice')).toEqual(before)
+    })
+
+    rule('many at once are answered in order, each for itself', async ({ store }) => {
+      const alice = await connect(store, 'alice')
+      const old = await connect(store, 'bob')
+      const bob = await connect(store, 'bob', { sessionId: old.sessionId })
+      const one = { isActive: true, profile: null }
+      const answers = await store.beat([
+        { ...one, userId: 'bob', sessionId: old.sessionId, fence: old.fence },
+        { ...one, userId: 'carol', sessionId: randomUUID(), fence: null },
+        { ...one, userId: 'alice', sessionId: alice.sessionId, fence: alice.fence },
+        { ...one, userId: 'bob', sessionId: bob.sessionId, fence: bob.fence },
+        { ...one, userId: 'alice', sessionId: alice.sessionId, fence: alice.fence, rooms: ['hall'] },
+      ])
+      expect(answers.map(({ kind }) => kind)).toEqual(['late', 'unknown', 'counted', 'counted', 'counted'])
+      expect(answers[4]).toMatchObject({ session: { id: alice.sessionId, rooms: ['hall'] } })
+      expect(await store.beat([])).toEqual([])
+    })
+
+    rule('whose session ended starts it again only where it is active', async ({ store }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      await store.end({ ...socket, reason: 'WENT_OFFLINE' })
+      expect(await beat(store, socket, { isActive: false })).toEqual({ kind: 'unknown' })
+      expect(await beat(store, socket)).toEqual({ kind: 'unknown' })
+      expect(await isOnline(store, 'alice')).toBe(false)
+
+      const before = await rowOf(store, socket)
+      const mark = await markOf(store)
+      const answer = await attach(store, socket)
+      expect(answer).toMatchObject({ replacedFence: null, session: { fence: socket.fence, rooms: [] } })
+      expect(told(await mark.changes())).toEqual(['alice JOIN'])
+      expect((await rowOf(store, socket)).startId).not.toBe(before.startId)
+    })
+  })
+
+  describe('ending', () => {
+    rule('a session at once, its user leaves in that step', async ({ store }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      const mark = await markOf(store)
+      const answer = await store.end({ ...socket, reason: 'WENT_OFFLINE' })
+      expect(answer).toEqual({ kind: 'ended', sessionCount: 1, fences: [socket.fence] })
+      expect(told(await mark.changes())).toEqual(['alice LEAVE'])
+      expect([await store.count(null), await store.count('hall')]).toEqual([0, 0])
+      expect(await rowOf(store, socket)).toMatchObject({ endReason: 'WENT_OFFLINE' })
+    })
+
+    rule('one of several shows nothing', async ({ store }) => {
+      await connect(store, 'alice')
+      const socket = await connect(store, 'alice')
+      await expectNothingShown(store, ['alice'], [], async () => {
+        expect(await goOffline(store, 'alice', socket.sessionId)).toBe(1)
+      })
+      expect((await viewerOf(store, 'alice')).sessions).toHaveLength(1)
+    })
+
+    rule('all of them is one leave, and names their sockets', async ({ store }) => {
+      const first = await connect(store, 'alice')
+      const second = await connect(store, 'alice')
+      await beatOverHttp(store, 'alice', randomUUID())
+      await connect(store, 'bob')
+      const mark = await markOf(store)
+      const answer = await store.end({ userId: 'alice', sessionId: null, fence: null, reason: 'DISCONNECTED' })
+      expect({ ...answer, fences: [...answer.fences].sort() }).toEqual({
+        kind: 'ended',
+        sessionCount: 3,
+        fences: [first.fence, second.fence].sort(),
+      })
+      expect(told(await mark.changes())).toEqual(['alice LEAVE'])
+      expect(await rowOf(store, first)).toMatchObject({ endReason: 'DISCONNECTED' })
+      expect(await onlineIds(store)).toEqual(['bob'])
+    })
+
+    rule('what is not there succeeds and does nothing', async ({ store }) => {
+      const socket = await connect(store, 'alice')
+      const nothing = { kind: 'ended', sessionCount: 0, fences: [] }
+      const end = { fence: null, reason: 'WENT_OFFLINE' } as const
+      await expectNothingShown(store, ['alice', 'bob'], [], async () => {
+        expect(await store.end({ ...end, userId: 'alice', sessionId: randomUUID() })).toEqual(nothing)
+        expect(await store.end({ ...end, userId: 'bob', sessionId: null })).toEqual(nothing)
+        expect(await store.end({ ...end, userId: 'bob', sessionId: socket.sessionId })).toEqual(nothing)
+      })
+      await store.end({ ...socket, reason: 'WENT_OFFLINE' })
+      const mark = await markOf(store)
+      expect(await store.end({ ...end, userId: 'alice', sessionId: socket.sessionId })).toEqual(nothing)
+      expect(await store.end({ ...socket, reason: 'WENT_OFFLINE' })).toMatchObject({ sessionCount: 0 })
+      expect(await mark.records()).toEqual([])
+    })
+  })
+
+  describe('after going offline', () => {
+    rule('a program that beats without activity does not bring its user back', async ({ store }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      await goOffline(store, 'alice')
+      await expectNothingShown(store, ['alice'], [], async () => {
+        const session = await beatOverHttp(store, 'alice', sessionId, { isActive: false })
+        expect(session).toMatchObject({ id: sessionId })
+        await beatOverHttp(store, 'alice', sessionId, { isActive: false })
+        await connect(store, 'alice', { isActive: false })
+      })
+      expect(await viewerOf(store, 'alice')).toMatchObject({ isOnline: false, status: 'OFFLINE' })
+    })
+
+    rule('an active heartbeat brings them back', async ({ store }) => {
+      const sessionId = randomUUID()
+      await beatOverHttp(store, 'alice', sessionId)
+      await goOffline(store, 'alice')
+      await beatOverHttp(store, 'alice', sessionId, { isActive: false })
+      const mark = await markOf(store)
+      await beatOverHttp(store, 'alice', sessionId)
+      expect(told(await mark.changes())).toEqual(['alice JOIN'])
+      // Their activity counts again from then on.
+      await connect(store, 'alice', { isActive: false })
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
+    rule('a start that is activity brings them back', async ({ store }) => {
+      await connect(store, 'alice')
+      await goOffline(store, 'alice')
+      await connect(store, 'alice')
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
+    rule('with another session left, activity goes on', async ({ store }) => {
+      const first = await connect(store, 'alice')
+      const second = await connect(store, 'alice')
+      await goOffline(store, 'alice', first.sessionId)
+      await connect(store, 'alice', { sessionId: first.sessionId, isActive: false })
+      await detach(store, second, 'silent', 1_000_000)
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
+    rule('the end of a connection alone is not the end of activity', async ({ store }) => {
+      const socket = await connect(store, 'alice')
+      await detach(store, socket, 'silent', 1_000_000)
+      expect(await isOnline(store, 'alice')).toBe(false)
+      await connect(store, 'alice', { isActive: false })
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+  })
+
+  describe('time without activity', () => {
+    const FALL = { awayAfterMs: 300, idleTimeoutMs: 900 }
+
+    rule('makes a user AWAY, and an active heartbeat ends it at once', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await pass(100)
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+      const mark = await markOf(store)
+      await pass(350)
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+      await beat(store, socket, { isActive: false })
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+      await beat(store, socket)
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+      const entries = await mark.changes()
+      expect(told(entries)).toEqual(['alice UPDATE', 'alice UPDATE'])
+      expect(entries.map(({ after }) => after.user.status)).toEqual(['AWAY', 'ONLINE'])
+    }, FALL)
+
+    rule('does not make a user AWAY who was active meanwhile', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      const position = await store.changes.position()
+      for (let count = 0; count < 4; count += 1) {
+        await pass(150)
+        await beat(store, socket)
+      }
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+      expect(await store.changes.position()).toEqual(position)
+    }, FALL)
+
+    rule('counts the activity of all sessions of the user together', async ({ store, pass }) => {
+      await connect(store, 'alice')
+      const other = randomUUID()
+      await beatOverHttp(store, 'alice', other)
+      for (let count = 0; count < 4; count += 1) {
+        await pass(150)
+        await beatOverHttp(store, 'alice', other)
+      }
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+    }, FALL)
+
+    rule('never changes a chosen status, and activity does not end it', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY' } })
+      const position = await store.changes.position()
+      await pass(450)
+      await beat(store, socket)
+      expect(await statusOf(store, 'alice')).toBe('BUSY')
+      expect(await store.changes.position()).toEqual(position)
+    }, FALL)
+
+    rule('shows again what is automatic when a choice is taken back', async ({ store, pass }) => {
+      await connect(store, 'alice')
+      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY' } })
+      await pass(450)
+      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 3 } })
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+    }, FALL)
+
+    rule('takes an idle user out of all lists, counts and rooms, sockets or not', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY', statusMessage: 'x' } })
+      const mark = await markOf(store)
+      await pass(1000)
+      expect(told(await mark.changes())).toEqual(['alice LEAVE'])
+      expect([await onlineIds(store), await onlineIds(store, 'hall')]).toEqual([[], []])
+      expect([await store.count(null), await store.count('hall')]).toEqual([0, 0])
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, status: 'OFFLINE', statusMessage: null })
+      expect(await viewerOf(store, 'alice')).toMatchObject({
+        isOnline: false,
+        status: 'OFFLINE',
+        statusChoice: 'BUSY',
+        sessions: [{ id: socket.sessionId, fence: socket.fence, rooms: ['hall'] }],
+      })
+    }, FALL)
+
+    rule('lets an idle user come back by an active heartbeat, with a JOIN and their rooms', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      const since = (await seen(store, 'alice'))?.onlineSinceMs
+      await pass(1000)
+      await beat(store, socket, { isActive: false })
+      expect(await isOnline(store, 'alice')).toBe(false)
+
+      const mark = await markOf(store)
+      const answer = await beat(store, socket)
+      const entries = await mark.changes()
+      expect(told(entries)).toEqual(['alice JOIN'])
+      expect(entries[0]?.after.rooms).toEqual(new Set(['hall']))
+      const alice = await seen(store, 'alice')
+      expect(Number(alice?.onlineSinceMs)).toBeGreaterThan(Number(since))
+      expect(answer).toMatchObject({ kind: 'counted', lastActiveAtMs: alice?.onlineSinceMs })
+    }, FALL)
+
+    rule('lets an idle user come back by a heartbeat that names no session', async ({ store, pass }) => {
+      await connect(store, 'alice')
+      await pass(1000)
+      expect(await beatOverHttp(store, 'alice')).toBeNull()
+      expect(await isOnline(store, 'alice')).toBe(true)
+    }, FALL)
+
+    rule('does not bring an idle user back when a tab attaches again', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await pass(1000)
+      await expectNothingShown(store, ['alice'], [], async () => {
+        await detach(store, socket)
+        await attach(store, socketOf('alice', socket.sessionId))
+      })
+    }, FALL)
+
+    rule('is looked at from the last activity, whatever was swept before', async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await pass(450)
+      await beat(store, socket)
+      await pass(100)
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+      await pass(350)
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+      await pass(600)
+      expect(await isOnline(store, 'alice')).toBe(false)
+    }, FALL)
+  })
+}
