@@ -1,0 +1,154 @@
+/**
+ * One subscription to the change log, as an async iterator.
+ *
+ * While its reader keeps up it gets each event as it comes. A reader that does not is *behind*: nothing is kept for
+ * it but its place, and when it reads again it is replayed from the log, merged to one change a user.
+ */
+import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
+import { positionExpired } from '../presence/errors.ts'
+import type { ChangeEvent } from '../presence/feed.ts'
+import type { LogEntry } from '../presence/model.ts'
+import type { Position } from '../presence/position.ts'
+import type { ChangeLog } from '../presence/store.ts'
+
+/** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
+const WAITING_MOST = 256
+/** Entries that one replay merges before it hands out what it found. */
+const REPLAY_CHUNK = 5000
+
+export interface Subscription extends AsyncIterableIterator<ChangeEvent> {
+  return(): Promise<IteratorResult<ChangeEvent>>
+  throw(error: unknown): Promise<IteratorResult<ChangeEvent>>
+  /** Reads what is between its start and now, so that a start that expired fails at once. */
+  prepare(): Promise<void>
+  offer(event: ChangeEvent): void
+  /** Everything up to it that the filter lets through has been taken, and the one before the last was written. */
+  writtenSeq(): number
+  fail(error: Error): void
+  end(): void
+}
+
+export interface SubscriptionOptions {
+  readonly filter: ChangeFilter
+  readonly startSeq: number
+  readonly head: () => Position
+  readonly read: ChangeLog['read']
+  readonly eventOf: (change: Change) => ChangeEvent
+  readonly onEnd: () => void
+}
+
+export function createSubscription({ filter, startSeq, head, read, eventOf, onEnd }: SubscriptionOptions): Subscription {
+  let waiting: ChangeEvent[] = []
+  /** From where the log has to be read; null while events come as they happen. */
+  let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
+  /** The event that the reader took last, and may not have written yet. */
+  let inHandSeq: number | null = null
+  let wake: (() => void) | null = null
+  let failure: Error | null = null
+  let isOver = false
+
+  function wakeReader(): void {
+    wake?.()
+    wake = null
+  }
+
+  function end(): void {
+    if (isOver) return
+    isOver = true
+    waiting = []
+    onEnd()
+    wakeReader()
+  }
+
+  /** Reads one chunk of the log behind the reader's place. */
+  async function replay(): Promise<void> {
+    if (behindFromSeq === null) return
+    const entries: LogEntry[] = []
+    let position: Position = { epoch: head().epoch, seq: behindFromSeq }
+    while (entries.length < REPLAY_CHUNK) {
+      const answer = await read(position, REPLAY_CHUNK - entries.length)
+      if (answer === 'expired') throw positionExpired()
+      if (answer.entries.length === 0) break
+      entries.push(...answer.entries)
+      position = answer.position
+    }
+    waiting = mergedChanges(entries, filter).map(eventOf)
+    // From here on events come as they happen, unless something came that was not read.
+    behindFromSeq = position.seq >= head().seq ? null : position.seq
+  }
+
+  const done = { value: undefined, done: true } as const
+
+  return {
+    [Symbol.asyncIterator]() {
+      return this
+    },
+
+    prepare: replay,
+
+    async next() {
+      inHandSeq = null
+      for (;;) {
+        if (failure !== null) {
+          const error = failure
+          failure = null
+          end()
+          throw error
+        }
+        if (isOver) return done
+        const event = waiting.shift()
+        if (event !== undefined) {
+          inHandSeq = event.position.seq
+          return { value: event, done: false }
+        }
+        if (behindFromSeq !== null) {
+          try {
+            await replay()
+          } catch (error) {
+            end()
+            throw error
+          }
+          continue
+        }
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+    },
+
+    async return() {
+      end()
+      return done
+    },
+
+    async throw(error) {
+      end()
+      throw error
+    },
+
+    offer(event) {
+      // Behind, it is in the log; over, nobody reads.
+      if (behindFromSeq !== null || isOver) return
+      if (waiting.length >= WAITING_MOST) {
+        behindFromSeq = (waiting[0]?.position.seq ?? event.position.seq) - 1
+        waiting = []
+        return
+      }
+      waiting.push(event)
+      wakeReader()
+    },
+
+    writtenSeq() {
+      if (inHandSeq !== null) return inHandSeq - 1
+      if (waiting[0] !== undefined) return waiting[0].position.seq - 1
+      return behindFromSeq ?? head().seq
+    },
+
+    fail(error) {
+      failure = error
+      wakeReader()
+    },
+
+    end,
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Who may see and do what: the claims of a token, and the questions that are asked of them.
+ *
+ * Pure. What concerns oneself is always allowed.
+ */
+import { forbidden, unauthenticated } from './errors.ts'
+import type { Profile } from './model.ts'
+
+/** Who asks, as their token says. */
+export interface Caller {
+  readonly userId: string
+  /** Null where the token has neither a name nor a picture. */
+  readonly profile: Profile | null
+  /** Patterns of the rooms that they may enter and see. */
+  readonly rooms: readonly string[]
+  /** Whether they may see others outside rooms. */
+  readonly everyone: boolean
+  readonly role: 'member' | 'service'
+  /** When the token was issued, and when it runs out, in epoch ms by the issuer's clock; null where it does not say. */
+  readonly issuedAtMs: number
+  readonly expiresAtMs: number | null
+}
+
+/** @throws PresenceError `UNAUTHENTICATED` where there was no token */
+export function requireCaller(caller: Caller | null): Caller {
+  if (caller === null) throw unauthenticated('Send a token: `Authorization: Bearer …`, or `authorization` in connectionParams.')
+  return caller
+}
+
+/** @throws PresenceError `FORBIDDEN` */
+export function requireService(caller: Caller): void {
+  if (caller.role !== 'service') throw forbidden('Only tokens with the role `service` may do this.')
+}
+
+/**
+ * Whoever asks for others asks within a room, or may see everyone.
+ *
+ * @throws PresenceError `FORBIDDEN`
+ */
+export function requireAudience(caller: Caller, room: string | null): void {
+  if (room !== null) requireRoom(caller, room)
+  else if (!caller.everyone) throw forbidden('This token may only see users within a room: name one in `room`.')
+}
+
+/** @throws PresenceError `FORBIDDEN` where one of the ids is not the caller's own, and they may not see everyone */
+export function requireUsers(caller: Caller, userIds: Iterable<string>): void {
+  if (caller.everyone) return
+  for (const userId of userIds) {
+    if (userId !== caller.userId) throw forbidden('This token may not look up other users by their id.')
+  }
+}
+
+/** @throws PresenceError `FORBIDDEN` */
+export function requireRoom(caller: Caller, room: string): void {
+  if (caller.role === 'service' || caller.rooms.some((pattern) => matchesRoom(pattern, room))) return
+  throw forbidden(`This token does not allow the room ${JSON.stringify(room)}.`)
+}
+
+export function requireRooms(caller: Caller, rooms: Iterable<string>): void {
+  for (const room of rooms) requireRoom(caller, room)
+}
+
+/** `*` stands for any text within one part between colons, `**` for any text. */
+export function matchesRoom(pattern: string, room: string): boolean {
+  return patternOf(pattern).test(room)
+}
+
+const patterns = new Map<string, RegExp>()
+
+function patternOf(pattern: string): RegExp {
+  let compiled = patterns.get(pattern)
+  if (compiled === undefined) {
+    const source = pattern
+      .split(/(\*\*|\*)/)
+      .map((part) => (part === '**' ? '.*' : part === '*' ? '[^:]*' : part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')))
+      .join('')
+    compiled = new RegExp(`^${source}$`, 'su')
+    // Patterns come with tokens, and a token may name any.
+    if (patterns.size >= 10_000) patterns.clear()
+    patterns.set(pattern, compiled)
+  }
+  return compiled
+}

@@ -1,0 +1,318 @@
+/**
+ * What can be asked of presence, and done to it: the domain's own functions, over the ports.
+ *
+ * Arguments are parsed here, so that every way in refuses the same things in the same words.
+ */
+import {
+  type Caller,
+  requireAudience,
+  requireRoom,
+  requireRooms,
+  requireService,
+  requireUsers,
+} from './access.ts'
+import {
+  DEFAULT_SESSION_ID,
+  parseAvatarUrl,
+  parseDevice,
+  parseDisplayName,
+  parsePageSize,
+  parseRoom,
+  parseRooms,
+  parseSessionId,
+  parseStatusMessage,
+  parseUserId,
+  parseUserIds,
+  BOUNDS,
+} from './bounds.ts'
+import type { UserDirectory, StoredUser } from './directory.ts'
+import { badInput, notFound, PresenceError, rateLimited, unavailable } from './errors.ts'
+import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
+import type { Position } from './position.ts'
+import { publicUser } from './rules.ts'
+import type { AttachAnswer, AttachRequest, Page, PresenceStore } from './store.ts'
+import { withinTime } from './time-limit.ts'
+import type { PresenceTiming } from './timing.ts'
+
+/** Rule 8: who comes while Postgres is slow is let in after so long, and counts as hidden until it answers. */
+const SEED_WAIT_MS = 1000
+
+/** What a caller's words are about: a session over HTTP, or the one of a socket. */
+export interface SessionChannel {
+  heartbeat(words: HeartbeatWords): Promise<HeartbeatResult>
+  changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView>
+  goOffline(): Promise<void>
+  /** The session that `isCurrent` means, null where the channel has none. */
+  readonly sessionId: string | null
+}
+
+export interface HeartbeatWords {
+  readonly isActive: boolean
+  readonly device?: string | null
+  readonly rooms?: readonly string[]
+}
+
+export interface HeartbeatResult {
+  /** Null where the beat counted for the user alone. */
+  readonly session: SessionView | null
+  readonly nextHeartbeatInMs: number
+}
+
+/** An attach as the sockets ask for it; the rest is filled in here. */
+export type Attach = Omit<AttachRequest, 'seed' | 'profile'>
+
+export interface PresenceOptions {
+  readonly store: PresenceStore
+  readonly directory: UserDirectory
+  readonly timing: PresenceTiming
+  /** Told of sockets that a session's end or a user's dismissal concerns. */
+  readonly sockets: {
+    ended(fences: readonly string[]): void
+    dismiss(userId: string, issuedUpToMs: number | null): void
+  }
+}
+
+export type Presence = ReturnType<typeof createPresence>
+
+export function createPresence({ store, directory, timing, sockets }: PresenceOptions) {
+  /** Who was let in without their row, with the caller to read it for. */
+  const unseeded = new Map<string, Caller>()
+
+  async function attach(caller: Caller, request: Attach): Promise<Exclude<AttachAnswer, { kind: 'unseeded' }>> {
+    const known = await store.attach({ ...request, profile: caller.profile, seed: null })
+    const answer = known.kind === 'unseeded' ? await attachSeeded(caller, request) : known
+    if (answer.kind === 'unseeded') throw new Error('The store asked for a seed that it was given.')
+    if (answer.kind === 'full') {
+      throw rateLimited(
+        `A user may have ${timing.sessionsPerUser} sessions at once, and all of them are in use.`,
+        timing.heartbeatIntervalMs,
+      )
+    }
+    return answer
+  }
+
+  async function attachSeeded(caller: Caller, request: Attach): Promise<AttachAnswer> {
+    const stored = await readSeed(caller)
+    if (stored === null) unseeded.set(caller.userId, caller)
+    return store.attach({ ...request, profile: caller.profile, seed: stored?.seed ?? UNKNOWN })
+  }
+
+  async function readSeed(caller: Caller): Promise<StoredUser | null> {
+    try {
+      return await withinTime(directory.ensure(caller.userId, caller.profile), SEED_WAIT_MS, null)
+    } catch (error) {
+      if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return null
+      throw error
+    }
+  }
+
+  async function changeSettings(caller: Caller, change: Partial<Omit<Settings, 'version'>>): Promise<void> {
+    const settings =
+      (await directory.setSettings(caller.userId, change)) ??
+      // Never seen before: the row comes first.
+      (await directory.ensure(caller.userId, caller.profile).then(() => directory.setSettings(caller.userId, change)))
+    if (settings === null) throw notFound('userId', 'user')
+    await store.setUser({ userId: caller.userId, settings })
+  }
+
+  async function viewer(caller: Caller): Promise<ViewerState> {
+    const live = await store.viewer(caller.userId)
+    if (live === 'pending') throw unavailable('postgres', 'Your settings cannot be read just now.')
+    return live ?? viewerAway(await directory.ensure(caller.userId, caller.profile), timing)
+  }
+
+  async function users(caller: Caller, userIds: readonly string[]): Promise<(PublicUser | null)[]> {
+    requireUsers(caller, userIds)
+    if (userIds.length === 0) return []
+    const live = await store.lookup(userIds)
+    const missing = userIds.filter((_, index) => live[index] === null)
+    if (missing.length === 0) return [...live]
+    // Whoever left the live store is in the database: they leave only when their last record is.
+    const stored = new Map(missing.map((userId) => [userId, null as PublicUser | null]))
+    const rows = await directory.read([...stored.keys()])
+    for (const row of rows) if (row !== null) stored.set(row.id, row)
+    return userIds.map((userId, index) => live[index] ?? stored.get(userId) ?? null)
+  }
+
+  /** The session of an HTTP request, and of an observer's socket. */
+  function httpChannel(caller: Caller, namedSessionId: string | null): SessionChannel {
+    const sessionId = namedSessionId ?? DEFAULT_SESSION_ID
+    return {
+      sessionId,
+
+      async heartbeat(words) {
+        const beat = { userId: caller.userId, sessionId: namedSessionId, fence: null, ...words }
+        const [answer] = await store.beat([{ ...beat, profile: caller.profile }])
+        if (answer?.kind === 'counted') return heartbeatResult(answer.session)
+        const started = await attach(caller, { ...beat, nodeId: null, comeback: null })
+        return heartbeatResult(started.kind === 'attached' ? started.session : null)
+      },
+
+      async changeRoom(kind, room) {
+        const answer = await store[kind]({ userId: caller.userId, sessionId, fence: null, room })
+        return sessionOf(answer)
+      },
+
+      async goOffline() {
+        await end(caller, sessionId)
+      },
+    }
+  }
+
+  function heartbeatResult(session: SessionView | null): HeartbeatResult {
+    return { session, nextHeartbeatInMs: timing.heartbeatIntervalMs }
+  }
+
+  async function end(caller: Caller, sessionId: string | null): Promise<void> {
+    const request = { userId: caller.userId, sessionId, fence: null, reason: 'WENT_OFFLINE' as const }
+    sockets.ended((await store.end(request)).fences)
+  }
+
+  return {
+    attach,
+    viewer,
+    httpChannel,
+    heartbeatResult,
+
+    /** @param argument - what the session id is called where it came from */
+    parseSessionId: (argument: string, value: string | null | undefined): string | null =>
+      value === null || value === undefined ? null : parseSessionId(argument, value),
+
+    /** @param prefix - goes before the names of the arguments, for those that are fields of another */
+    parseWords(
+      caller: Caller,
+      { active, device, rooms }: { active?: boolean | null; device?: string | null; rooms?: readonly string[] | null },
+      prefix = '',
+    ): HeartbeatWords {
+      const parsedRooms = rooms === null || rooms === undefined ? undefined : parseRooms(`${prefix}rooms`, rooms)
+      if (parsedRooms !== undefined) requireRooms(caller, parsedRooms)
+      return {
+        isActive: active ?? true,
+        ...(device === null || device === undefined ? {} : { device: parseDevice(`${prefix}device`, device) }),
+        ...(parsedRooms === undefined ? {} : { rooms: parsedRooms }),
+      }
+    },
+
+    changeRoom(caller: Caller, channel: SessionChannel, kind: 'join' | 'leave', room: string): Promise<SessionView> {
+      parseRoom('room', room)
+      if (kind === 'join') requireRoom(caller, room)
+      return channel.changeRoom(kind, room)
+    },
+
+    async goOffline(caller: Caller, channel: SessionChannel, everywhere: boolean): Promise<void> {
+      if (everywhere) await end(caller, null)
+      else await channel.goOffline()
+    },
+
+    async user(caller: Caller, userId: string): Promise<PublicUser | null> {
+      const [user] = await users(caller, [parseUserId('id', userId)])
+      return user ?? null
+    },
+
+    users: (caller: Caller, userIds: readonly string[]) => users(caller, parseUserIds('ids', userIds)),
+
+    page(caller: Caller, room: string | null, first: number, after: string | null): Promise<Page> {
+      if (room !== null) parseRoom('room', room)
+      requireAudience(caller, room)
+      return store.page({ room, first: parsePageSize('first', first), after })
+    },
+
+    count(caller: Caller, room: string | null): Promise<number> {
+      if (room !== null) parseRoom('room', room)
+      requireAudience(caller, room)
+      return store.count(room)
+    },
+
+    position: (): Promise<Position> => store.changes.position(),
+
+    /** @param message - null clears it, left out it stays */
+    setStatus(caller: Caller, statusChoice: StatusChoice, message: string | null | undefined): Promise<void> {
+      if (message === undefined) return changeSettings(caller, { statusChoice })
+      const statusMessage = message === null ? null : parseStatusMessage('message', message)
+      return changeSettings(caller, { statusChoice, statusMessage })
+    },
+
+    setVisibility(caller: Caller, visibility: Visibility, hideLastActive: boolean | null | undefined): Promise<void> {
+      return changeSettings(caller, { visibility, ...(typeof hideLastActive === 'boolean' ? { hideLastActive } : {}) })
+    },
+
+    async disconnectUser(caller: Caller, userId: string): Promise<{ userId: string; sessionCount: number }> {
+      requireService(caller)
+      parseUserId('userId', userId)
+      const validAfterMs = await directory.revokeTokens(userId)
+      if (validAfterMs === null) throw notFound('userId', 'user')
+      const { sessionCount } = await store.end({ userId, sessionId: null, fence: null, reason: 'DISCONNECTED' })
+      sockets.dismiss(userId, null)
+      return { userId, sessionCount }
+    },
+
+    async updateUser(
+      caller: Caller,
+      userId: string,
+      { name, avatarUrl }: { name?: string | null; avatarUrl?: string | null },
+    ): Promise<PublicUser> {
+      requireService(caller)
+      parseUserId('userId', userId)
+      const change = {
+        ...(typeof name === 'string' ? { name: parseDisplayName('name', name) } : {}),
+        ...(typeof avatarUrl === 'string' ? { avatarUrl: parseAvatarUrl('avatarUrl', avatarUrl) } : {}),
+      }
+      const profile = await directory.setProfile(userId, change)
+      if (profile === null) throw notFound('userId', 'user')
+      await store.setUser({ userId, profile })
+      const [user] = await users({ ...caller, everyone: true }, [userId])
+      if (user === null || user === undefined) throw notFound('userId', 'user')
+      return user
+    },
+
+    /**
+     * Reads the rows of users who were let in without them, and says what they ask for.
+     *
+     * @returns how many still wait
+     */
+    async seedWaiting(): Promise<number> {
+      for (const [userId, caller] of [...unseeded]) {
+        const stored = await readSeed(caller)
+        // The database is away still: the others would wait for it in vain as well.
+        if (stored === null) break
+        unseeded.delete(userId)
+        await store.setUser({ userId, seed: stored.seed })
+        if (stored.tokensValidAfterMs !== null) sockets.dismiss(userId, stored.tokensValidAfterMs)
+      }
+      return unseeded.size
+    },
+  }
+}
+
+/** The session of an answer about rooms. */
+export function sessionOf(answer: Awaited<ReturnType<PresenceStore['join']>>): SessionView {
+  if (answer.kind === 'done') return answer.session
+  if (answer.kind === 'full') throw badInput('room', `one of at most ${BOUNDS.roomsPerSession} rooms of a session`)
+  throw notFound('sessionId', 'session')
+}
+
+/** What is known of a user whose row did not come in time. */
+const UNKNOWN: UserSeed = {
+  settings: null,
+  profile: null,
+  lastActiveAtMs: null,
+  shownLastActiveAtMs: null,
+  isActivityOver: false,
+}
+
+/** The own view of who has no session, from their row. */
+function viewerAway({ userId, seed }: StoredUser, timing: PresenceTiming): ViewerState {
+  const { settings, lastActiveAtMs } = seed
+  const facts = { id: userId, ...seed, hasLiveSession: false, shownSinceMs: null }
+  return {
+    user: publicUser(facts, 0, timing),
+    isOnline: false,
+    status: 'OFFLINE',
+    statusChoice: settings.statusChoice,
+    statusMessage: settings.statusMessage,
+    lastActiveAtMs,
+    visibility: settings.visibility,
+    hideLastActive: settings.hideLastActive,
+    sessions: [],
+  }
+}

@@ -1,0 +1,353 @@
+/**
+ * The sockets of this node and the sessions that hang on them (rules 5 and 6).
+ *
+ * A socket's session can be taken by a newer socket, ended from elsewhere, or lost with the node's lease; the socket
+ * learns it by its fence. It knows no socket library: an adapter fills `NodeSocket`.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Caller } from './access.ts'
+import { unauthenticated, unavailable } from './errors.ts'
+import type { SessionView } from './model.ts'
+import {
+  type Attach,
+  type HeartbeatResult,
+  type HeartbeatWords,
+  type Presence,
+  type SessionChannel,
+  sessionOf,
+} from './presence.ts'
+import type { DetachCause } from './rules.ts'
+import type { Loss, PresenceStore } from './store.ts'
+import type { PresenceTiming } from './timing.ts'
+
+export interface NodeSocket {
+  /** Sends a ping whose pong has to bring the nonce back. */
+  ping(nonce: string): void
+  /** Ends the connection without a word: nobody answers there. */
+  terminate(): void
+  /** Closes because the token no longer holds. */
+  dismiss(): void
+}
+
+/** One authenticated socket. */
+export interface Attachment extends SessionChannel {
+  readonly caller: Caller
+  /** Null for an observer, and while its session is over. */
+  readonly fence: string | null
+  pong(nonce: string): void
+  /** @param silentForMs - since the last frame from the client */
+  closed(cause: DetachCause, silentForMs: number): Promise<void>
+}
+
+export interface SocketsOptions {
+  readonly store: PresenceStore
+  readonly timing: PresenceTiming
+  /** The process's own name, new at each start. */
+  readonly nodeId: string
+  /** Ages are measured with it: monotonic ms. */
+  readonly monotonicMs: () => number
+  readonly onError: (error: unknown) => void
+}
+
+export type Sockets = ReturnType<typeof createSockets>
+
+interface OpenSocket extends Attachment {
+  sessionId: string | null
+  fence: string | null
+  readonly socket: NodeSocket
+  challenge: Challenge | null
+  challengeFailed(): void
+  /** Hangs the session that the client named on the socket. */
+  start(words: HeartbeatWords): Promise<SessionView | null>
+  lost(cause: Loss['cause']): void
+}
+
+interface Challenge {
+  readonly nonce: string
+  readonly untilMs: number
+  /** What the socket says meanwhile waits for it; rejected where the socket did not answer. */
+  readonly settled: Promise<void>
+  readonly pass: () => void
+  readonly fail: (error: Error) => void
+  /** The session that the socket was a duplicate of, as far as it is known. */
+  readonly other: Pick<SessionView, 'device' | 'rooms'> | null
+}
+
+export function createSockets({ store, timing, nodeId, monotonicMs, onError }: SocketsOptions) {
+  const byUser = new Map<string, Set<OpenSocket>>()
+  const byFence = new Map<string, OpenSocket>()
+  const challenged = new Set<OpenSocket>()
+  let mintedCount = 0
+  let seenLossCount = 0
+
+  function mintFence(): string {
+    mintedCount += 1
+    return `${nodeId}:${mintedCount}`
+  }
+
+  function startChallenge(open: OpenSocket, other: Challenge['other']): void {
+    if (open.challenge !== null) return
+    let pass = (): void => {}
+    let fail = (_error: Error): void => {}
+    const settled = new Promise<void>((resolve, reject) => {
+      pass = resolve
+      fail = reject
+    })
+    // Whether anything waits for it or not, a refusal is not an unhandled one.
+    settled.catch(() => {})
+    open.challenge = { nonce: randomUUID(), untilMs: monotonicMs() + timing.pongTimeoutMs, settled, pass, fail, other }
+    challenged.add(open)
+    open.socket.ping(open.challenge.nonce)
+  }
+
+  function createOpenSocket(presence: Presence, caller: Caller, socket: NodeSocket, namedSessionId: string | null): OpenSocket {
+    const openedAtMs = monotonicMs()
+    let lastActiveAtMs = openedAtMs
+    let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
+    let starting: Promise<SessionView | null> | null = null
+
+    /** Hangs a session on this socket, by a new fence. */
+    async function attach(request: Omit<Attach, 'userId' | 'fence' | 'nodeId'>): Promise<SessionView | null> {
+      const fence = mintFence()
+      byFence.set(fence, open)
+      let answer: Awaited<ReturnType<Presence['attach']>>
+      try {
+        answer = await presence.attach(caller, { ...request, userId: caller.userId, fence, nodeId })
+      } catch (error) {
+        byFence.delete(fence)
+        throw error
+      }
+      if (answer.kind !== 'attached' || answer.session === null) {
+        byFence.delete(fence)
+        return null
+      }
+      if (open.fence !== null) byFence.delete(open.fence)
+      open.fence = fence
+      open.sessionId = answer.session.id
+      if (answer.replacedFence !== null) {
+        const replaced = byFence.get(answer.replacedFence)
+        if (replaced !== undefined && replaced !== open) startChallenge(replaced, answer.session)
+      }
+      // It may have closed while the store worked: then nobody else would take the session from it.
+      if (closedAs !== null) await detach()
+      return answer.session
+    }
+
+    async function detach(): Promise<void> {
+      if (open.fence === null || open.sessionId === null || closedAs === null) return
+      const { fence, sessionId } = open
+      open.fence = null
+      byFence.delete(fence)
+      const silentForMs = closedAs.silentForMs + (monotonicMs() - closedAs.atMs)
+      await store.detach({ userId: caller.userId, sessionId, fence, cause: closedAs.cause, silentForMs })
+    }
+
+    /** Says something of the socket's own session; where another socket took it, after proving to be there. */
+    async function speak<Answer extends { readonly kind: string }>(
+      words: (sessionId: string, fence: string) => Promise<Answer>,
+    ): Promise<Exclude<Answer, { kind: 'late' }> | null> {
+      for (;;) {
+        if (open.challenge !== null) await open.challenge.settled
+        if (open.sessionId === null || open.fence === null) return null
+        const answer = await words(open.sessionId, open.fence)
+        if (answer.kind !== 'late') return answer as Exclude<Answer, { kind: 'late' }>
+        startChallenge(open, null)
+      }
+    }
+
+    /** What an observer asks for a session is answered as over HTTP. */
+    function observerChannel(): SessionChannel | null {
+      return open.sessionId === null ? presence.httpChannel(caller, null) : null
+    }
+
+    async function startAgain(words: HeartbeatWords): Promise<SessionView | null> {
+      // Beats that come at once start it once.
+      starting ??= attach({ ...words, sessionId: open.sessionId, comeback: null }).finally(() => {
+        starting = null
+      })
+      return starting
+    }
+
+    const open: OpenSocket = {
+      caller,
+      socket,
+      sessionId: namedSessionId,
+      fence: null,
+      challenge: null,
+
+      async heartbeat(words): Promise<HeartbeatResult> {
+        const observer = observerChannel()
+        if (observer !== null) return observer.heartbeat(words)
+        const beat = { userId: caller.userId, ...words, profile: caller.profile }
+        const answer = await speak(async (sessionId, fence) => {
+          const [answered] = await store.beat([{ ...beat, sessionId, fence }])
+          return answered ?? { kind: 'unknown' as const }
+        })
+        if (words.isActive) lastActiveAtMs = monotonicMs()
+        if (answer?.kind === 'counted') return presence.heartbeatResult(answer.session)
+        // The session is over: only activity starts it again (rule 5).
+        if (!words.isActive) return presence.heartbeatResult(null)
+        return presence.heartbeatResult(await startAgain(words))
+      },
+
+      async changeRoom(kind, room) {
+        const observer = observerChannel()
+        if (observer !== null) return observer.changeRoom(kind, room)
+        const answer = await speak((sessionId, fence) => store[kind]({ userId: caller.userId, sessionId, fence, room }))
+        return sessionOf(answer ?? { kind: 'unknown' })
+      },
+
+      async goOffline() {
+        const observer = observerChannel()
+        if (observer !== null) return observer.goOffline()
+        await speak((sessionId, fence) => store.end({ userId: caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }))
+        forget()
+      },
+
+      start: (words) => attach({ ...words, sessionId: open.sessionId, comeback: null }),
+
+      pong(nonce) {
+        // Out of the list at once: from here on it is not judged.
+        if (open.challenge?.nonce === nonce && challenged.delete(open)) becomeOwn(open.challenge).catch(onError)
+      },
+
+      challengeFailed() {
+        challenged.delete(open)
+        open.challenge?.fail(unauthenticated('Another socket has taken this session.'))
+        forget()
+        socket.terminate()
+      },
+
+      lost(cause) {
+        if (cause === 'replaced') startChallenge(open, null)
+        else if (cause === 'reaped') comeBack().catch(onError)
+        else if (cause === 'DISCONNECTED') socket.dismiss()
+        else forget()
+      },
+
+      async closed(cause, silentForMs) {
+        if (closedAs !== null) return
+        closedAs = { cause, silentForMs, atMs: monotonicMs() }
+        remove(open)
+        open.challenge?.fail(unauthenticated('The socket is closed.'))
+        await detach()
+      },
+    }
+
+    /** The duplicated tab is a session of its own from now on, and nobody did anything in it. */
+    async function becomeOwn(challenge: Challenge): Promise<void> {
+      try {
+        const other = challenge.other ?? (await otherSession())
+        forget()
+        open.sessionId = randomUUID()
+        await attach({ sessionId: open.sessionId, isActive: false, comeback: null, ...other })
+        open.challenge = null
+        challenge.pass()
+      } catch (error) {
+        challenge.fail(unavailable('store', 'The session could not be started.', { cause: error }))
+        socket.terminate()
+        throw error
+      }
+    }
+
+    async function otherSession(): Promise<Challenge['other']> {
+      const viewer = await store.viewer(caller.userId)
+      const session = viewer === 'pending' ? undefined : viewer?.sessions.find(({ id }) => id === open.sessionId)
+      return session === undefined ? null : { device: session.device, rooms: session.rooms }
+    }
+
+    /** The node was thought dead: its sockets hang their sessions on again, unless they moved on. */
+    async function comeBack(): Promise<void> {
+      forget()
+      const nowMs = monotonicMs()
+      const session = await attach({
+        sessionId: open.sessionId,
+        isActive: false,
+        comeback: { startedForMs: nowMs - openedAtMs, lastActiveForMs: nowMs - lastActiveAtMs },
+      })
+      if (session === null) startChallenge(open, null)
+    }
+
+    /** The session is over, or another's; the socket stays. */
+    function forget(): void {
+      if (open.fence !== null) byFence.delete(open.fence)
+      open.fence = null
+    }
+
+    return open
+  }
+
+  function add(open: OpenSocket): void {
+    const userId = open.caller.userId
+    const ofUser = byUser.get(userId)
+    if (ofUser === undefined) byUser.set(userId, new Set([open]))
+    else ofUser.add(open)
+  }
+
+  function remove(open: OpenSocket): void {
+    challenged.delete(open)
+    const ofUser = byUser.get(open.caller.userId)
+    ofUser?.delete(open)
+    if (ofUser?.size === 0) byUser.delete(open.caller.userId)
+  }
+
+  return {
+    /**
+     * Takes in a socket whose client said who they are, and starts or attaches its session.
+     *
+     * @param session - null for an observer
+     */
+    async open(
+      presence: Presence,
+      caller: Caller,
+      socket: NodeSocket,
+      session: (HeartbeatWords & { readonly sessionId: string | null }) | null,
+    ): Promise<Attachment> {
+      const open = createOpenSocket(presence, caller, socket, session === null ? null : (session.sessionId ?? randomUUID()))
+      add(open)
+      if (session === null) return open
+      try {
+        const { sessionId: _named, ...words } = session
+        await open.start(words)
+      } catch (error) {
+        remove(open)
+        throw error
+      }
+      return open
+    },
+
+    /** How many sockets a user has open here. */
+    countOf(userId: string): number {
+      return byUser.get(userId)?.size ?? 0
+    },
+
+    /** Their sessions ended by a word from elsewhere. */
+    ended(fences: readonly string[]): void {
+      for (const fence of fences) byFence.get(fence)?.lost('WENT_OFFLINE')
+    },
+
+    /** @param issuedUpToMs - only sockets whose token is not younger; null: all of the user's */
+    dismiss(userId: string, issuedUpToMs: number | null): void {
+      for (const { caller, socket } of byUser.get(userId) ?? []) {
+        if (issuedUpToMs === null || caller.issuedAtMs <= issuedUpToMs) socket.dismiss()
+      }
+    },
+
+    /** Renews the node's lease, and learns what its sockets lost. */
+    async renew(): Promise<void> {
+      const { losses, lossCount } = await store.renewNode({ nodeId, seenLossCount })
+      seenLossCount = lossCount
+      for (const { fence, cause } of losses) {
+        const open = byFence.get(fence)
+        if (open?.fence === fence) open.lost(cause)
+      }
+    },
+
+    /** Closes replaced sockets that did not answer. @param wasLate - the check itself came late: it judges nobody */
+    checkChallenges(wasLate: boolean): void {
+      const nowMs = monotonicMs()
+      if (wasLate) return
+      for (const open of challenged) if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeFailed()
+    },
+  }
+}
