@@ -3,7 +3,14 @@
  */
 import { randomUUID } from 'node:crypto'
 import { expect, it } from 'vitest'
-import type { PresenceRecord, Profile, PublicUser, SessionView, Settings, UserSeed } from '../../../src/presence/model.ts'
+import type {
+  PresenceRecord,
+  Profile,
+  PublicUser,
+  SessionView,
+  Settings,
+  UserSeed,
+} from '../../../src/presence/model.ts'
 import type {
   AdoptedUser,
   AttachAnswer,
@@ -60,11 +67,17 @@ export const CALM: PresenceTiming = {
   sessionsPerUser: 50,
 }
 
+type Run = (harness: Harness) => Promise<void>
+
 /** One rule of the contract: opens a store of its own, and closes it. */
-export type Rule = (sentence: string, run: (harness: Harness) => Promise<void>, timing?: Partial<PresenceTiming>) => void
+export interface Rule {
+  (sentence: string, run: Run): void
+  (sentence: string, timing: Partial<PresenceTiming>, run: Run): void
+}
 
 export function ruleOf(open: Open): Rule {
-  return (sentence, run, timing = {}) => {
+  return (sentence: string, ...rest: [Run] | [Partial<PresenceTiming>, Run]) => {
+    const [timing, run] = rest.length === 1 ? [{}, rest[0]] : rest
     it(sentence, async () => {
       const harness = await open({ namespace: randomUUID(), timing: { ...CALM, ...timing } })
       try {
@@ -275,14 +288,18 @@ export function told(entries: Awaited<ReturnType<Awaited<ReturnType<typeof markO
 /** The last row of each start, as a database would have it after all records. */
 export function rowsOf(records: readonly PresenceRecord[], userId: string) {
   const rows = new Map(
-    records.filter((record) => record.userId === userId).flatMap(({ sessions }) => sessions.map((row) => [row.startId, row])),
+    records
+      .filter((record) => record.userId === userId)
+      .flatMap(({ sessions }) => sessions.map((row) => [row.startId, row])),
   )
   return [...rows.values()]
 }
 
 export async function rowOf(store: PresenceStore, { userId, sessionId }: Pick<Socket, 'userId' | 'sessionId'>) {
   const { records } = await store.records.read(0, 10_000)
-  const row = rowsOf(records, userId).filter((one) => one.sessionId === sessionId).at(-1)
+  const row = rowsOf(records, userId)
+    .filter((one) => one.sessionId === sessionId)
+    .at(-1)
   if (row === undefined) throw new Error('Expected a record of the session.')
   return row
 }

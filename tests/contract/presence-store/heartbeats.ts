@@ -33,13 +33,15 @@ export function describeHeartbeats(rule: Rule): void {
   describe('a heartbeat over HTTP', () => {
     rule('starts nothing where there is no such session, and says so', async ({ store }) => {
       const mark = await markOf(store)
-      expect(await sendBeat(store, { userId: 'alice', sessionId: randomUUID(), fence: null })).toEqual({ kind: 'unknown' })
+      expect(await sendBeat(store, { userId: 'alice', sessionId: randomUUID(), fence: null })).toEqual({
+        kind: 'unknown',
+      })
       expect(await sendBeat(store, { userId: 'alice', sessionId: null, fence: null })).toEqual({ kind: 'unknown' })
       expect(await mark.records()).toEqual([])
       expect(await store.viewer('alice')).toBeNull()
     })
 
-    rule('renews the lease of its session', async ({ store, pass }) => {
+    rule('renews the lease of its session', { sessionTtlMs: 500 }, async ({ store, pass }) => {
       const sessionId = randomUUID()
       await beatOverHttp(store, 'alice', sessionId)
       for (let count = 0; count < 4; count += 1) {
@@ -52,9 +54,9 @@ export function describeHeartbeats(rule: Rule): void {
       expect(await isOnline(store, 'alice')).toBe(true)
       await pass(600)
       expect(await isOnline(store, 'alice')).toBe(false)
-    }, { sessionTtlMs: 500 })
+    })
 
-    rule('renews it without activity too', async ({ store, pass }) => {
+    rule('renews it without activity too', { sessionTtlMs: 500 }, async ({ store, pass }) => {
       const sessionId = randomUUID()
       await beatOverHttp(store, 'alice', sessionId)
       const lastActiveAtMs = (await seen(store, 'alice'))?.lastActiveAtMs
@@ -64,9 +66,9 @@ export function describeHeartbeats(rule: Rule): void {
         expect(answer).toMatchObject({ kind: 'counted', lastActiveAtMs })
       }
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
-    }, { sessionTtlMs: 500 })
+    })
 
-    rule('renews SESSION_TTL from now, by its own answer', async ({ store, pass }) => {
+    rule('renews SESSION_TTL from now, by its own answer', { sessionTtlMs: 5000 }, async ({ store, pass }) => {
       const sessionId = randomUUID()
       await beatOverHttp(store, 'alice', sessionId)
       await pass(SETTLE_MS)
@@ -74,28 +76,37 @@ export function describeHeartbeats(rule: Rule): void {
       if (answer.kind !== 'counted') throw new Error(answer.kind)
       expect(Number(answer.session?.leaseEndsAtMs) - Number(answer.lastActiveAtMs)).toBe(5000)
       expect(answer.session?.lastActiveAtMs).toBe(answer.lastActiveAtMs)
-    }, { sessionTtlMs: 5000 })
+    })
 
-    rule('keeps a session alive that lost its socket, beyond the grace', async ({ store, pass }) => {
-      const socket = await connect(store, 'alice')
-      await detach(store, socket)
-      await sendBeat(store, { userId: 'alice', sessionId: socket.sessionId, fence: null })
-      await pass(300)
-      expect(await isOnline(store, 'alice')).toBe(true)
-      await pass(400)
-      expect(await isOnline(store, 'alice')).toBe(false)
-      expect(await rowOf(store, socket)).toMatchObject({ endReason: 'EXPIRED', hadSocket: true })
-    }, { closeGraceMs: 100, sessionTtlMs: 500 })
+    rule(
+      'keeps a session alive that lost its socket, beyond the grace',
+      { closeGraceMs: 100, sessionTtlMs: 500 },
+      async ({ store, pass }) => {
+        const socket = await connect(store, 'alice')
+        await detach(store, socket)
+        await sendBeat(store, { userId: 'alice', sessionId: socket.sessionId, fence: null })
+        await pass(300)
+        expect(await isOnline(store, 'alice')).toBe(true)
+        await pass(400)
+        expect(await isOnline(store, 'alice')).toBe(false)
+        expect(await rowOf(store, socket)).toMatchObject({ endReason: 'EXPIRED', hadSocket: true })
+      },
+    )
 
-    rule('for a session that a socket holds counts activity only', async ({ store, pass }) => {
+    rule('for a session that a socket holds counts activity only', { closeGraceMs: 100 }, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await pass(SETTLE_MS)
-      const answer = await sendBeat(store, { userId: 'alice', sessionId: socket.sessionId, fence: null, rooms: ['hall'] })
+      const answer = await sendBeat(store, {
+        userId: 'alice',
+        sessionId: socket.sessionId,
+        fence: null,
+        rooms: ['hall'],
+      })
       expect(answer).toMatchObject({ session: { fence: socket.fence, leaseEndsAtMs: null, rooms: ['hall'] } })
       await detach(store, socket)
       await pass(300)
       expect(await isOnline(store, 'alice')).toBe(false)
-    }, { closeGraceMs: 100 })
+    })
 
     rule('is activity of the user, and no change', async ({ store, pass }) => {
       const sessionId = randomUUID()
@@ -150,7 +161,13 @@ export function describeHeartbeats(rule: Rule): void {
       const socket = await connect(store, 'alice')
       const before = await seen(store, 'alice')
       await pass(SETTLE_MS)
-      const answer = await sendBeat(store, { userId: 'alice', sessionId: null, fence: null, rooms: ['hall'], device: 'x' })
+      const answer = await sendBeat(store, {
+        userId: 'alice',
+        sessionId: null,
+        fence: null,
+        rooms: ['hall'],
+        device: 'x',
+      })
       expect(answer).toMatchObject({ kind: 'counted', session: null })
       expect(Number((await seen(store, 'alice'))?.lastActiveAtMs)).toBeGreaterThan(Number(before?.lastActiveAtMs))
       expect(await viewerOf(store, 'alice')).toMatchObject({
@@ -169,21 +186,25 @@ export function describeHeartbeats(rule: Rule): void {
       expect(sessions).toMatchObject([{ id: socket.sessionId, leaseEndsAtMs }])
     })
 
-    rule('leaves no ghost: the tab that closes takes its user along', async ({ store, pass }) => {
-      const socket = await connect(store, 'alice')
-      await beatOverHttp(store, 'alice')
-      await detach(store, socket)
-      await beatOverHttp(store, 'alice')
-      await pass(300)
-      expect(await isOnline(store, 'alice')).toBe(false)
-    }, { closeGraceMs: 100 })
+    rule(
+      'leaves no ghost: the tab that closes takes its user along',
+      { closeGraceMs: 100 },
+      async ({ store, pass }) => {
+        const socket = await connect(store, 'alice')
+        await beatOverHttp(store, 'alice')
+        await detach(store, socket)
+        await beatOverHttp(store, 'alice')
+        await pass(300)
+        expect(await isOnline(store, 'alice')).toBe(false)
+      },
+    )
 
-    rule('is session `default` again once the grace is over', async ({ store, pass }) => {
+    rule('is session `default` again once the grace is over', { closeGraceMs: 100 }, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await detach(store, socket)
       await pass(300)
       expect(await beatOverHttp(store, 'alice')).toMatchObject({ id: DEFAULT_SESSION_ID })
-    }, { closeGraceMs: 100 })
+    })
 
     rule('counts for the user alone where a restart took their socket', async ({ store }) => {
       const nowMs = await storeNowMs(store)
@@ -386,7 +407,7 @@ export function describeHeartbeats(rule: Rule): void {
   describe('time without activity', () => {
     const FALL = { awayAfterMs: 300, idleTimeoutMs: 900 }
 
-    rule('makes a user AWAY, and an active heartbeat ends it at once', async ({ store, pass }) => {
+    rule('makes a user AWAY, and an active heartbeat ends it at once', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await pass(100)
       expect(await statusOf(store, 'alice')).toBe('ONLINE')
@@ -400,9 +421,9 @@ export function describeHeartbeats(rule: Rule): void {
       const entries = await mark.changes()
       expect(told(entries)).toEqual(['alice UPDATE', 'alice UPDATE'])
       expect(entries.map(({ after }) => after.user.status)).toEqual(['AWAY', 'ONLINE'])
-    }, FALL)
+    })
 
-    rule('does not make a user AWAY who was active meanwhile', async ({ store, pass }) => {
+    rule('does not make a user AWAY who was active meanwhile', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       const position = await store.changes.position()
       for (let count = 0; count < 4; count += 1) {
@@ -411,9 +432,9 @@ export function describeHeartbeats(rule: Rule): void {
       }
       expect(await statusOf(store, 'alice')).toBe('ONLINE')
       expect(await store.changes.position()).toEqual(position)
-    }, FALL)
+    })
 
-    rule('counts the activity of all sessions of the user together', async ({ store, pass }) => {
+    rule('counts the activity of all sessions of the user together', FALL, async ({ store, pass }) => {
       await connect(store, 'alice')
       const other = randomUUID()
       await beatOverHttp(store, 'alice', other)
@@ -422,9 +443,9 @@ export function describeHeartbeats(rule: Rule): void {
         await beatOverHttp(store, 'alice', other)
       }
       expect(await statusOf(store, 'alice')).toBe('ONLINE')
-    }, FALL)
+    })
 
-    rule('never changes a chosen status, and activity does not end it', async ({ store, pass }) => {
+    rule('never changes a chosen status, and activity does not end it', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY' } })
       const position = await store.changes.position()
@@ -432,19 +453,22 @@ export function describeHeartbeats(rule: Rule): void {
       await beat(store, socket)
       expect(await statusOf(store, 'alice')).toBe('BUSY')
       expect(await store.changes.position()).toEqual(position)
-    }, FALL)
+    })
 
-    rule('shows again what is automatic when a choice is taken back', async ({ store, pass }) => {
+    rule('shows again what is automatic when a choice is taken back', FALL, async ({ store, pass }) => {
       await connect(store, 'alice')
       await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY' } })
       await pass(450)
       await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 3 } })
       expect(await statusOf(store, 'alice')).toBe('AWAY')
-    }, FALL)
+    })
 
-    rule('takes an idle user out of all lists, counts and rooms, sockets or not', async ({ store, pass }) => {
+    rule('takes an idle user out of all lists, counts and rooms, sockets or not', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice', { rooms: ['hall'] })
-      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY', statusMessage: 'x' } })
+      await store.setUser({
+        userId: 'alice',
+        settings: { ...VISIBLE, version: 2, statusChoice: 'BUSY', statusMessage: 'x' },
+      })
       const mark = await markOf(store)
       await pass(1000)
       expect(told(await mark.changes())).toEqual(['alice LEAVE'])
@@ -457,42 +481,46 @@ export function describeHeartbeats(rule: Rule): void {
         statusChoice: 'BUSY',
         sessions: [{ id: socket.sessionId, fence: socket.fence, rooms: ['hall'] }],
       })
-    }, FALL)
+    })
 
-    rule('lets an idle user come back by an active heartbeat, with a JOIN and their rooms', async ({ store, pass }) => {
-      const socket = await connect(store, 'alice', { rooms: ['hall'] })
-      const since = (await seen(store, 'alice'))?.onlineSinceMs
-      await pass(1000)
-      await beat(store, socket, { isActive: false })
-      expect(await isOnline(store, 'alice')).toBe(false)
+    rule(
+      'lets an idle user come back by an active heartbeat, with a JOIN and their rooms',
+      FALL,
+      async ({ store, pass }) => {
+        const socket = await connect(store, 'alice', { rooms: ['hall'] })
+        const since = (await seen(store, 'alice'))?.onlineSinceMs
+        await pass(1000)
+        await beat(store, socket, { isActive: false })
+        expect(await isOnline(store, 'alice')).toBe(false)
 
-      const mark = await markOf(store)
-      const answer = await beat(store, socket)
-      const entries = await mark.changes()
-      expect(told(entries)).toEqual(['alice JOIN'])
-      expect(entries[0]?.after.rooms).toEqual(new Set(['hall']))
-      const alice = await seen(store, 'alice')
-      expect(Number(alice?.onlineSinceMs)).toBeGreaterThan(Number(since))
-      expect(answer).toMatchObject({ kind: 'counted', lastActiveAtMs: alice?.onlineSinceMs })
-    }, FALL)
+        const mark = await markOf(store)
+        const answer = await beat(store, socket)
+        const entries = await mark.changes()
+        expect(told(entries)).toEqual(['alice JOIN'])
+        expect(entries[0]?.after.rooms).toEqual(new Set(['hall']))
+        const alice = await seen(store, 'alice')
+        expect(Number(alice?.onlineSinceMs)).toBeGreaterThan(Number(since))
+        expect(answer).toMatchObject({ kind: 'counted', lastActiveAtMs: alice?.onlineSinceMs })
+      },
+    )
 
-    rule('lets an idle user come back by a heartbeat that names no session', async ({ store, pass }) => {
+    rule('lets an idle user come back by a heartbeat that names no session', FALL, async ({ store, pass }) => {
       await connect(store, 'alice')
       await pass(1000)
       expect(await beatOverHttp(store, 'alice')).toBeNull()
       expect(await isOnline(store, 'alice')).toBe(true)
-    }, FALL)
+    })
 
-    rule('does not bring an idle user back when a tab attaches again', async ({ store, pass }) => {
+    rule('does not bring an idle user back when a tab attaches again', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await pass(1000)
       await expectNothingShown(store, ['alice'], [], async () => {
         await detach(store, socket)
         await attach(store, socketOf('alice', socket.sessionId))
       })
-    }, FALL)
+    })
 
-    rule('is looked at from the last activity, whatever was swept before', async ({ store, pass }) => {
+    rule('is looked at from the last activity, whatever was swept before', FALL, async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
       await pass(450)
       await beat(store, socket)
@@ -502,6 +530,6 @@ export function describeHeartbeats(rule: Rule): void {
       expect(await statusOf(store, 'alice')).toBe('AWAY')
       await pass(600)
       expect(await isOnline(store, 'alice')).toBe(false)
-    }, FALL)
+    })
   })
 }

@@ -1,0 +1,224 @@
+/**
+ * The composition root: the one file that knows every part. It touches no global, so that a server of somebody
+ * else's can mount what it makes.
+ */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type Job, startBackground } from './background.ts'
+import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
+import { type Database, openDatabase } from './db/client.ts'
+import { createDirectory } from './db/directory.ts'
+import { migrate } from './db/migrate.ts'
+import { createRecorder } from './db/recorder.ts'
+import { createHub, type Hub } from './fanout/hub.ts'
+import type { UserDirectory } from './presence/directory.ts'
+import { createPresence, type Presence } from './presence/presence.ts'
+import type { Recorder } from './presence/recorder.ts'
+import { createSockets, type Sockets } from './presence/sockets.ts'
+import type { PresenceStore } from './presence/store.ts'
+import { processClock } from './presence/timing.ts'
+import { schema } from './schema/index.ts'
+import { createAuthenticator } from './server/auth.ts'
+import { createErrorMask } from './server/client-errors.ts'
+import { createHealth } from './server/health.ts'
+import { createHttp, GRAPHQL_PATH } from './server/http.ts'
+import type { Log } from './server/log.ts'
+import { createOperations } from './server/operations.ts'
+import { createOrigins } from './server/origins.ts'
+import { loadPages } from './server/pages.ts'
+import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
+import { createMemoryStore } from './stores/memory/index.ts'
+
+/** Users of one slice of a sweep: a few milliseconds, then others have their turn. */
+const SWEEP_SLICE = 500
+/** Users of one page of what an earlier run left open. */
+const ADOPTED_AT_ONCE = 500
+/** How long the records may take to reach the database when the process stops. */
+const FLUSH_WAIT_MS = 10_000
+
+export interface Rollcall {
+  /** Answers an HTTP request. */
+  fetch(request: Request): Promise<Response>
+  /** Takes over a WebSocket: what Node's server emits as `upgrade`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Resolves when requests are served; rejects where that cannot come about. */
+  readonly ready: Promise<void>
+  /** Closes the sockets so that their clients come back, and brings every record to the database. */
+  close(): Promise<void>
+  readonly config: Config
+}
+
+/**
+ * @param settings - by the names and in the form of the environment; what is left out has its default
+ * @throws ConfigError that names each setting that cannot be used, unknown ones too
+ */
+export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
+  const config = parseConfig(settings)
+  const timing = timingOf(config)
+  const monotonicMs = () => performance.now()
+  const nodeId = randomUUID()
+  const mask = createErrorMask(log)
+  const origins = createOrigins(config)
+  const health = createHealth('The server is starting.')
+  const operations = createOperations(schema, config, mask)
+
+  /** What lives between the start and the stop. */
+  interface Running {
+    readonly database: Database
+    readonly recorder: Recorder
+    readonly hub: Hub
+    readonly http: (request: Request) => Promise<Response>
+    readonly webSockets: WebSockets
+    stopBackground(): Promise<void>
+  }
+
+  /** Gives up a start that is under way. */
+  let giveUp = async (): Promise<void> => {}
+
+  async function start(): Promise<Running> {
+    const database = await openDatabase(config, log)
+    try {
+      return await startOn(database)
+    } catch (error) {
+      await database.close()
+      throw error
+    }
+  }
+
+  async function startOn(database: Database): Promise<Running> {
+    await migrate(database)
+    const directory = createDirectory({ database })
+    const store = createMemoryStore({ timing, clock: processClock() })
+    const recorder = createRecorder({ database, records: store.records, timing, log })
+    giveUp = () => recorder.stop()
+    await takeTheWork(recorder)
+    await adoptWhatWasLeft(directory, store)
+    recorder.follow()
+
+    const hub = createHub({ store, monotonicMs })
+    await hub.start()
+    const sockets = createSockets({ store, timing, nodeId, monotonicMs, onError: (error) => log.error({ error }, 'A socket failed inside.') })
+    const presence = createPresence({ store, directory, timing, sockets })
+    const authenticator = createAuthenticator(config, directory)
+    const isReady = () => health.isReady()
+    const webSockets = createWebSockets({ config, authenticator, presence, sockets, feed: hub, operations, mask, log, monotonicMs, isReady })
+    const pages = await loadPages()
+    const http = createHttp({ config, authenticator, presence, feed: hub, operations, origins, pages, health, mask })
+    const background = startBackground(jobs({ store, hub, sockets, presence, webSockets }), monotonicMs, (job, error) =>
+      log.error({ job, error }, 'A background job failed; it comes again.'),
+    )
+    health.ready()
+    return { database, recorder, hub, http, webSockets, stopBackground: () => background.stop() }
+  }
+
+  /** Without Redis one process has the live state, and a second one waits for it to stop. */
+  async function takeTheWork(recorder: Recorder): Promise<void> {
+    const waits = setTimeout(() => {
+      health.notReady('Another process serves this database. Stop it, or give this one a database of its own.')
+      log.warn({}, health.notReadyBecause())
+    }, config.NODE_RENEW)
+    try {
+      await recorder.start()
+    } finally {
+      clearTimeout(waits)
+    }
+  }
+
+  async function adoptWhatWasLeft(directory: UserDirectory, store: PresenceStore): Promise<void> {
+    let after: string | null = null
+    for (;;) {
+      const users = await directory.leftOpen(after, ADOPTED_AT_ONCE)
+      await store.adopt(users)
+      after = users.at(-1)?.userId ?? null
+      if (users.length < ADOPTED_AT_ONCE) return
+    }
+  }
+
+  interface Parts {
+    readonly store: PresenceStore
+    readonly hub: Hub
+    readonly sockets: Sockets
+    readonly presence: Presence
+    readonly webSockets: WebSockets
+  }
+
+  function jobs({ store, hub, sockets, presence, webSockets }: Parts): Job[] {
+    return [
+      { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
+      { name: 'renew', everyMs: config.NODE_RENEW, run: () => sockets.renew() },
+      { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.reapNodes(SWEEP_SLICE)) },
+      { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
+      { name: 'pace', everyMs: 100, run: () => hub.tick() },
+      { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },
+      {
+        name: 'settings',
+        everyMs: 1000,
+        async run() {
+          await presence.seedWaiting()
+        },
+      },
+    ]
+  }
+
+  const starting = start()
+  const ready = starting.then(() => {})
+  // Whoever does not wait for it still learns it from `fetch`.
+  ready.catch(() => {})
+  let running: Running | null = null
+  starting.then((parts) => {
+    running = parts
+  }, () => {})
+  let closing: Promise<void> | null = null
+
+  async function close(): Promise<void> {
+    health.notReady('The server is stopping.')
+    if (running === null) await giveUp()
+    const parts = await starting.catch(() => null)
+    if (parts === null) return
+    // From here on the sweep rests: who is here now gets the grace of the next start.
+    await parts.stopBackground()
+    parts.hub.close()
+    await parts.webSockets.close()
+    const { isComplete } = await parts.recorder.flush(FLUSH_WAIT_MS)
+    if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
+    await parts.recorder.stop()
+    await parts.database.close()
+  }
+
+  return {
+    config,
+    ready,
+
+    async fetch(request) {
+      if (running !== null) return running.http(request)
+      const { pathname } = new URL(request.url)
+      if (pathname === '/healthz') return new Response('ok\n')
+      return new Response(`${health.notReadyBecause()}\n`, { status: 503 })
+    },
+
+    upgrade(request, socket, head) {
+      const path = request.url?.split('?')[0]
+      const status = path !== GRAPHQL_PATH ? '404 Not Found' : running === null ? '503 Service Unavailable' : null
+      if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
+        running?.webSockets.upgrade(request, socket, head)
+        return
+      }
+      socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+    },
+
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+async function untilDone(slice: () => Promise<{ readonly hasMore: boolean }>): Promise<void> {
+  for (;;) {
+    const { hasMore } = await slice()
+    if (!hasMore) return
+    // Others have their turn between two slices.
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}

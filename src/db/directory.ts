@@ -1,0 +1,324 @@
+/**
+ * The users' rows: each method is one statement, and so one round trip and one transaction.
+ *
+ * Moments come as milliseconds, by `msOf`, and go as ISO texts: neither depends on a setting of the session. Lists
+ * go as JSON, so that a statement's text is the same for any length, and is prepared once.
+ */
+import { type SQL, sql } from 'drizzle-orm'
+import { alias } from 'drizzle-orm/pg-core'
+import { LRUCache } from 'lru-cache'
+import type { StoredUser, UserDirectory } from '../presence/directory.ts'
+import type {
+  EndReason,
+  Profile,
+  PublicUser,
+  SessionRow,
+  Settings,
+  StatusChoice,
+  Visibility,
+} from '../presence/model.ts'
+import type { AdoptedUser } from '../presence/store.ts'
+import type { Database } from './client.ts'
+import { jsonOf, storable } from './storable.ts'
+import { presenceSessions, users } from './tables.ts'
+
+/** The row as it stands, also within `on conflict` and `returning`. */
+export const stored = alias(users, 'stored')
+
+export interface DirectoryOptions {
+  readonly database: Database
+  /** How long a process may not know that another one revoked a user's tokens. */
+  readonly revocationLagMs?: number
+}
+
+/** Some 10 MB: as many users as one process has sockets for. */
+const REVOCATIONS_KEPT = 50_000
+
+export function createDirectory({ database, revocationLagMs = 1000 }: DirectoryOptions): UserDirectory {
+  const revocations = new LRUCache<string, { readonly atMs: number | null; readonly checkedAtMs: number }>({
+    max: REVOCATIONS_KEPT,
+  })
+
+  /** A revocation never goes back, so of two answers that crossed each other the later moment is right. */
+  function learnRevocation(userId: string, atMs: number | null): number | null {
+    const knownAtMs = revocations.peek(userId)?.atMs ?? null
+    const latestAtMs = atMs === null || knownAtMs === null ? (atMs ?? knownAtMs) : Math.max(atMs, knownAtMs)
+    revocations.set(userId, { atMs: latestAtMs, checkedAtMs: performance.now() })
+    return latestAtMs
+  }
+
+  async function rowsOf<Row extends object>(query: SQL): Promise<Row[]> {
+    return await database.run(async (drizzle) => [...(await drizzle.execute(query))] as unknown as Row[])
+  }
+
+  return {
+    async read(userIds) {
+      if (userIds.length === 0) return []
+      const rows = await rowsOf<PublicRow>(sql`
+        select ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${msOf(stored.lastActive)} as "lastActiveAtMs"
+        from ${users} as ${stored} where ${stored.id} in (select jsonb_array_elements_text(${jsonOf(userIds)}::jsonb))`)
+      const found = new Map(rows.map((row) => [row.id, offlineUser(row)]))
+      return userIds.map((userId) => found.get(userId) ?? null)
+    },
+
+    async ensure(userId, profile) {
+      const brought = profile !== null && (profile.name !== null || profile.avatarUrl !== null) ? profile : null
+      // Twice at most, but for a row that is deleted at that very moment.
+      for (let attempt = 0; attempt < 3; attempt += 1) {
+        const [row] = await rowsOf<StoredRow>(ensureStatement(userId, brought))
+        if (row === undefined) continue
+        learnRevocation(userId, row.tokensValidAfterMs)
+        return storedUser(row)
+      }
+      throw new Error('A user row could be neither read nor made.')
+    },
+
+    async setSettings(userId, change) {
+      const [row] = await rowsOf<SettingsRow>(settingsStatement(userId, change))
+      return row === undefined ? null : settingsOf(row)
+    },
+
+    async setProfile(userId, change) {
+      const name = change.name === undefined ? null : storable(change.name)
+      const avatarUrl = change.avatarUrl === undefined ? null : storable(change.avatarUrl)
+      const [row] = await rowsOf<{ name: string | null; avatarUrl: string | null; issuedAtMs: number }>(sql`
+        update ${users} as ${stored} set
+          name = coalesce(${name}::text, ${stored.name}),
+          avatar_url = coalesce(${avatarUrl}::text, ${stored.avatarUrl}),
+          -- It is called now and wins, also over a token from an issuer whose clock is ahead.
+          profile_issued_at = greatest(now(), ${stored.profileIssuedAt} + interval '1 millisecond'),
+          updated_at = case
+            when (coalesce(${name}::text, ${stored.name}), coalesce(${avatarUrl}::text, ${stored.avatarUrl}))
+              is distinct from (${stored.name}, ${stored.avatarUrl}) then now()
+            else ${stored.updatedAt}
+          end
+        where ${stored.id} = ${userId}
+        returning ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${msOf(stored.profileIssuedAt)} as "issuedAtMs"`)
+      return row === undefined ? null : { name: row.name, avatarUrl: row.avatarUrl, issuedAtMs: row.issuedAtMs }
+    },
+
+    async revokeTokens(userId) {
+      const [row] = await rowsOf<{ atMs: number }>(sql`
+        update ${users} as ${stored} set tokens_valid_after = greatest(now(), ${stored.tokensValidAfter})
+        where ${stored.id} = ${userId} returning ${msOf(stored.tokensValidAfter)} as "atMs"`)
+      return row === undefined ? null : learnRevocation(userId, row.atMs)
+    },
+
+    async tokensValidAfterMs(userId) {
+      const known = revocations.get(userId)
+      if (known !== undefined && performance.now() < known.checkedAtMs + revocationLagMs) return known.atMs
+      try {
+        const [row] = await rowsOf<{ atMs: number | null }>(
+          sql`select ${msOf(stored.tokensValidAfter)} as "atMs" from ${users} as ${stored} where ${stored.id} = ${userId}`,
+        )
+        return learnRevocation(userId, row?.atMs ?? null)
+      } catch (error) {
+        // Postgres away: presence goes on, by what was known last.
+        if (known === undefined) throw error
+        return known.atMs
+      }
+    },
+
+    async leftOpen(after, limit) {
+      const rows = await rowsOf<LeftOpenRow>(leftOpenStatement(after, limit))
+      return rows.map(adoptedUser)
+    },
+  }
+}
+
+interface PublicRow {
+  readonly id: string
+  readonly name: string | null
+  readonly avatarUrl: string | null
+  readonly lastActiveAtMs: number | null
+}
+
+interface SettingsRow {
+  readonly settingsVersion: number
+  readonly statusChoice: StatusChoice
+  readonly statusMessage: string | null
+  readonly visibility: Visibility
+  readonly hideLastActive: boolean
+}
+
+interface StoredRow extends PublicRow, SettingsRow {
+  readonly profileIssuedAtMs: number | null
+  readonly tokensValidAfterMs: number | null
+  readonly onlineSinceMs: number | null
+  /** The private truth of the sessions, null where there are none. */
+  readonly sessionsLastActiveAtMs: number | null
+  readonly isActivityOver: boolean
+}
+
+interface LeftOpenRow extends StoredRow {
+  readonly sessions: readonly Omit<SessionRow, 'endedAtMs' | 'endReason'>[]
+}
+
+/** A moment as milliseconds since the epoch: exact, since every column keeps milliseconds. */
+function msOf(column: unknown): SQL {
+  return sql`(extract(epoch from ${column}) * 1000)::float8`
+}
+
+const settingsColumns = sql`
+  ${stored.settingsVersion} as "settingsVersion", ${stored.chosenStatus} as "statusChoice",
+  ${stored.statusMessage} as "statusMessage", ${stored.visibility}, ${stored.hideLastActive} as "hideLastActive"`
+
+const storedColumns = sql`
+  ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl",
+  ${msOf(stored.lastActive)} as "lastActiveAtMs", ${msOf(stored.profileIssuedAt)} as "profileIssuedAtMs",
+  ${msOf(stored.tokensValidAfter)} as "tokensValidAfterMs", ${msOf(stored.onlineSince)} as "onlineSinceMs",
+  ${settingsColumns}`
+
+/**
+ * What a user's sessions tell beside their row, for a row `id` in scope as `userId`.
+ *
+ * Activity lies within a session, so no session that ended before the last one's activity can have a later one:
+ * only those that ended since are looked at, whatever the length of the history.
+ */
+function sessionFacts(userId: SQL): SQL {
+  const ofUser = sql`${presenceSessions} where ${presenceSessions.userId} = ${userId}`
+  const lastEnded = (column: SQL) => sql`
+    (select ${column} from ${ofUser} and ${presenceSessions.endedAt} is not null
+     order by ${presenceSessions.endedAt} desc limit 1)`
+  return sql`
+    ${msOf(sql`greatest(
+      (select max(${presenceSessions.lastActive}) from ${ofUser} and ${presenceSessions.endedAt} is null),
+      (select max(${presenceSessions.lastActive}) from ${ofUser}
+        and ${presenceSessions.endedAt} >= ${lastEnded(sql`${presenceSessions.lastActive}`)})
+    )`)} as "sessionsLastActiveAtMs",
+    not exists (select from ${ofUser} and ${presenceSessions.endedAt} is null)
+      and coalesce(${lastEnded(sql`${presenceSessions.endReason}`)} = 'WENT_OFFLINE', false) as "isActivityOver"`
+}
+
+function ensureStatement(userId: string, profile: Profile | null): SQL {
+  const issuedAt = profile === null ? null : new Date(profile.issuedAtMs).toISOString()
+  const name = profile?.name == null ? null : storable(profile.name)
+  const avatarUrl = profile?.avatarUrl == null ? null : storable(profile.avatarUrl)
+  // A row that is there and has nothing to learn is read, not written: `made` is empty then.
+  return sql`
+    with made as (
+      insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at)
+      values (${userId}, ${name}::text, ${avatarUrl}::text, ${issuedAt}::timestamptz(3))
+      on conflict (id) do update set ${newerProfile}
+      where excluded.profile_issued_at > coalesce(${stored.profileIssuedAt}, '-infinity')
+      returning *
+    )
+    select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)}
+    from (
+      select * from made
+      union all
+      select * from ${users} as ${stored} where ${stored.id} = ${userId} and not exists (select from made)
+    ) as ${stored}`
+}
+
+/** For `on conflict do update` of users: what is left out stays, and `updated_at` moves with what everyone sees. */
+export const newerProfile = sql`
+  name = coalesce(excluded.name, ${stored.name}),
+  avatar_url = coalesce(excluded.avatar_url, ${stored.avatarUrl}),
+  profile_issued_at = excluded.profile_issued_at,
+  updated_at = case
+    when (coalesce(excluded.name, ${stored.name}), coalesce(excluded.avatar_url, ${stored.avatarUrl}))
+      is distinct from (${stored.name}, ${stored.avatarUrl}) then now()
+    else ${stored.updatedAt}
+  end`
+
+/**
+ * Who hides is offline in the public columns at once, and stays so whatever records are still under way; the private
+ * truth is in the sessions. Nothing else of the settings is public, so nothing else moves `updated_at`.
+ */
+function settingsStatement(userId: string, change: Partial<Omit<Settings, 'version'>>): SQL {
+  const statusMessage = change.statusMessage == null ? null : storable(change.statusMessage)
+  const hides = sql`${change.visibility === 'NOBODY'}::boolean`
+  const hidesLastActive = sql`${change.hideLastActive === true}::boolean`
+  return sql`
+    update ${users} as ${stored} set
+      chosen_status = coalesce(${change.statusChoice ?? null}::text, ${stored.chosenStatus}),
+      status_message = case when ${change.statusMessage !== undefined}::boolean then ${statusMessage}::text else ${stored.statusMessage} end,
+      visibility = coalesce(${change.visibility ?? null}::text, ${stored.visibility}),
+      hide_last_active = coalesce(${change.hideLastActive ?? null}::boolean, ${stored.hideLastActive}),
+      settings_version = ${stored.settingsVersion} + 1,
+      is_online = ${stored.isOnline} and not ${hides},
+      online_since = case when ${hides} then null else ${stored.onlineSince} end,
+      last_active = case when ${hidesLastActive} then null else ${stored.lastActive} end,
+      updated_at = case
+        when (${hides} and ${stored.isOnline}) or (${hidesLastActive} and ${stored.lastActive} is not null) then now()
+        else ${stored.updatedAt}
+      end
+    where ${stored.id} = ${userId}
+    returning ${settingsColumns}`
+}
+
+function leftOpenStatement(after: string | null, limit: number): SQL {
+  // Every id is longer than the empty text.
+  const from = after ?? ''
+  return sql`
+    with left_open as (
+      (select distinct ${presenceSessions.userId} as id from ${presenceSessions}
+        where ${presenceSessions.endedAt} is null and ${presenceSessions.userId} > ${from} order by id limit ${limit}::bigint)
+      union
+      (select ${stored.id} from ${users} as ${stored} where ${stored.isOnline} and ${stored.id} > ${from} order by id limit ${limit}::bigint)
+      order by id limit ${limit}::bigint
+    )
+    select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)}, (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'startId', ${presenceSessions.id}, 'sessionId', ${presenceSessions.clientSessionId},
+        'device', ${presenceSessions.device}, 'rooms', ${presenceSessions.rooms},
+        'nodeId', ${presenceSessions.node}, 'hadSocket', ${presenceSessions.hasSocket},
+        'startedAtMs', ${msOf(presenceSessions.startedAt)}, 'lastActiveAtMs', ${msOf(presenceSessions.lastActive)}
+      ) order by ${presenceSessions.startedAt}), '[]')
+      from ${presenceSessions}
+      where ${presenceSessions.userId} = ${stored.id} and ${presenceSessions.endedAt} is null
+    ) as sessions
+    from ${users} as ${stored} join left_open on left_open.id = ${stored.id}
+    order by ${stored.id}`
+}
+
+function offlineUser(row: PublicRow): PublicUser {
+  return {
+    id: row.id,
+    name: row.name ?? row.id,
+    avatarUrl: row.avatarUrl,
+    isOnline: false,
+    status: 'OFFLINE',
+    statusMessage: null,
+    onlineSinceMs: null,
+    lastActiveAtMs: row.lastActiveAtMs,
+  }
+}
+
+function settingsOf(row: SettingsRow): Settings {
+  return {
+    version: row.settingsVersion,
+    statusChoice: row.statusChoice,
+    statusMessage: row.statusMessage,
+    visibility: row.visibility,
+    hideLastActive: row.hideLastActive,
+  }
+}
+
+function storedUser(row: StoredRow): StoredUser {
+  const { name, avatarUrl, lastActiveAtMs, sessionsLastActiveAtMs, profileIssuedAtMs } = row
+  return {
+    userId: row.id,
+    seed: {
+      settings: settingsOf(row),
+      profile: profileIssuedAtMs === null ? null : { name, avatarUrl, issuedAtMs: profileIssuedAtMs },
+      lastActiveAtMs:
+        lastActiveAtMs === null || sessionsLastActiveAtMs === null
+          ? (lastActiveAtMs ?? sessionsLastActiveAtMs)
+          : Math.max(lastActiveAtMs, sessionsLastActiveAtMs),
+      shownLastActiveAtMs: lastActiveAtMs,
+      isActivityOver: row.isActivityOver,
+    },
+    tokensValidAfterMs: row.tokensValidAfterMs,
+  }
+}
+
+function adoptedUser(row: LeftOpenRow): AdoptedUser {
+  return {
+    userId: row.id,
+    seed: storedUser(row).seed,
+    onlineSinceMs: row.onlineSinceMs,
+    sessions: row.sessions.map((session) => ({ ...session, endedAtMs: null, endReason: null as EndReason | null })),
+  }
+}

@@ -1,0 +1,5 @@
+/** Runs embedded-worker.ts from its source: a thread cannot load TypeScript by itself. Not part of the build. */
+import { register } from 'tsx/esm/api'
+
+register()
+await import('./embedded-worker.ts')

@@ -1,0 +1,82 @@
+/**
+ * Who may use a connection: as many at once as there are connections, the others in line.
+ *
+ * The line is ours and not the driver's, because who waited too long has to leave it, and a query that the driver
+ * has not sent yet cannot be taken back from it safely.
+ */
+
+export interface Permits {
+  /** @returns a function that gives it back */
+  acquire(withinMs: number): Promise<() => void>
+  /** Sends everybody in line away. */
+  turnAway(reason: Error): void
+  /** Sends everybody away, from now on. */
+  close(reason: Error): void
+}
+
+interface Waiting {
+  readonly admit: (release: () => void) => void
+  readonly refuse: (reason: Error) => void
+}
+
+/** @param tooLate - makes the error of who waited too long */
+export function createPermits(count: number, tooLate: () => Error): Permits {
+  const line = new Set<Waiting>()
+  let freeCount = count
+  let closedFor: Error | null = null
+
+  function releaseOnce(): () => void {
+    let isHeld = true
+    return () => {
+      if (!isHeld) return
+      isHeld = false
+      freeCount += 1
+      admitNext()
+    }
+  }
+
+  function admitNext(): void {
+    const [next] = line
+    if (next === undefined || freeCount === 0) return
+    freeCount -= 1
+    next.admit(releaseOnce())
+  }
+
+  function turnAway(reason: Error): void {
+    for (const waiting of line) waiting.refuse(reason)
+  }
+
+  return {
+    async acquire(withinMs) {
+      if (closedFor !== null) throw closedFor
+      if (freeCount > 0) {
+        freeCount -= 1
+        return releaseOnce()
+      }
+      return await new Promise((resolve, reject) => {
+        const timer = setTimeout(() => waiting.refuse(tooLate()), withinMs)
+        timer.unref()
+        const waiting: Waiting = {
+          admit(release) {
+            clearTimeout(timer)
+            line.delete(waiting)
+            resolve(release)
+          },
+          refuse(reason) {
+            clearTimeout(timer)
+            line.delete(waiting)
+            reject(reason)
+          },
+        }
+        line.add(waiting)
+      })
+    },
+
+    turnAway,
+
+    close(reason) {
+      closedFor = reason
+      turnAway(reason)
+    },
+  }
+}

@@ -1,0 +1,63 @@
+/** The process: it starts the server, tells where it is, and stops it cleanly. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
+import { createServerAdapter } from '@whatwg-node/server'
+import { pino, stdSerializers } from 'pino'
+import { createRollcall, type Rollcall } from './app.ts'
+import { ConfigError, settingsOfEnvironment } from './config.ts'
+import { createOrigins } from './server/origins.ts'
+
+const settings = settingsOfEnvironment()
+const log = pino({ level: settings.LOG_LEVEL ?? 'info', base: null, serializers: { error: stdSerializers.err } })
+
+function start(): Rollcall {
+  try {
+    return createRollcall(settings, log)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  }
+}
+
+const rollcall = start()
+const { config } = rollcall
+const server = createServer(createServerAdapter(rollcall.fetch))
+server.on('upgrade', rollcall.upgrade)
+server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
+server.listen(config.PORT, config.HOST)
+
+rollcall.ready.then(announce, (error) => fail(error, 'The server cannot start.'))
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal))
+
+function announce(): void {
+  const { port } = server.address() as AddressInfo
+  const url = `http://localhost:${port}`
+  log.info({ url, graphql: `${url}/graphql` }, 'Rollcall is ready.')
+  log.info(
+    config.DATABASE_URL === null ? { folder: resolve(config.DATA_DIR) } : { database: new URL(config.DATABASE_URL).host },
+    config.DATABASE_URL === null ? 'The data lies in an embedded Postgres. Set DATABASE_URL for one of your own.' : 'The data lies in Postgres.',
+  )
+  log.info({ origins: createOrigins(config).description }, 'Web pages of these origins may call.')
+  if (config.NODE_ENV !== 'production') {
+    log.warn({}, '`dev:<userId>` tokens are on: anybody may be anybody. NODE_ENV=production turns them off.')
+  }
+}
+
+async function stop(signal: string): Promise<void> {
+  log.info({ signal }, 'Stopping.')
+  server.close()
+  await rollcall.close()
+  server.closeAllConnections()
+  log.info({}, 'Stopped.')
+}
+
+async function fail(error: unknown, message: string): Promise<void> {
+  log.error({ error }, message)
+  process.exitCode = 1
+  server.close()
+  await rollcall.close()
+  server.closeAllConnections()
+}

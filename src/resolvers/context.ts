@@ -1,0 +1,35 @@
+/** What a resolver knows of who asks and how, and the services that it calls. */
+import { type Caller, requireCaller } from '../presence/access.ts'
+import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
+import type { Position } from '../presence/position.ts'
+import type { Presence, SessionChannel } from '../presence/presence.ts'
+
+export interface RequestContext {
+  /** Null where the request brought no token. */
+  readonly caller: Caller | null
+  readonly presence: Presence
+  readonly feed: ChangeFeed
+  /** The socket that the request came by; null over HTTP. */
+  readonly channel: SessionChannel | null
+  /** What the socket follows; null over HTTP. */
+  readonly group: FeedGroup | null
+  /** The place in the log before anything else of the answer was read. The same for all that ask within one request. */
+  readonly position: () => Promise<Position>
+}
+
+export function callerOf(context: RequestContext): Caller {
+  return requireCaller(context.caller)
+}
+
+/**
+ * Whose session the words of a request are about: the named one, else the socket's own, else the one over HTTP.
+ *
+ * @throws PresenceError `BAD_USER_INPUT` for an id of no known form
+ */
+export function channelOf(context: RequestContext, sessionIdArgument: string | null | undefined): SessionChannel {
+  const caller = callerOf(context)
+  const sessionId = context.presence.parseSessionId('sessionId', sessionIdArgument)
+  const { channel } = context
+  if (channel !== null && (sessionId === null || sessionId === channel.sessionId)) return channel
+  return context.presence.httpChannel(caller, sessionId)
+}

@@ -1,0 +1,23 @@
+import type { HeartbeatResult } from '../presence/presence.ts'
+import { callerOf, channelOf, type RequestContext } from './context.ts'
+import type { SessionModel, ViewerPayload } from './viewer.ts'
+
+export interface HeartbeatArgs {
+  readonly sessionId?: string | null | undefined
+  readonly active?: boolean | null | undefined
+  readonly device?: string | null | undefined
+  readonly rooms?: readonly string[] | null | undefined
+}
+
+export interface HeartbeatModel extends HeartbeatResult, ViewerPayload {}
+
+export async function heartbeat(_root: unknown, args: HeartbeatArgs, context: RequestContext): Promise<HeartbeatModel> {
+  const channel = channelOf(context, args.sessionId)
+  const { active = null, device = null, rooms = null } = args
+  const words = context.presence.parseWords(callerOf(context), { active, device, rooms })
+  return { ...(await channel.heartbeat(words)), channel }
+}
+
+export function heartbeatSession({ session }: HeartbeatModel): SessionModel | null {
+  return session === null ? null : { view: session, isCurrent: true }
+}

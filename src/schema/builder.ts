@@ -1,0 +1,29 @@
+/** The schema builder: what every type and field is declared on. */
+import SchemaBuilder from '@pothos/core'
+import ComplexityPlugin from '@pothos/plugin-complexity'
+import type { RequestContext } from '../resolvers/context.ts'
+
+export const builder = new SchemaBuilder<{
+  Context: RequestContext
+  Scalars: {
+    ID: { Input: string; Output: string }
+    /** Epoch milliseconds inside, RFC 3339 outside. */
+    DateTime: { Input: never; Output: number }
+  }
+}>({
+  plugins: [ComplexityPlugin],
+  // The cost is refused at validation, for subscriptions too: src/server/operations.ts.
+  complexity: { defaultComplexity: 1, defaultListMultiplier: 10, disabled: true },
+})
+
+builder.queryType({ description: 'Who is online, and what everyone may see of them.' })
+builder.mutationType({ description: "What changes the signed-in user's own presence, and what services may change." })
+builder.subscriptionType({ description: 'What happens from now on, or from a position on.' })
+
+builder.scalarType('DateTime', {
+  description: 'A moment as RFC 3339 writes it, in UTC, with milliseconds: `2026-01-31T09:30:00.000Z`.',
+  serialize: (epochMs) => new Date(epochMs).toISOString(),
+  parseValue: () => {
+    throw new TypeError('No argument takes a DateTime.')
+  },
+})

@@ -1,0 +1,77 @@
+import type { PublicUser } from '../presence/model.ts'
+import { formatPosition } from '../presence/position.ts'
+import type { Page } from '../presence/store.ts'
+import { cursorOf, DEFAULT_PAGE_SIZE, onlineCount, onlineUsers } from '../resolvers/online-users.ts'
+import { builder } from './builder.ts'
+import { UserType } from './user.ts'
+
+const PageInfoType = builder.objectRef<Page>('PageInfo').implement({
+  description: 'Where a page stands, as the Relay specification has it.',
+  fields: (t) => ({
+    hasNextPage: t.exposeBoolean('hasMore', { nullable: false, description: 'Whether more users follow.' }),
+    hasPreviousPage: t.boolean({ nullable: false, description: 'Always false: pages are read forwards.', resolve: () => false }),
+    startCursor: t.string({ nullable: true, description: 'The cursor of the first edge.', resolve: ({ users }) => cursorOrNull(users[0]) }),
+    endCursor: t.string({ nullable: true, description: 'What the next page takes as `after`.', resolve: ({ users }) => cursorOrNull(users.at(-1)) }),
+  }),
+})
+
+const OnlineUsersEdgeType = builder.objectRef<PublicUser>('OnlineUsersEdge').implement({
+  description: 'One user on a page.',
+  fields: (t) => ({
+    cursor: t.string({ nullable: false, description: 'The place of the user in the list.', resolve: ({ id }) => cursorOf(id) }),
+    node: t.field({ type: UserType, nullable: false, description: 'The user.', resolve: (user) => user }),
+  }),
+})
+
+const OnlineUsersConnectionType = builder.objectRef<Page>('OnlineUsersConnection').implement({
+  description: 'A page of the users who are online, ordered by id.',
+  fields: (t) => ({
+    edges: t.field({
+      type: [OnlineUsersEdgeType],
+      nullable: false,
+      description: 'The users with their cursors.',
+      complexity: { multiplier: 1 },
+      resolve: ({ users }) => [...users],
+    }),
+    nodes: t.field({
+      type: [UserType],
+      nullable: false,
+      description: 'The users.',
+      complexity: { multiplier: 1 },
+      resolve: ({ users }) => [...users],
+    }),
+    pageInfo: t.field({ type: PageInfoType, nullable: false, description: 'Where the page stands.', resolve: (page) => page }),
+    totalCount: t.exposeInt('totalCount', { nullable: false, description: 'How many are online in all, or in the room.' }),
+    position: t.string({
+      nullable: false,
+      description:
+        'The place in the change log at which the page was read. Read it with the first page, read the others, then follow `presenceChanged` after it.',
+      resolve: ({ position }) => formatPosition(position),
+    }),
+  }),
+})
+
+builder.queryFields((t) => ({
+  onlineUsers: t.field({
+    type: OnlineUsersConnectionType,
+    nullable: false,
+    description: 'Who is online, page by page, ordered by id so that pages hold still while people come and go.',
+    args: {
+      room: t.arg.id({ description: 'Only those in this room.' }),
+      first: t.arg.int({ defaultValue: DEFAULT_PAGE_SIZE, description: 'How many, 1 to 1,000.' }),
+      after: t.arg.string({ description: 'The `endCursor` of the page before.' }),
+    },
+    complexity: ({ first }) => ({ field: 1, multiplier: Math.max(1, first ?? DEFAULT_PAGE_SIZE) }),
+    resolve: onlineUsers,
+  }),
+  onlineCount: t.int({
+    nullable: false,
+    description: 'How many users are online, in all or in a room.',
+    args: { room: t.arg.id({ description: 'Only those in this room.' }) },
+    resolve: onlineCount,
+  }),
+}))
+
+function cursorOrNull(user: PublicUser | undefined): string | null {
+  return user === undefined ? null : cursorOf(user.id)
+}

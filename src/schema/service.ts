@@ -1,0 +1,39 @@
+import type { PublicUser } from '../presence/model.ts'
+import { disconnectUser, updateUser } from '../resolvers/service.ts'
+import { builder } from './builder.ts'
+import { UserType } from './user.ts'
+
+const DisconnectUserPayload = builder.objectRef<{ userId: string; sessionCount: number }>('DisconnectUserPayload').implement({
+  description: 'What disconnecting a user did.',
+  fields: (t) => ({
+    userId: t.exposeID('userId', { nullable: false, description: 'The user.' }),
+    sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
+  }),
+})
+
+const UpdateUserPayload = builder.objectRef<{ user: PublicUser }>('UpdateUserPayload').implement({
+  description: "What changing a user's profile did.",
+  fields: (t) => ({ user: t.expose('user', { type: UserType, nullable: false, description: 'The user after it.' }) }),
+})
+
+builder.mutationFields((t) => ({
+  disconnectUser: t.field({
+    type: DisconnectUserPayload,
+    nullable: false,
+    description:
+      "Ends all sessions of a user, closes their sockets, and refuses the tokens that they had. For tokens with the role `service`.",
+    args: { userId: t.arg.id({ required: true, description: 'The user.' }) },
+    resolve: disconnectUser,
+  }),
+  updateUser: t.field({
+    type: UpdateUserPayload,
+    nullable: false,
+    description: 'Sets the name and the picture of a user whose tokens carry none. For tokens with the role `service`.',
+    args: {
+      userId: t.arg.id({ required: true, description: 'A user who was seen before.' }),
+      name: t.arg.string({ description: '1 to 100 characters. Left out, it stays.' }),
+      avatarUrl: t.arg.string({ description: 'An http or https address. Left out, it stays.' }),
+    },
+    resolve: updateUser,
+  }),
+}))

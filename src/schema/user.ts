@@ -1,0 +1,49 @@
+import type { PublicUser } from '../presence/model.ts'
+import { user, users } from '../resolvers/users.ts'
+import { builder } from './builder.ts'
+import { PresenceStatusEnum } from './enums.ts'
+
+export const UserType = builder.objectRef<PublicUser>('User').implement({
+  description: 'A user as everyone sees them: the same for every viewer. What is personal is in `Viewer`.',
+  fields: (t) => ({
+    id: t.exposeID('id', { nullable: false, description: "The user's id: the `sub` of their token." }),
+    name: t.exposeString('name', { nullable: false, description: 'The display name; the id where none was ever given.' }),
+    avatarUrl: t.exposeString('avatarUrl', { nullable: true, description: 'The address of a picture.' }),
+    isOnline: t.exposeBoolean('isOnline', { nullable: false, description: 'Whether the user is there: `status` is not `OFFLINE`.' }),
+    status: t.expose('status', { type: PresenceStatusEnum, nullable: false, description: 'How present the user is.' }),
+    statusMessage: t.exposeString('statusMessage', {
+      nullable: true,
+      description: 'What the user says about their status, at most 140 characters. Null while they are offline.',
+    }),
+    onlineSince: t.field({
+      type: 'DateTime',
+      nullable: true,
+      description: 'Since when the user has been online without a break. Null while they are offline.',
+      resolve: ({ onlineSinceMs }) => onlineSinceMs,
+    }),
+    lastActive: t.field({
+      type: 'DateTime',
+      nullable: true,
+      description: 'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`.',
+      resolve: ({ lastActiveAtMs }) => lastActiveAtMs,
+    }),
+  }),
+})
+
+builder.queryFields((t) => ({
+  user: t.field({
+    type: UserType,
+    nullable: true,
+    description: 'One user by id, online or not. Null where nobody with that id was ever seen.',
+    args: { id: t.arg.id({ required: true, description: 'At most 128 bytes.' }) },
+    resolve: user,
+  }),
+  users: t.field({
+    type: [UserType],
+    nullable: { list: false, items: true },
+    description: 'Users by their ids, in the order asked, null where nobody with that id was ever seen.',
+    args: { ids: t.arg.idList({ required: true, description: 'At most 1,000 ids.' }) },
+    complexity: ({ ids }) => ({ field: 1, multiplier: Math.max(1, ids.length) }),
+    resolve: users,
+  }),
+}))

@@ -1,0 +1,52 @@
+/** What a client gets to see of an error: a code always, and nothing of the inside. */
+import { randomUUID } from 'node:crypto'
+import { type ExecutionResult, GraphQLError } from 'graphql'
+import { ERROR_CODES, PresenceError } from '../presence/errors.ts'
+import type { Log } from './log.ts'
+
+export type ErrorMask = (error: unknown) => GraphQLError
+
+export function createErrorMask(log: Log): ErrorMask {
+  return function mask(error) {
+    const cause = causeOf(error)
+    const place = error instanceof GraphQLError ? error : undefined
+    if (cause instanceof PresenceError) return located(cause.message, { code: cause.code, ...cause.details }, place, cause)
+    if (error instanceof GraphQLError && (cause === error || cause instanceof GraphQLError)) {
+      // GraphQL's own words about the request: a variable that cannot be coerced, an operation that is not there.
+      if (typeof error.extensions.code === 'string') return error
+      return located(error.message, { ...error.extensions, code: 'BAD_USER_INPUT' }, error)
+    }
+    const requestId = randomUUID()
+    log.error({ requestId, error: cause }, 'A request failed inside.')
+    return located('Something went wrong inside. Tell the operator the requestId.', { code: 'INTERNAL', requestId }, place)
+  }
+}
+
+/** The result with every error masked. */
+export function maskedResult<Result extends ExecutionResult>(result: Result, mask: ErrorMask): Result {
+  return result.errors === undefined ? result : { ...result, errors: result.errors.map(mask) }
+}
+
+/** A result's status over HTTP, where there is no data at all: for whoever looks at nothing else. */
+export function httpStatusOf(error: GraphQLError): number {
+  const code = String(error.extensions.code)
+  return Object.hasOwn(ERROR_CODES, code) ? ERROR_CODES[code as keyof typeof ERROR_CODES].httpStatus : 400
+}
+
+function causeOf(error: unknown): unknown {
+  let cause = error
+  while (cause instanceof GraphQLError && cause.originalError !== undefined) cause = cause.originalError
+  return cause
+}
+
+/** An error with other words or extensions, where another one stood in the document. */
+export function located(message: string, extensions: Record<string, unknown>, place?: GraphQLError, cause?: Error): GraphQLError {
+  return new GraphQLError(message, {
+    nodes: place?.nodes ?? null,
+    source: place?.source ?? null,
+    positions: place?.positions ?? null,
+    path: place?.path ?? null,
+    originalError: cause ?? null,
+    extensions,
+  })
+}

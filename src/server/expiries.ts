@@ -1,0 +1,52 @@
+/** When tokens run out: a bucket a second, so that a check costs what is due. */
+
+export interface Expiries<Item> {
+  /** @param atMs - epoch ms by the wall clock, as tokens have it */
+  add(item: Item, atMs: number): void
+  remove(item: Item): void
+  check(nowMs: number): void
+}
+
+export function createExpiries<Item>(expire: (item: Item) => void): Expiries<Item> {
+  const buckets = new Map<number, Set<Item>>()
+  const secondOf = new Map<Item, number>()
+  let checkedSecond: number | null = null
+
+  function remove(item: Item): void {
+    const second = secondOf.get(item)
+    if (second === undefined) return
+    secondOf.delete(item)
+    const bucket = buckets.get(second)
+    bucket?.delete(item)
+    if (bucket?.size === 0) buckets.delete(second)
+  }
+
+  return {
+    add(item, atMs) {
+      // Never into a second that was looked at already.
+      const second = Math.max(Math.ceil(atMs / 1000), (checkedSecond ?? 0) + 1)
+      secondOf.set(item, second)
+      const bucket = buckets.get(second)
+      if (bucket === undefined) buckets.set(second, new Set([item]))
+      else bucket.add(item)
+    },
+
+    remove,
+
+    check(nowMs) {
+      const nowSecond = Math.floor(nowMs / 1000)
+      // A clock that was set forward skips many seconds: then the buckets are fewer than the seconds.
+      const due =
+        checkedSecond !== null && nowSecond - checkedSecond <= buckets.size
+          ? Array.from({ length: Math.max(0, nowSecond - checkedSecond) }, (_, index) => Number(checkedSecond) + 1 + index)
+          : [...buckets.keys()].filter((second) => second <= nowSecond)
+      checkedSecond = Math.max(nowSecond, checkedSecond ?? 0)
+      for (const second of due) {
+        for (const item of [...(buckets.get(second) ?? [])]) {
+          remove(item)
+          expire(item)
+        }
+      }
+    },
+  }
+}

@@ -1,0 +1,144 @@
+/** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
+import { createYoga, type Plugin } from 'graphql-yoga'
+import type { Config } from '../config.ts'
+import { badInput, unavailable } from '../presence/errors.ts'
+import type { ChangeFeed } from '../presence/feed.ts'
+import type { Position } from '../presence/position.ts'
+import type { Presence } from '../presence/presence.ts'
+import type { RequestContext } from '../resolvers/context.ts'
+import type { Authenticator } from './auth.ts'
+import { type ErrorMask, httpStatusOf } from './client-errors.ts'
+import type { Health } from './health.ts'
+import type { Operations } from './operations.ts'
+import type { Origins } from './origins.ts'
+import type { Pages } from './pages.ts'
+
+export const GRAPHQL_PATH = '/graphql'
+
+export interface HttpOptions {
+  readonly config: Pick<Config, 'MAX_FRAME_BYTES'>
+  readonly authenticator: Authenticator
+  readonly presence: Presence
+  readonly feed: ChangeFeed
+  readonly operations: Operations
+  readonly origins: Origins
+  readonly pages: Pages
+  readonly health: Health
+  readonly mask: ErrorMask
+}
+
+export function createHttp(options: HttpOptions): (request: Request) => Promise<Response> {
+  const { config, authenticator, presence, feed, operations, origins, pages, health, mask } = options
+
+  const yoga = createYoga<object, RequestContext>({
+    schema: operations.schema,
+    graphqlEndpoint: GRAPHQL_PATH,
+    graphiql: false,
+    landingPage: false,
+    logging: false,
+    // Both are ours: one cache and one set of limits for HTTP and sockets.
+    parserAndValidationCache: false,
+    plugins: [sharedOperations(operations)],
+    multipart: false,
+    cors: (request) => {
+      const origin = request.headers.get('origin')
+      return origins.allows(origin, request.headers.get('host')) && origin !== null
+        ? { origin, credentials: false, methods: ['GET', 'POST', 'OPTIONS'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
+        : { origin: [] }
+    },
+    maskedErrors: {
+      maskError(error) {
+        const masked = mask(error)
+        // Without a path it concerns the whole request, and whoever looks at the status alone should know.
+        if (masked.path === undefined) masked.extensions.http = { status: httpStatusOf(masked) }
+        return masked
+      },
+    },
+    async context({ request }) {
+      let position: Promise<Position> | null = null
+      return {
+        caller: await authenticator.authenticate(request.headers.get('authorization')),
+        presence,
+        feed,
+        channel: null,
+        group: null,
+        position() {
+          position ??= presence.position()
+          return position
+        },
+      }
+    },
+  })
+
+  async function graphql(request: Request): Promise<Response> {
+    if (!origins.allows(request.headers.get('origin'), request.headers.get('host'))) {
+      return problem(403, 'FORBIDDEN', 'This origin is not allowed: see ALLOWED_ORIGINS.')
+    }
+    if (!health.isReady()) {
+      const { message, details } = unavailable('server', health.notReadyBecause())
+      return problem(503, 'UNAVAILABLE', message, details)
+    }
+    const { method, headers, url, signal } = request
+    if (method !== 'POST') return yoga.fetch(url, { method, headers, signal })
+    // A form of another page could send any other type without asking first.
+    if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
+      return problem(415, 'BAD_USER_INPUT', 'content-type must be application/json.', { argument: 'content-type', bound: 'application/json' })
+    }
+    const body = await readBody(request, config.MAX_FRAME_BYTES)
+    if (body === null) {
+      const { code, message, details } = badInput('body', `at most ${config.MAX_FRAME_BYTES} bytes`)
+      return problem(413, code, message, details)
+    }
+    return yoga.fetch(url, { method, headers, body, signal })
+  }
+
+  return async function fetch(request) {
+    const { pathname } = new URL(request.url)
+    if (pathname === GRAPHQL_PATH) {
+      const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
+      return (wantsPage ? await pages.serve(pathname) : null) ?? graphql(request)
+    }
+    if (request.method !== 'GET' && request.method !== 'HEAD') return new Response('Not found\n', { status: 404 })
+    if (pathname === '/healthz') return text(200, 'ok\n')
+    if (pathname === '/readyz') return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
+    return (await pages.serve(pathname)) ?? text(404, 'Not found\n')
+  }
+}
+
+/** Yoga's steps, done by the functions that sockets use. */
+function sharedOperations(operations: Operations): Plugin<RequestContext & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }> {
+  return {
+    onParse({ context, params, setParseFn }) {
+      setParseFn(() => {
+        const prepared = operations.prepare({ ...context.params, query: String(params.source) })
+        if ('errors' in prepared) throw new AggregateError(prepared.errors)
+        return prepared.document
+      })
+    },
+    // Done with the parsing.
+    onValidate: ({ setValidationFn }) => setValidationFn(() => []),
+    onExecute: ({ setExecuteFn }) => setExecuteFn(operations.execute),
+    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(operations.subscribe),
+  }
+}
+
+/** @returns null where it is too long */
+async function readBody(request: Request, mostBytes: number): Promise<string | null> {
+  if (Number(request.headers.get('content-length') ?? 0) > mostBytes) return null
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length
+    if (bytes > mostBytes) return null
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+function problem(status: number, code: string, message: string, details: object = {}): Response {
+  return Response.json({ errors: [{ message, extensions: { code, ...details } }] }, { status })
+}
+
+function text(status: number, body: string): Response {
+  return new Response(body, { status, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' } })
+}

@@ -1,0 +1,160 @@
+/**
+ * From a document to its answer, the same over HTTP and sockets: parsing and validation with their limits, execution
+ * and subscription with masked errors.
+ */
+import { maxAliasesRule } from '@escape.tech/graphql-armor-max-aliases'
+import { maxDepthRule } from '@escape.tech/graphql-armor-max-depth'
+import { createComplexityRule } from '@pothos/plugin-complexity'
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  GraphQLError,
+  type GraphQLSchema,
+  Kind,
+  parse,
+  specifiedRules,
+  validate,
+} from 'graphql'
+import { LRUCache } from 'lru-cache'
+import type { Config } from '../config.ts'
+import { createSharedSubscribe } from '../fanout/shared-execution.ts'
+import type { RequestContext } from '../resolvers/context.ts'
+import { type ErrorMask, located, maskedResult } from './client-errors.ts'
+
+/** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
+const DOCUMENTS_KEPT = 500
+
+export interface Operation {
+  readonly query: string
+  readonly operationName?: string | null | undefined
+  readonly variables?: Readonly<Record<string, unknown>> | null | undefined
+}
+
+export type Prepared = { readonly document: DocumentNode } | { readonly errors: readonly GraphQLError[] }
+
+export interface Operations {
+  readonly schema: GraphQLSchema
+  prepare(operation: Operation): Prepared
+  execute(args: ExecutionArgs): Promise<ExecutionResult>
+  subscribe(args: ExecutionArgs): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
+}
+
+type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>
+
+export function createOperations(schema: GraphQLSchema, limits: Limits, mask: ErrorMask): Operations {
+  const prepared = new LRUCache<string, Prepared>({ max: DOCUMENTS_KEPT })
+  const subscribeShared = createSharedSubscribe({
+    isShared: (event) => 'change' in event,
+    // What is shared must not know who asks, so a field that looks at its context fails in the first test.
+    sharedContext: Object.freeze({ caller: null }),
+  })
+  // Rules that do not depend on the variables.
+  const rules = [
+    ...specifiedRules,
+    maxDepthRule({ n: limits.MAX_DEPTH, exposeLimits: true }),
+    maxAliasesRule({ n: limits.MAX_ALIASES, exposeLimits: true }),
+  ]
+
+  function prepareDocument(query: string): Prepared {
+    const bytes = Buffer.byteLength(query)
+    if (bytes > limits.MAX_DOCUMENT_BYTES) {
+      return refused(`query must be at most ${limits.MAX_DOCUMENT_BYTES} bytes, not ${bytes}.`, 'query', `at most ${limits.MAX_DOCUMENT_BYTES} bytes`)
+    }
+    let document: DocumentNode
+    try {
+      document = parse(query, { maxTokens: limits.MAX_TOKENS })
+    } catch (error) {
+      return { errors: [coded(error, 'GRAPHQL_PARSE_FAILED')] }
+    }
+    try {
+      const errors = validate(schema, document, rules)
+      return errors.length === 0 ? { document } : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
+    } catch (error) {
+      // The rules of limits throw out of `validate`, which over a socket would close it.
+      return { errors: [coded(error, 'GRAPHQL_VALIDATION_FAILED')] }
+    }
+  }
+
+  function complexityErrors(document: DocumentNode, { operationName, variables }: Operation): readonly GraphQLError[] {
+    const rule = createComplexityRule({
+      context: {},
+      operationName: operationName ?? null,
+      variableValues: { ...variables },
+      maxComplexity: limits.MAX_COMPLEXITY,
+    })
+    try {
+      return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
+    } catch (error) {
+      return [coded(error, 'BAD_USER_INPUT')]
+    }
+  }
+
+  return {
+    schema,
+
+    prepare(operation) {
+      let found = prepared.get(operation.query)
+      if (found === undefined) {
+        found = prepareDocument(operation.query)
+        prepared.set(operation.query, found)
+      }
+      if ('errors' in found) return found
+      const errors = complexityErrors(found.document, operation)
+      return errors.length === 0 ? found : { errors }
+    },
+
+    async execute(args) {
+      // Taken before anything else of the answer is read: then it is not later than any of it.
+      if (asksForPosition(args.document)) await (args.contextValue as RequestContext).position().catch(() => {})
+      return maskedResult(await execute(args), mask)
+    },
+
+    async subscribe(args) {
+      const source = await subscribeShared(args)
+      if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
+      const masked: AsyncGenerator<ExecutionResult, void, void> = {
+        ...source,
+        [Symbol.asyncIterator]() {
+          return masked
+        },
+        async next() {
+          try {
+            const { value, done } = await source.next()
+            return done ? { value: undefined, done } : { value: maskedResult(value, mask), done: false }
+          } catch (error) {
+            // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
+            throw mask(error)
+          }
+        },
+      }
+      return masked
+    },
+  }
+}
+
+/** Whether `position` stands at the root of a query, in whatever selection. */
+const asking = new WeakMap<DocumentNode, boolean>()
+
+function asksForPosition(document: DocumentNode): boolean {
+  let asks = asking.get(document)
+  if (asks === undefined) {
+    asks = document.definitions.some(
+      (definition) =>
+        'selectionSet' in definition &&
+        definition.selectionSet?.selections.some((selection) => selection.kind !== Kind.FIELD || selection.name.value === 'position'),
+    )
+    asking.set(document, asks)
+  }
+  return asks
+}
+
+function coded(error: unknown, code: string): GraphQLError {
+  if (!(error instanceof GraphQLError)) return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
+  return located(error.message, { ...error.extensions, code }, error)
+}
+
+function refused(message: string, argument: string, bound: string): Prepared {
+  return { errors: [new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', argument, bound } })] }
+}

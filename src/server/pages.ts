@@ -1,0 +1,61 @@
+/** The pages that the build made: the demo at `/`, GraphiQL at `/graphql`, and what they load. */
+import { readdir, readFile } from 'node:fs/promises'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The same place from src/server and from dist/server. */
+const BUILT = fileURLToPath(new URL('../../dist/web/', import.meta.url))
+
+const CONTENT_TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.ttf': 'font/ttf',
+  '.woff2': 'font/woff2',
+}
+
+export interface Pages {
+  /** @returns null where there is no such page */
+  serve(path: string): Promise<Response | null>
+}
+
+const PAGES: Readonly<Record<string, string>> = { '/': 'page.html', '/graphql': 'graphiql.html' }
+
+export async function loadPages(): Promise<Pages> {
+  // Only what is listed is ever read: a path from outside never becomes a path on the disk.
+  const files = new Set(await listFiles())
+
+  return {
+    async serve(path) {
+      const file = Object.hasOwn(PAGES, path) ? PAGES[path] : path.slice(1)
+      if (file === undefined || !files.has(file) || (file.endsWith('.html') && !Object.hasOwn(PAGES, path))) return null
+      const isPage = file.endsWith('.html')
+      return new Response(await readFile(`${BUILT}${file}`), {
+        headers: {
+          'content-type': CONTENT_TYPES[extname(file)] ?? 'application/octet-stream',
+          // Assets carry a hash of their content in their name.
+          'cache-control': isPage ? 'no-cache' : 'public, max-age=31536000, immutable',
+          'x-content-type-options': 'nosniff',
+          ...(isPage ? { 'content-security-policy': contentPolicy(path) } : {}),
+        },
+      })
+    },
+  }
+}
+
+async function listFiles(): Promise<string[]> {
+  try {
+    const entries = await readdir(BUILT, { recursive: true, withFileTypes: true })
+    return entries.filter((entry) => entry.isFile()).map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('//', '/').slice(BUILT.length))
+  } catch {
+    // Not built, or left out on purpose: the API does without.
+    return []
+  }
+}
+
+function contentPolicy(path: string): string {
+  // GraphiQL's editor writes styles of its own while it runs, and its language workers start from blobs.
+  const editor = path === '/graphql' ? "; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:" : ''
+  return `default-src 'self'; img-src 'self' https: data:; font-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'${editor}`
+}

@@ -1,0 +1,321 @@
+/**
+ * GraphQL over WebSockets: graphql-ws's own server protocol on `ws`, with our pings, limits and sessions.
+ *
+ * A socket becomes a session when its client says who it is, and loses it with the reason why it closed (rule 5).
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Config } from '../config.ts'
+import type { Caller } from '../presence/access.ts'
+import { requireCaller } from '../presence/access.ts'
+import { badInput, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
+import type { Presence } from '../presence/presence.ts'
+import type { Attachment, Sockets } from '../presence/sockets.ts'
+import type { RequestContext } from '../resolvers/context.ts'
+import type { Authenticator } from './auth.ts'
+import type { ErrorMask } from './client-errors.ts'
+import { createExpiries } from './expiries.ts'
+import { createPinger, type Pinged } from './pinger.ts'
+import type { Log } from './log.ts'
+import type { Operations } from './operations.ts'
+
+/** RFC 6455 close codes that graphql-ws's clients come back after. */
+const SERVICE_RESTART = 1012
+const TRY_AGAIN_LATER = 1013
+const INTERNAL = 1011
+/** RFC 6455: a close frame's reason. */
+const CLOSE_REASON_BYTES = 123
+
+/** How often pings, tokens' ends and replaced sockets are looked at: a deadline is noticed so much late at most. */
+export const SOCKET_CHECK_MS = 250
+
+export interface WebSockets {
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** @param wasLate - the check came late itself, and judges nobody */
+  check(wasLate: boolean): void
+  count(): number
+  /** Closes every socket so that its client comes back, and leaves the sessions to whoever runs next. */
+  close(): Promise<void>
+}
+
+export interface WebSocketOptions {
+  readonly config: Config
+  readonly authenticator: Authenticator
+  readonly presence: Presence
+  readonly sockets: Sockets
+  readonly feed: ChangeFeed
+  readonly operations: Operations
+  readonly mask: ErrorMask
+  readonly log: Log
+  readonly monotonicMs: () => number
+  /** Whether sockets may come in. */
+  readonly isReady: () => boolean
+}
+
+/** What the protocol keeps of one connection, beside its own. */
+interface Connection {
+  readonly link: Link
+  attachment: Attachment | null
+  readonly group: FeedGroup
+}
+
+/** The wire of one connection. */
+interface Link extends Pinged {
+  readonly socket: WebSocket
+  isClosedByUs: boolean
+  isSilent: boolean
+  /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
+  opening: Promise<unknown>
+}
+
+type Extra = { readonly connection: Connection }
+
+export function createWebSockets(options: WebSocketOptions): WebSockets {
+  const { config, authenticator, presence, sockets, feed, operations, mask, log, monotonicMs, isReady } = options
+  const wire = new WebSocketServer({
+    noServer: true,
+    maxPayload: config.MAX_FRAME_BYTES,
+    handleProtocols,
+    // Compression costs 300 KB a socket and saves nothing on messages this small.
+    perMessageDeflate: false,
+  })
+  const pinger = createPinger<Link>({
+    intervalMs: config.PING_INTERVAL,
+    timeoutMs: config.PONG_TIMEOUT,
+    ping: ({ socket }) => socket.ping(),
+    giveUp(link) {
+      link.isSilent = true
+      link.socket.terminate()
+    },
+  })
+  const expiries = createExpiries<Link>((link) => close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'))
+  let isClosing = false
+
+  const protocol = makeServer<Record<string, unknown>, Extra>({
+    connectionInitWaitTimeout: config.CONNECTION_INIT_TIME,
+
+    onConnect(context) {
+      const { connection } = context.extra
+      const opened = open(context, connection)
+      connection.link.opening = opened.catch(() => {})
+      return opened
+    },
+
+    onSubscribe(context, _id, payload) {
+      const openCount = Object.keys(context.subscriptions).length
+      if (openCount > config.SUBSCRIPTIONS_PER_SOCKET) {
+        const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
+        return [mask(rateLimited(reason, 1000))]
+      }
+      const prepared = operations.prepare(payload)
+      if ('errors' in prepared) return prepared.errors
+      return {
+        schema: operations.schema,
+        document: prepared.document,
+        operationName: payload.operationName,
+        variableValues: payload.variables,
+        contextValue: contextOf(context.extra.connection),
+      }
+    },
+
+    // Errors are masked where they arise; what is left is thrown by streams.
+    onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
+
+    execute: (args) => operations.execute(args),
+    subscribe: (args) => operations.subscribe(args),
+  })
+
+  /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
+  async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
+    if (!isReady()) throw unavailable('server', 'The server is not ready yet.')
+    const params = parseConnectionParams(context.connectionParams ?? {})
+    const caller = requireCaller(await authenticator.authenticate(params.authorization))
+    if (sockets.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
+      throw rateLimited(`A user may have ${config.SOCKETS_PER_USER} sockets open at once.`, config.HEARTBEAT_INTERVAL)
+    }
+    const { link } = connection
+    const isObserver = params.observer ?? caller.role === 'service'
+    const session = isObserver ? null : sessionAsked(caller, params)
+    const attachment = await sockets.open(presence, caller, nodeSocketOf(link), session)
+    connection.attachment = attachment
+    if (caller.expiresAtMs !== null) expiries.add(link, caller.expiresAtMs)
+    return { sessionId: attachment.sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL }
+  }
+
+  function sessionAsked(caller: Caller, params: ConnectionParams) {
+    const { sessionId, active, device, rooms } = params
+    return {
+      sessionId: presence.parseSessionId('connectionParams.sessionId', sessionId),
+      ...presence.parseWords(caller, { active, device, rooms }, 'connectionParams.'),
+    }
+  }
+
+  function contextOf({ attachment, group }: Connection): RequestContext {
+    if (attachment === null) throw unavailable('server', 'The socket is not acknowledged.')
+    return { caller: attachment.caller, presence, feed, channel: attachment, group, position: once(presence.position) }
+  }
+
+  function nodeSocketOf(link: Link) {
+    return {
+      ping: (nonce: string) => link.socket.ping(nonce),
+      terminate() {
+        link.isClosedByUs = true
+        link.socket.terminate()
+      },
+      dismiss: () => close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the user was disconnected'),
+    }
+  }
+
+  function close(link: Link, code: number, reason: string): void {
+    link.isClosedByUs = true
+    link.socket.close(code, cut(reason))
+  }
+
+  function refuse(link: Link, error: unknown): void {
+    const { message, extensions } = mask(error)
+    close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
+  }
+
+  function connected(socket: WebSocket): void {
+    const link: Link = { socket, lastFrameAtMs: monotonicMs(), isClosedByUs: false, isSilent: false, opening: Promise.resolve() }
+    const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
+
+    const closed = protocol.opened(
+      {
+        protocol: socket.protocol,
+        send: (data) =>
+          new Promise((resolve, reject) => {
+            if (socket.readyState !== socket.OPEN) return resolve()
+            socket.send(data, (error) => (error ? reject(error) : resolve()))
+          }),
+        close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
+        onMessage: (take) =>
+          socket.on('message', (data, isBinary) => {
+            link.lastFrameAtMs = monotonicMs()
+            if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
+            take(String(data)).catch((error) => refuse(link, error))
+          }),
+      },
+      { connection },
+    )
+
+    socket.on('ping', () => {
+      link.lastFrameAtMs = monotonicMs()
+    })
+    socket.on('pong', (data) => {
+      link.lastFrameAtMs = monotonicMs()
+      if (data.length > 0) connection.attachment?.pong(data.toString())
+    })
+    // `ws` closes by itself after an error, with the code that fits; 'close' follows.
+    socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
+    socket.once('close', (code, reason) => {
+      pinger.remove(link)
+      expiries.remove(link)
+      left(connection, code).catch((error) => log.error({ error }, 'A session could not be taken from its socket.'))
+      closed(code, reason.toString()).catch((error) => log.error({ error }, 'A socket could not be cleaned up.'))
+    })
+    pinger.add(link, monotonicMs())
+  }
+
+  async function left(connection: Connection, code: number): Promise<void> {
+    const { link } = connection
+    const silentForMs = monotonicMs() - link.lastFrameAtMs
+    await link.opening
+    // Left as they are, the sessions wait for their clients, and for the next process.
+    if (isClosing) return
+    // 1006: no close frame came, so the connection ended or was reset.
+    const cause = link.isSilent ? 'silent' : link.isClosedByUs || code === 1006 ? 'ended' : 'closed'
+    await connection.attachment?.closed(cause, silentForMs)
+  }
+
+  return {
+    upgrade(request, socket, head) {
+      wire.handleUpgrade(request, socket, head, connected)
+    },
+
+    check(wasLate) {
+      pinger.check(monotonicMs(), wasLate)
+      expiries.check(Date.now())
+      sockets.checkChallenges(wasLate)
+    },
+
+    count: () => pinger.count(),
+
+    async close() {
+      isClosing = true
+      await Promise.all(
+        [...pinger.all()].map((link) => {
+          const gone = new Promise((resolve) => link.socket.once('close', resolve))
+          close(link, SERVICE_RESTART, 'The server restarts.')
+          return gone
+        }),
+      )
+      wire.close()
+    },
+  }
+}
+
+interface ConnectionParams {
+  readonly authorization: string | null
+  readonly sessionId: string | null
+  readonly device: string | null
+  readonly rooms: readonly string[] | null
+  readonly active: boolean | null
+  readonly observer: boolean | null
+}
+
+/** @throws PresenceError `BAD_USER_INPUT` that names the field. Other fields are the app's own, and ignored */
+function parseConnectionParams(params: Readonly<Record<string, unknown>>): ConnectionParams {
+  const authorization = params.authorization ?? params.Authorization
+  return {
+    authorization: optional('authorization', authorization, 'a text', (value) => typeof value === 'string'),
+    sessionId: optional('sessionId', params.sessionId, 'a UUID', (value) => typeof value === 'string'),
+    device: optional('device', params.device, 'a text', (value) => typeof value === 'string'),
+    rooms: optional('rooms', params.rooms, 'a list of texts', isTexts),
+    active: optional('active', params.active, 'true or false', (value) => typeof value === 'boolean'),
+    observer: optional('observer', params.observer, 'true or false', (value) => typeof value === 'boolean'),
+  }
+}
+
+function optional<Value>(name: string, value: unknown, form: string, isValid: (value: unknown) => value is Value): Value | null {
+  if (value === undefined || value === null) return null
+  if (!isValid(value)) throw badInput(`connectionParams.${name}`, form)
+  return value
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}
+
+function closeCodeOf(code: string): number {
+  switch (code) {
+    case 'UNAUTHENTICATED':
+    case 'FORBIDDEN':
+      return CloseCode.Forbidden
+    case 'BAD_USER_INPUT':
+      return CloseCode.BadRequest
+    case 'RATE_LIMITED':
+    case 'UNAVAILABLE':
+      return TRY_AGAIN_LATER
+    default:
+      return INTERNAL
+  }
+}
+
+function cut(reason: string): string {
+  const bytes = Buffer.from(reason)
+  // Cut within a character, the rest of it becomes U+FFFD, three bytes long.
+  return bytes.length <= CLOSE_REASON_BYTES ? reason : bytes.subarray(0, CLOSE_REASON_BYTES - 3).toString()
+}
+
+function once<Value>(read: () => Promise<Value>): () => Promise<Value> {
+  let value: Promise<Value> | null = null
+  return () => {
+    value ??= read()
+    return value
+  }
+}

@@ -1,0 +1,123 @@
+import { describe, expect } from 'vitest'
+import { openMemory } from './memory-harness.ts'
+import {
+  beatOverHttp,
+  connect,
+  detach,
+  isOnline,
+  onlineIds,
+  ruleOf,
+  statusOf,
+  storeNowMs,
+  viewerOf,
+} from './presence-store/harness.ts'
+import { describePresenceStore } from './presence-store.ts'
+
+describePresenceStore('the memory store', openMemory)
+
+/** What only a manual clock can show. */
+describe('the memory store, to the millisecond', () => {
+  const rule = ruleOf(openMemory)
+
+  rule('ends a lease over HTTP at its deadline, and not before', { sessionTtlMs: 300 }, async ({ store, pass }) => {
+    await beatOverHttp(store, 'alice')
+    await pass(299)
+    expect(await isOnline(store, 'alice')).toBe(true)
+    await pass(1)
+    expect(await isOnline(store, 'alice')).toBe(false)
+  })
+
+  rule(
+    'ends each grace at its deadline, and not before',
+    { closeGraceMs: 100, reconnectGraceMs: 400 },
+    async ({ store, pass }) => {
+      await detach(store, await connect(store, 'closed'), 'closed')
+      await detach(store, await connect(store, 'ended'), 'ended')
+      await detach(store, await connect(store, 'silent'), 'silent', 100)
+      await pass(99)
+      expect(await onlineIds(store)).toEqual(['closed', 'ended', 'silent'])
+      await pass(1)
+      expect(await onlineIds(store)).toEqual(['ended', 'silent'])
+      await pass(199)
+      expect(await onlineIds(store)).toEqual(['ended', 'silent'])
+      await pass(1)
+      expect(await onlineIds(store)).toEqual(['ended'])
+      await pass(99)
+      expect(await onlineIds(store)).toEqual(['ended'])
+      await pass(1)
+      expect(await onlineIds(store)).toEqual([])
+    },
+  )
+
+  rule(
+    'shows AWAY and idle at their deadlines, and not before',
+    { awayAfterMs: 300, idleTimeoutMs: 500 },
+    async ({ store, pass }) => {
+      await connect(store, 'alice')
+      await pass(299)
+      expect(await statusOf(store, 'alice')).toBe('ONLINE')
+      await pass(1)
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+      await pass(199)
+      expect(await statusOf(store, 'alice')).toBe('AWAY')
+      await pass(1)
+      expect(await statusOf(store, 'alice')).toBe('OFFLINE')
+    },
+  )
+
+  rule(
+    'falls idle without being away first where both are due at once',
+    { awayAfterMs: 300, idleTimeoutMs: 300 },
+    async ({ store, pass }) => {
+      await connect(store, 'alice')
+      const position = await store.changes.position()
+      await pass(400)
+      expect(await statusOf(store, 'alice')).toBe('OFFLINE')
+      expect((await store.changes.position()).seq).toBe(position.seq + 1)
+    },
+  )
+
+  rule(
+    'reaps a node at its deadline, and not before',
+    { nodeTtlMs: 300, reconnectGraceMs: 400 },
+    async ({ store, pass }) => {
+      await connect(store, 'alice')
+      await pass(299)
+      expect((await viewerOf(store, 'alice')).sessions).not.toMatchObject([{ fence: null }])
+      await pass(1)
+      expect((await viewerOf(store, 'alice')).sessions).toMatchObject([{ fence: null }])
+      const foundAtMs = await storeNowMs(store)
+      expect((await viewerOf(store, 'alice')).sessions[0]?.leaseEndsAtMs).toBe(foundAtMs + 400)
+    },
+  )
+
+  rule(
+    'judges again with the very next sweep after one that came late',
+    { closeGraceMs: 100 },
+    async ({ store, pass }) => {
+      await detach(store, await connect(store, 'alice'))
+      await connect(store, 'bob')
+      await pass(2 * 50 + 501, { isStalled: true })
+      expect(await store.sweep(100)).toMatchObject({ wasLate: true, count: 0 })
+      expect(await onlineIds(store)).toEqual(['alice', 'bob'])
+      await pass(50, { isStalled: true })
+      expect(await store.sweep(100)).toMatchObject({ wasLate: false })
+      expect(await onlineIds(store)).toEqual(['bob'])
+    },
+  )
+
+  rule('does not call a sweep late that is within the bound', { closeGraceMs: 100 }, async ({ store, pass }) => {
+    await detach(store, await connect(store, 'alice'))
+    await pass(2 * 50 + 500, { isStalled: true })
+    expect(await store.sweep(100)).toMatchObject({ wasLate: false })
+    expect(await isOnline(store, 'alice')).toBe(false)
+  })
+
+  rule('asks for late nodes with the same patience', { nodeTtlMs: 300 }, async ({ store, pass }) => {
+    await connect(store, 'alice')
+    await pass(700, { isStalled: true })
+    await store.sweep(100)
+    await store.reapNodes(100)
+    expect((await viewerOf(store, 'alice')).sessions).not.toMatchObject([{ fence: null }])
+  })
+})

@@ -1,0 +1,748 @@
+/**
+ * The PresenceStore port under random histories, held against tests/contract/reference-model.ts after every step.
+ *
+ * Few users, sessions and rooms, so that everything meets everything. Moments are compared in whole steps of time, and
+ * every deadline lies between two steps, so that a store in real time has half a step to be late.
+ */
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../src/presence/changes.ts'
+import type { LogEntry, PresenceRecord, PublicUser, SessionRow, UserSeed } from '../../src/presence/model.ts'
+import type { Position } from '../../src/presence/position.ts'
+import type { AttachAnswer, AttachRequest } from '../../src/presence/store.ts'
+import { CALM, type Harness, type Open, storeNowMs } from './presence-store/harness.ts'
+import {
+  createModel,
+  type Model,
+  type ModelSession,
+  type ModelSettings,
+  type ModelSocket,
+  type Standing,
+} from './reference-model.ts'
+
+export interface PropertyOptions {
+  /** One step of time. Half of it is what the store and the machine may be late. */
+  readonly stepMs: number
+  readonly runs: number
+  readonly mostCommands: number
+}
+
+/** In steps. */
+const TIMING = {
+  sessionTtl: 5.5,
+  closeGrace: 1.5,
+  reconnectGrace: 3.5,
+  awayAfter: 6.5,
+  idleTimeout: 10.5,
+  nodeTtl: 4.5,
+  lastActiveFlush: 2.5,
+  sessionsPerUser: 3,
+}
+const LOG_COUNT = 40
+/** How far what the records say of activity may be behind: a flush, and the sweep that does it. */
+const RECORD_LAG = 4
+
+const USERS = ['a', 'b', '\uff5e', '\u{1f600}'] as const
+const SESSIONS = ['one', 'two', 'three', 'default'] as const
+const ROOMS = ['x', 'y'] as const
+const NODES = ['node-1', 'node-2'] as const
+const FILTERS: readonly ChangeFilter[] = [
+  { kind: 'everyone' },
+  ...ROOMS.map((room) => ({ kind: 'room', room }) as const),
+  { kind: 'users', userIds: new Set(['a', '\u{1f600}']) },
+]
+
+const user = fc.constantFrom(...USERS)
+const sessionId = fc.constantFrom(...SESSIONS)
+const nodeId = fc.constantFrom(...NODES)
+const room = fc.constantFrom(...ROOMS)
+const isActive = fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) })
+const profile = fc.option(
+  fc.record({
+    name: fc.option(fc.constantFrom('Ann', 'Bea'), { nil: null }),
+    avatarUrl: fc.option(fc.constantFrom('https://pictures.test/1', 'https://pictures.test/2'), { nil: null }),
+    issuedAtMs: fc.integer({ min: 1, max: 6 }),
+  }),
+  { nil: null, freq: 2 },
+)
+const touch = {
+  isActive,
+  profile,
+  rooms: fc.option(fc.subarray([...ROOMS]), { nil: undefined }),
+  device: fc.option(fc.constantFrom('phone', null), { nil: undefined }),
+}
+/** Which of all sockets that there ever were, the newest first: old ones speak as well. */
+const socket = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.nat({ max: 12 }))
+
+const command = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('attach'),
+      user,
+      sessionId,
+      nodeId,
+      row: fc.constantFrom('read', 'read', 'read before', 'unread'),
+      ...touch,
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('detach'),
+      socket,
+      cause: fc.constantFrom('closed', 'ended', 'silent'),
+      silentFor: fc.integer({ min: 0, max: 5 }),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('beat of a socket'), socket, ...touch }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('beat over HTTP'),
+      user,
+      sessionId: fc.option(sessionId, { nil: null, freq: 2 }),
+      row: fc.constantFrom('read', 'read', 'read before', 'unread'),
+      ...touch,
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('end'),
+      user,
+      sessionId: fc.option(sessionId, { nil: null, freq: 2 }),
+      reason: fc.constantFrom('WENT_OFFLINE', 'DISCONNECTED'),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('end by a socket'), socket }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('comeback'), socket }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('room'), socket, room, isIn: fc.boolean(), isOverHttp: fc.boolean() }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('settings'),
+      user,
+      isOld: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+      statusChoice: fc.constantFrom('AUTOMATIC', 'AUTOMATIC', 'AWAY', 'BUSY'),
+      statusMessage: fc.constantFrom(null, 'here'),
+      visibility: fc.constantFrom('EVERYONE', 'EVERYONE', 'NOBODY'),
+      hideLastActive: fc.constantFrom(false, false, true),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('profile'), user, profile }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('row'), user }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('pass'),
+      steps: fc.integer({ min: 1, max: 4 }),
+      renewing: fc.oneof(
+        { weight: 4, arbitrary: fc.constant([...NODES]) },
+        { weight: 1, arbitrary: fc.subarray([...NODES]) },
+      ),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('record'), share: fc.constantFrom(0.5, 1, 1) }) },
+)
+type Command = typeof command extends fc.Arbitrary<infer Value> ? Value : never
+
+/** One command, and how a subscriber who was away replays the log after it: from which step, in pieces of which size. */
+const step = fc.record({ command, replayFrom: fc.nat({ max: 40 }), replayLimit: fc.integer({ min: 1, max: 9 }) })
+
+export function describePresenceStoreProperties(name: string, open: Open, options: PropertyOptions): void {
+  const { stepMs, runs, mostCommands } = options
+  const timing = {
+    ...CALM,
+    sessionTtlMs: TIMING.sessionTtl * stepMs,
+    closeGraceMs: TIMING.closeGrace * stepMs,
+    reconnectGraceMs: TIMING.reconnectGrace * stepMs,
+    awayAfterMs: TIMING.awayAfter * stepMs,
+    idleTimeoutMs: TIMING.idleTimeout * stepMs,
+    nodeTtlMs: TIMING.nodeTtl * stepMs,
+    lastActiveFlushMs: TIMING.lastActiveFlush * stepMs,
+    sweepIntervalMs: stepMs,
+    sessionsPerUser: TIMING.sessionsPerUser,
+    logCount: LOG_COUNT,
+  }
+
+  describe(name, () => {
+    it('does after every step of any history what the rules say', async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: mostCommands, size: 'max' }), async (steps) => {
+          const harness = await open({ namespace: randomUUID(), timing })
+          try {
+            const history = await createHistory(harness, stepMs)
+            for (const { command, replayFrom, replayLimit } of steps) {
+              await history.run(command)
+              await history.expectReplay(replayFrom, replayLimit)
+            }
+            await history.expectRecordsComplete()
+          } finally {
+            await harness.close()
+          }
+        }),
+        { numRuns: runs },
+      )
+    })
+  })
+}
+
+async function createHistory({ store, pass }: Harness, stepMs: number) {
+  const startMs = await storeNowMs(store)
+  const rows = new Map<string, ModelSettings>(USERS.map((id, index) => [id, firstRow(index)]))
+  const model: Model = createModel(TIMING, rows)
+  const sockets: ModelSocket[] = []
+  const database = createDatabase()
+  const watchers = FILTERS.map((filter) => ({ filter, users: new Map<string, Standing>() }))
+  const places: { readonly position: Position; readonly lists: readonly ReadonlyMap<string, Standing>[] }[] = []
+  const setAhead = new Set<string>()
+  const highest = new Map<string, { own: number; shown: number }>()
+  let heard: LogEntry[] = []
+  let position = await store.changes.position()
+  store.changes.listen({
+    entry(entry) {
+      heard.push(entry)
+    },
+    newEpoch() {
+      throw new Error('Expected the log to last.')
+    },
+  })
+
+  const inSteps = (ms: number | null) => (ms === null ? null : Math.round((ms - startMs) / stepMs))
+  const inMs = (steps: number | null) => (steps === null ? null : startMs + steps * stepMs)
+
+  function plain(shown: PublicUser, rooms: Iterable<string>): Standing {
+    const { id, name, avatarUrl, isOnline, status, statusMessage } = shown
+    const onlineSince = inSteps(shown.onlineSinceMs)
+    return { id, name, avatarUrl, isOnline, status, statusMessage, onlineSince, rooms: [...rooms].sort() }
+  }
+
+  /** By a filter, without the rooms: a change of a user says nothing of them. */
+  const withoutRooms = (standing: Standing): Standing => ({ ...standing, rooms: [] })
+
+  function apply(users: Map<string, Standing>, change: Change): void {
+    if (change.kind === 'LEAVE') users.delete(change.user.id)
+    else users.set(change.user.id, plain(change.user, []))
+  }
+
+  function seedOf(userId: string, row: 'read' | 'read before' | 'unread'): UserSeed {
+    if (row === 'unread') return NOTHING_READ
+    const user = model.userOf(userId)
+    return {
+      settings: row === 'read' ? user.settings : user.storedSettings,
+      profile: user.profile,
+      lastActiveAtMs: inMs(model.lastActiveOf(user)),
+      shownLastActiveAtMs: inMs(model.shownMoments(user).lastActive),
+      isActivityOver: user.isActivityOver,
+    }
+  }
+
+  /** As a node does it: the row only where the store asks for it. */
+  async function attach(
+    request: Omit<AttachRequest, 'seed'>,
+    row: 'read' | 'read before' | 'unread',
+  ): Promise<AttachAnswer> {
+    const wasKnown = model.userOf(request.userId).isInStore
+    const answer = await store.attach({ ...request, seed: null })
+    expect(answer.kind === 'unseeded').toBe(!wasKnown)
+    return answer.kind === 'unseeded' ? store.attach({ ...request, seed: seedOf(request.userId, row) }) : answer
+  }
+
+  /** Settings that came while the user was not there are remembered for a while: then the row is no secret. */
+  function rowFor(userId: string, row: 'read' | 'read before' | 'unread') {
+    return row === 'unread' && setAhead.has(userId) ? 'read' : row
+  }
+
+  function given<Value>(value: Value | undefined, key: string): Record<string, Value> {
+    return value === undefined ? {} : { [key]: value }
+  }
+
+  const details = (one: Pick<Extract<Command, { kind: 'attach' }>, 'isActive' | 'profile' | 'rooms' | 'device'>) => ({
+    isActive: one.isActive,
+    profile: one.profile,
+    ...given(one.rooms, 'rooms'),
+    ...given(one.device, 'device'),
+  })
+
+  async function attachSocket(
+    socket: ModelSocket,
+    one: Parameters<typeof details>[0],
+    asked: 'read' | 'read before' | 'unread',
+  ) {
+    if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId) === 'tie') return
+    const row = rowFor(socket.userId, asked)
+    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
+    model.renewNode(socket.nodeId)
+    const answer = await attach({ ...socket, ...details(one), comeback: null }, row)
+    expect(answer).toMatchObject(model.attach(socket, { ...details(one), isPending: row === 'unread' }))
+  }
+
+  async function beatOverHttp(one: Extract<Command, { kind: 'beat over HTTP' }>) {
+    const beat = { userId: one.user, sessionId: one.sessionId, fence: null, ...details(one) }
+    const [answer] = await store.beat([beat])
+    const expected = model.userOf(one.user).isInStore
+      ? model.beat(one.user, one.sessionId, null, details(one))
+      : 'unknown'
+    const said = answer?.kind === 'counted' ? (answer.session === null ? 'alone' : 'counted') : answer?.kind
+    expect(said).toBe(expected)
+    if (expected !== 'unknown') return
+    if (model.hasRoomFor(model.userOf(one.user), one.sessionId ?? 'default') === 'tie') return
+    await compare()
+    const row = rowFor(one.user, one.row)
+    const started = await attach({ ...beat, nodeId: null, comeback: null }, row)
+    expect(started).toMatchObject(
+      model.startOverHttp(one.user, one.sessionId, { ...details(one), isPending: row === 'unread' }),
+    )
+  }
+
+  async function beatOfSocket(one: Extract<Command, { kind: 'beat of a socket' }>, socket: ModelSocket) {
+    const [answer] = await store.beat([{ ...socket, ...details(one) }])
+    const { userId, sessionId, fence } = socket
+    const expected = model.userOf(userId).isInStore ? model.beat(userId, sessionId, fence, details(one)) : 'unknown'
+    expect(answer?.kind).toBe(expected)
+    // What a node does for a socket whose session ended.
+    if (expected === 'unknown' && one.isActive) {
+      await compare()
+      await attachSocket(socket, one, 'read')
+    }
+  }
+
+  async function comeBack(socket: ModelSocket) {
+    const user = model.userOf(socket.userId)
+    if (model.hasRoomFor(user, socket.sessionId) === 'tie') return
+    const last = user.sessions.filter((one) => one.sessionId === socket.sessionId).at(-1)
+    if (last === undefined || model.lastActiveOf(user) === null) return
+    const ages = { startedFor: model.now() - last.startedAt, lastActiveFor: model.now() - last.lastActive }
+    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
+    model.renewNode(socket.nodeId)
+    const comeback = { startedForMs: ages.startedFor * stepMs, lastActiveForMs: ages.lastActiveFor * stepMs }
+    const answer = await attach({ ...socket, isActive: false, profile: null, comeback }, 'read')
+    expect(answer).toMatchObject(model.comeBack(socket, ages))
+  }
+
+  async function changeSettings(one: Extract<Command, { kind: 'settings' }>) {
+    const user = model.userOf(one.user)
+    // A row that was not read yet is known by no version: an old one could not be told from it.
+    if (one.isOld && (user.isPending || !user.isInStore)) return
+    const { statusChoice, statusMessage, visibility, hideLastActive } = one
+    const version = one.isOld ? user.settings.version - 1 : user.settings.version + 1
+    const settings = { version, statusChoice, statusMessage, visibility, hideLastActive }
+    if (!user.isInStore) setAhead.add(one.user)
+    // The settings alone would leave the rest of the row unknown.
+    await store.setUser({ userId: one.user, settings, ...(user.isPending && { seed: seedOf(one.user, 'read') }) })
+    model.setUser(one.user, { settings })
+  }
+
+  async function recordAll(share: number) {
+    await database.read(store)
+    const unacknowledged = database.unacknowledged()
+    const upTo = unacknowledged.at(Math.ceil(unacknowledged.length * share) - 1)
+    if (upTo === undefined) return
+    await store.records.ack(upTo.seq)
+    database.acknowledge(upTo.seq)
+    const open = new Set(database.unacknowledged().map(({ userId }) => userId))
+    model.acknowledge(USERS.filter((id) => database.hasSeen(id) && !open.has(id)))
+  }
+
+  async function passStep(renewing: readonly string[]) {
+    await pass(stepMs, { renewing })
+    model.pass(renewing)
+  }
+
+  async function execute(one: Command): Promise<void> {
+    switch (one.kind) {
+      case 'attach': {
+        const socket = {
+          userId: one.user,
+          sessionId: one.sessionId,
+          nodeId: one.nodeId,
+          fence: `${one.nodeId}:${sockets.length}`,
+        }
+        sockets.push(socket)
+        return attachSocket(socket, one, one.row)
+      }
+      case 'beat over HTTP':
+        return beatOverHttp(one)
+      case 'end': {
+        const answer = await store.end({ userId: one.user, sessionId: one.sessionId, fence: null, reason: one.reason })
+        const expected = model.end(one.user, one.sessionId, null, one.reason)
+        expect({ count: answer.sessionCount, fences: [...answer.fences].sort() }).toEqual({
+          count: expected.count,
+          fences: expected.fences.sort(),
+        })
+        return
+      }
+      case 'settings':
+        return changeSettings(one)
+      case 'profile': {
+        if (one.profile === null) return
+        await store.setUser({ userId: one.user, profile: one.profile })
+        model.setUser(one.user, { profile: one.profile })
+        return
+      }
+      case 'row': {
+        if (!model.userOf(one.user).isPending) return
+        await store.setUser({ userId: one.user, seed: seedOf(one.user, 'read') })
+        model.bringRow(one.user)
+        return
+      }
+      case 'pass': {
+        for (let count = 1; count < one.steps; count += 1) {
+          await passStep(one.renewing)
+          await compare()
+        }
+        return passStep(one.renewing)
+      }
+      case 'record':
+        return recordAll(one.share)
+    }
+    const socket = sockets.at(-1 - one.socket)
+    if (socket === undefined) return
+    const { userId, sessionId, fence } = socket
+    switch (one.kind) {
+      case 'detach': {
+        await store.detach({ userId, sessionId, fence, cause: one.cause, silentForMs: one.silentFor * stepMs })
+        model.detach(socket, one.cause, one.silentFor)
+        return
+      }
+      case 'beat of a socket':
+        return beatOfSocket(one, socket)
+      case 'end by a socket': {
+        const answer = await store.end({ userId, sessionId, fence, reason: 'WENT_OFFLINE' })
+        expect(answer.sessionCount).toBe(model.end(userId, sessionId, fence, 'WENT_OFFLINE').count)
+        return
+      }
+      case 'comeback':
+        return comeBack(socket)
+      case 'room': {
+        const request = { userId, sessionId, fence: one.isOverHttp ? null : fence, room: one.room }
+        const answer = await (one.isIn ? store.join(request) : store.leave(request))
+        expect(answer.kind).toBe(model.setRoom(userId, sessionId, request.fence, one.room, one.isIn))
+        return
+      }
+    }
+  }
+
+  /** The state before the step under way, by the model. */
+  let before = new Map(model.standings().map((standing) => [standing.id, standing]))
+
+  async function compare(): Promise<void> {
+    await compareChanges()
+    await compareLists()
+    for (const user of model.users) await compareViewer(user.id)
+    compareRecords(await database.read(store))
+    places.push({ position, lists: watchers.map(({ users }) => new Map(users)) })
+  }
+
+  async function compareChanges(): Promise<void> {
+    const previous = position
+    position = await store.changes.position()
+    expect(position.epoch).toBe(previous.epoch)
+    // What a listener hears may come a little later.
+    for (let waits = 0; waits < 500 && heard.length < position.seq - previous.seq; waits += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    const entries = heard
+    heard = []
+    expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => previous.seq + 1 + index))
+    expect(entries.length).toBe(position.seq - previous.seq)
+
+    // One entry a user, for each user whose standing changed and for nobody else, from what it was to what it is.
+    const after = new Map(model.standings().map((standing) => [standing.id, standing]))
+    const changed = [...after.values()].filter((standing) => !isSame(standing, before.get(standing.id)))
+    const told = entries.map((entry) => plain(entry.after.user, entry.after.rooms))
+    expect(sorted(told)).toEqual(sorted(changed))
+    for (const entry of entries) {
+      const was = before.get(entry.before.user.id)
+      const said = plain(entry.before.user, entry.before.rooms)
+      // Of who was not to be seen, nothing but that is told.
+      if (was?.isOnline) expect(said).toEqual(was)
+      else
+        expect(said).toMatchObject({
+          isOnline: false,
+          status: 'OFFLINE',
+          statusMessage: null,
+          onlineSince: null,
+          rooms: [],
+        })
+    }
+    before = after
+
+    for (const { filter, users } of watchers) {
+      for (const entry of entries) {
+        const change = changeOf(entry, filter)
+        if (change !== null) apply(users, change)
+      }
+    }
+  }
+
+  async function compareLists(): Promise<void> {
+    for (const { filter, users } of watchers) {
+      const expected = [...before.values()]
+        .filter((one) => isIn(one, filter))
+        .sort((one, other) => byUtf8(one.id, other.id))
+      const followed = [...users.values()].sort((one, other) => byUtf8(one.id, other.id))
+      expect(followed).toEqual(expected.map(withoutRooms))
+      if (filter.kind === 'users') continue
+      const room = filter.kind === 'room' ? filter.room : null
+      const page = await store.page({ room, first: 10, after: null })
+      expect(page.users.map((user) => plain(user, []))).toEqual(expected.map(withoutRooms))
+      expect(page).toMatchObject({ totalCount: expected.length, hasMore: false, position })
+      expect(await store.count(room)).toBe(expected.length)
+    }
+    const found = await store.lookup(USERS)
+    for (const [index, user] of model.users.entries()) {
+      const shown = found[index]
+      expect(shown === null).toBe(!user.isInStore)
+      if (shown === null || shown === undefined) continue
+      // Without the row there is nothing to tell but that nobody is to be seen.
+      if (user.isPending) {
+        expect(shown).toMatchObject({ id: user.id, isOnline: false, status: 'OFFLINE', statusMessage: null })
+        continue
+      }
+      expect(plain(shown, [])).toEqual(withoutRooms(before.get(user.id) as Standing))
+      const isHidden = !user.isPending && user.settings.hideLastActive
+      expect(inSteps(shown.lastActiveAtMs)).toBe(isHidden ? null : model.shownMoments(user).lastActive)
+      if (!isHidden) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
+    }
+  }
+
+  async function compareViewer(userId: string): Promise<void> {
+    const user = model.userOf(userId)
+    const viewer = await store.viewer(userId)
+    if (!user.isInStore) return expect(viewer).toBeNull()
+    if (user.isPending) return expect(viewer).toBe('pending')
+    if (viewer === null || viewer === 'pending') throw new Error(`Expected a viewer, not ${viewer}.`)
+    expect({ ...viewer, user: null, sessions: [], lastActiveAtMs: inSteps(viewer.lastActiveAtMs) }).toEqual({
+      user: null,
+      sessions: [],
+      isOnline: model.isOnline(user),
+      status: model.statusOf(user),
+      statusChoice: user.settings.statusChoice,
+      statusMessage: user.settings.statusMessage,
+      visibility: user.settings.visibility,
+      hideLastActive: user.settings.hideLastActive,
+      lastActiveAtMs: model.lastActiveOf(user),
+    })
+    expect(viewer.user).toEqual((await store.lookup([userId]))[0])
+    expectNeverBack(userId, 'own', viewer.lastActiveAtMs)
+    const told = viewer.sessions.map((session) => ({
+      ...session,
+      rooms: [...session.rooms].sort(),
+      startedAtMs: inSteps(session.startedAtMs),
+      lastActiveAtMs: inSteps(session.lastActiveAtMs),
+      leaseEndsAtMs: session.leaseEndsAtMs === null ? null : Math.floor((session.leaseEndsAtMs - startMs) / stepMs),
+    }))
+    expect(sorted(told)).toEqual(
+      sorted(
+        model.liveSessions(user).map((session) => ({
+          id: session.sessionId,
+          device: session.device,
+          rooms: [...session.rooms].sort(),
+          startedAtMs: session.startedAt,
+          lastActiveAtMs: session.lastActive,
+          fence: session.fence,
+          leaseEndsAtMs: session.lease === null ? null : Math.floor(session.lease.endsAt),
+        })),
+      ),
+    )
+  }
+
+  function expectNeverBack(userId: string, which: 'own' | 'shown', moment: number | null): void {
+    const known = highest.get(userId) ?? { own: 0, shown: 0 }
+    highest.set(userId, known)
+    expect(moment ?? 0).toBeGreaterThanOrEqual(known[which])
+    known[which] = moment ?? 0
+  }
+
+  function compareRecords(records: readonly PresenceRecord[]): void {
+    for (const { columns } of records) {
+      if (columns?.isOnline) expect(columns.onlineSinceMs).not.toBeNull()
+    }
+    for (const user of model.users) {
+      const columns = database.columns.get(user.id)
+      const standing = before.get(user.id)
+      if (user.isInStore && !user.isPending) {
+        expect({ isOnline: columns?.isOnline, since: inSteps(columns?.onlineSinceMs ?? null) }).toEqual({
+          isOnline: standing?.isOnline,
+          since: standing?.onlineSince,
+        })
+        const shown = user.settings.hideLastActive ? null : model.shownMoments(user).lastActive
+        expectRecorded(columns?.lastActiveAtMs ?? null, shown)
+      }
+      if (user.profile !== null && user.isInStore && !user.isPending) {
+        expect(database.profiles.get(user.id)).toEqual(user.profile)
+      }
+      const rows = database.rowsOf(user.id)
+      expect(rows).toHaveLength(user.sessions.length)
+      // In the order of their starts: the database saw each of them for the first time then.
+      for (const [index, session] of user.sessions.entries()) compareRow(rows[index], session)
+    }
+  }
+
+  function compareRow(row: SessionRow | undefined, session: ModelSession): void {
+    if (row === undefined) throw new Error('Expected a row for each start.')
+    expect({
+      sessionId: row.sessionId,
+      device: row.device,
+      rooms: [...row.rooms].sort(),
+      nodeId: row.nodeId,
+      hadSocket: row.hadSocket,
+      startedAt: inSteps(row.startedAtMs),
+      endReason: row.endReason,
+    }).toEqual({
+      sessionId: session.sessionId,
+      device: session.device,
+      rooms: [...session.rooms].sort(),
+      nodeId: session.nodeId,
+      hadSocket: session.hadSocket,
+      startedAt: session.startedAt,
+      endReason: session.end?.reason ?? null,
+    })
+    const endedAt = inSteps(row.endedAtMs)
+    expect(endedAt === null).toBe(session.end === null)
+    if (endedAt !== null && session.end !== null) {
+      expect(endedAt).toBeGreaterThanOrEqual(session.end.from)
+      expect(endedAt).toBeLessThanOrEqual(session.end.to)
+      // An end is recorded whole.
+      expect(inSteps(row.lastActiveAtMs)).toBe(session.lastActive)
+    }
+    expectRecorded(row.lastActiveAtMs, session.lastActive)
+  }
+
+  /** Activity may come to the records a little later, and never comes to more than it was. */
+  function expectRecorded(moment: number | null, truth: number | null): void {
+    const recorded = inSteps(moment)
+    if (recorded !== null) expect(recorded).toBeLessThanOrEqual(truth ?? Number.POSITIVE_INFINITY)
+    if (truth !== null && truth <= model.now() - RECORD_LAG) expect(recorded).toBe(truth)
+  }
+
+  return {
+    async run(one: Command): Promise<void> {
+      await execute(one)
+      await compare()
+    },
+
+    /** Whoever read the lists at an earlier step and replays what came since has the lists of now. */
+    async expectReplay(from: number, limit: number): Promise<void> {
+      const place = places[from % places.length]
+      if (place === undefined) return
+      const entries: LogEntry[] = []
+      let after = place.position
+      while (after.seq < position.seq) {
+        const read = await store.changes.read(after, limit)
+        if (read === 'expired') {
+          expect(position.seq - after.seq).toBeGreaterThan(LOG_COUNT)
+          return
+        }
+        expect(read.entries.length).toBeGreaterThan(0)
+        entries.push(...read.entries)
+        after = read.position
+      }
+      for (const [index, { filter, users }] of watchers.entries()) {
+        const replayed = new Map(place.lists[index])
+        const changes = mergedChanges(entries, filter)
+        expect(new Set(changes.map((change) => change.user.id)).size).toBe(changes.length)
+        for (const change of changes) apply(replayed, change)
+        expect(sorted([...replayed.values()])).toEqual(sorted([...users.values()]))
+      }
+    },
+
+    /** Once nothing happens any more, the database knows everything. */
+    async expectRecordsComplete(): Promise<void> {
+      for (let count = 0; count <= RECORD_LAG; count += 1) {
+        await passStep(NODES)
+        await compare()
+      }
+      for (const user of model.users) {
+        const rows = database.rowsOf(user.id)
+        expect(rows.map(({ lastActiveAtMs }) => inSteps(lastActiveAtMs))).toEqual(
+          user.sessions.map(({ lastActive }) => lastActive),
+        )
+      }
+    },
+  }
+}
+
+const NOTHING_READ: UserSeed = {
+  settings: null,
+  profile: null,
+  lastActiveAtMs: null,
+  shownLastActiveAtMs: null,
+  isActivityOver: false,
+}
+
+function firstRow(index: number): ModelSettings {
+  return {
+    version: 1,
+    statusChoice: 'AUTOMATIC',
+    statusMessage: null,
+    visibility: index === 3 ? 'NOBODY' : 'EVERYONE',
+    hideLastActive: false,
+  }
+}
+
+/** Keeps of the records what a database would: the last state of each row. */
+function createDatabase() {
+  const columns = new Map<string, NonNullable<PresenceRecord['columns']>>()
+  const profiles = new Map<string, PresenceRecord['profile']>()
+  const rows = new Map<string, Map<string, SessionRow>>()
+  let unacknowledged: { readonly seq: number; readonly userId: string }[] = []
+  let lastSeq = 0
+
+  return {
+    columns,
+    profiles,
+    rowsOf: (userId: string) => [...(rows.get(userId)?.values() ?? [])],
+    hasSeen: (userId: string) => rows.has(userId),
+    unacknowledged: () => unacknowledged,
+
+    async read(store: Harness['store']): Promise<readonly PresenceRecord[]> {
+      const { records, isGap } = await store.records.read(lastSeq, 1000)
+      expect(isGap).toBe(false)
+      for (const record of records) {
+        expect(record.seq).toBeGreaterThan(lastSeq)
+        lastSeq = record.seq
+        unacknowledged.push({ seq: record.seq, userId: record.userId })
+        if (record.columns !== null) columns.set(record.userId, record.columns)
+        if (record.profile !== null) profiles.set(record.userId, record.profile)
+        const known = rows.get(record.userId) ?? new Map<string, SessionRow>()
+        rows.set(record.userId, known)
+        for (const row of record.sessions) {
+          expect(row.lastActiveAtMs).toBeGreaterThanOrEqual(known.get(row.startId)?.lastActiveAtMs ?? 0)
+          known.set(row.startId, row)
+        }
+      }
+      return records
+    },
+
+    acknowledge(seq: number): void {
+      unacknowledged = unacknowledged.filter((one) => one.seq > seq)
+    },
+  }
+}
+
+function isIn(standing: Standing, filter: ChangeFilter): boolean {
+  if (!standing.isOnline) return false
+  if (filter.kind === 'room') return standing.rooms.includes(filter.room)
+  return filter.kind === 'everyone' || filter.userIds.has(standing.id)
+}
+
+/** Whether anything changed that is a change: of who cannot be seen, nothing is. */
+function isSame(one: Standing, other: Standing | undefined): boolean {
+  if (!one.isOnline && !other?.isOnline) return true
+  return JSON.stringify(one) === JSON.stringify(other)
+}
+
+function sorted<Item extends { readonly id: string }>(items: readonly Item[]): Item[] {
+  return [...items].sort((one, other) => (one.id < other.id ? -1 : one.id > other.id ? 1 : 0))
+}
+
+function byUtf8(one: string, other: string): number {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other))
+}

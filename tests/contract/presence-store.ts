@@ -1,0 +1,30 @@
+/**
+ * The contract of the PresenceStore port: one suite for every adapter, which hands over `open` and nothing else.
+ *
+ * Its tests are tolerant in moments, for on some stores time is real: they compare moments with the store's own
+ * answers, and leave room around every deadline. tests/contract/memory.test.ts looks at deadlines to the millisecond.
+ */
+import { describe } from 'vitest'
+import { describeChangeLog } from './presence-store/change-log.ts'
+import { type Open, ruleOf } from './presence-store/harness.ts'
+import { describeHeartbeats } from './presence-store/heartbeats.ts'
+import { describeLists } from './presence-store/lists.ts'
+import { describeNodes } from './presence-store/nodes.ts'
+import { describeRecords } from './presence-store/records.ts'
+import { describeRooms } from './presence-store/rooms.ts'
+import { describeSessions } from './presence-store/sessions.ts'
+import { describeVisibility } from './presence-store/visibility.ts'
+
+export function describePresenceStore(name: string, open: Open): void {
+  const rule = ruleOf(open)
+  describe(name, () => {
+    describeSessions(rule)
+    describeHeartbeats(rule)
+    describeRooms(rule)
+    describeVisibility(rule)
+    describeLists(rule)
+    describeChangeLog(rule)
+    describeRecords(rule)
+    describeNodes(rule)
+  })
+}

@@ -1,0 +1,266 @@
+import { randomUUID } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Database } from '../../../src/db/client.ts'
+import { createDirectory } from '../../../src/db/directory.ts'
+import type { UserDirectory } from '../../../src/presence/directory.ts'
+import { DATABASES, empty, type OpenedDatabase, rows } from './databases.ts'
+
+describe.each(DATABASES)('the directory on $name', ({ open }) => {
+  let opened: OpenedDatabase
+  let database: Database
+  let directory: UserDirectory
+
+  beforeAll(async () => {
+    opened = await open()
+    database = opened.database
+  })
+  afterAll(() => opened?.close())
+  beforeEach(async () => {
+    await empty(database)
+    directory = createDirectory({ database })
+  })
+
+  async function updatedAt(id: string): Promise<string | undefined> {
+    const [row] = await rows<{ at: string }>(database, sql`select updated_at::text as at from rollcall.users where id = ${id}`)
+    return row?.at
+  }
+
+  async function addSession(
+    userId: string,
+    session: { lastActive: string; startedAt?: string; endedAt?: string; endReason?: string; rooms?: string[] },
+  ): Promise<string> {
+    const id = randomUUID()
+    await rows(
+      database,
+      sql`insert into rollcall.presence_sessions
+        (id, user_id, client_session_id, device, rooms, node, has_socket, started_at, last_active, ended_at, end_reason)
+        select ${id}::uuid, ${userId}, 'default', 'phone', array(select jsonb_array_elements_text(${JSON.stringify(session.rooms ?? [])}::jsonb)),
+        'node-1', true, ${session.startedAt ?? session.lastActive}::timestamptz, ${session.lastActive}::timestamptz,
+        ${session.endedAt ?? null}::timestamptz, ${session.endReason ?? null}::text`,
+    )
+    return id
+  }
+
+  const at = (text: string) => Date.parse(text)
+
+  it('makes a row at first sight, and reads it from then on', async () => {
+    const first = await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 })
+    const second = await directory.ensure('alice', null)
+
+    expect(first).toEqual({
+      userId: 'alice',
+      seed: {
+        settings: { version: 0, statusChoice: 'AUTOMATIC', statusMessage: null, visibility: 'EVERYONE', hideLastActive: false },
+        profile: { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 },
+        lastActiveAtMs: null,
+        shownLastActiveAtMs: null,
+        isActivityOver: false,
+      },
+      tokensValidAfterMs: null,
+    })
+    expect(second).toEqual(first)
+  })
+
+  it('makes one row where many ask at once', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, index) =>
+        directory.ensure('alice', { name: `Alice ${index}`, avatarUrl: null, issuedAtMs: 1000 + index }),
+      ),
+    )
+    expect(new Set(answers.map((answer) => answer.userId))).toEqual(new Set(['alice']))
+    expect(await directory.read(['alice'])).toMatchObject([{ name: 'Alice 39' }])
+  })
+
+  it('has no profile for who never brought one, and shows their id', async () => {
+    const { seed } = await directory.ensure('bob', { name: null, avatarUrl: null, issuedAtMs: 5000 })
+    expect(seed.profile).toBeNull()
+    expect(await directory.read(['bob'])).toMatchObject([{ id: 'bob', name: 'bob', avatarUrl: null }])
+  })
+
+  it('writes a profile only where it is newer, and keeps what it leaves out', async () => {
+    await directory.ensure('alice', { name: 'Alice', avatarUrl: 'https://example.com/a.png', issuedAtMs: 2000 })
+    await directory.ensure('alice', { name: 'Old', avatarUrl: null, issuedAtMs: 1000 })
+    const same = await directory.ensure('alice', { name: 'Same', avatarUrl: null, issuedAtMs: 2000 })
+    expect(same.seed.profile).toEqual({ name: 'Alice', avatarUrl: 'https://example.com/a.png', issuedAtMs: 2000 })
+
+    const newer = await directory.ensure('alice', { name: 'New', avatarUrl: null, issuedAtMs: 3000 })
+    expect(newer.seed.profile).toEqual({ name: 'New', avatarUrl: 'https://example.com/a.png', issuedAtMs: 3000 })
+  })
+
+  it('reads users in the order asked, null for those never seen, and everybody offline', async () => {
+    for (const id of ['alice', 'bob']) await directory.ensure(id, null)
+    await rows(
+      database,
+      sql`update rollcall.users set is_online = true, online_since = now(), status_message = 'hi',
+        last_active = '2026-01-02T03:04:05.678Z' where id = 'alice'`,
+    )
+    expect(await directory.read(['bob', 'nobody', 'alice', 'bob'])).toEqual([
+      expect.objectContaining({ id: 'bob' }),
+      null,
+      {
+        id: 'alice',
+        name: 'alice',
+        avatarUrl: null,
+        isOnline: false,
+        status: 'OFFLINE',
+        statusMessage: null,
+        onlineSinceMs: null,
+        lastActiveAtMs: at('2026-01-02T03:04:05.678Z'),
+      },
+      expect.objectContaining({ id: 'bob' }),
+    ])
+    expect(await directory.read([])).toEqual([])
+  })
+
+  it('takes ids that are names of an object, quotes, and characters beyond U+FFFF as ids', async () => {
+    const ids = ['__proto__', 'constructor', 'toString', `o'hara "x" \\ {a,b}`, '\u{1f600}', '\u{ffee}', '100%', 'null']
+    for (const id of ids) await directory.ensure(id, { name: `name of ${id}`, avatarUrl: null, issuedAtMs: 1 })
+    expect((await directory.read(ids)).map((user) => user?.name)).toEqual(ids.map((id) => `name of ${id}`))
+    expect(await directory.tokensValidAfterMs('__proto__')).toBeNull()
+    expect(await directory.revokeTokens('__proto__')).toEqual(expect.any(Number))
+    expect(await directory.tokensValidAfterMs('constructor')).toBeNull()
+  })
+
+  it('raises the version with the settings, and keeps what is left out', async () => {
+    await directory.ensure('alice', null)
+    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'writing' })
+    const settings = await directory.setSettings('alice', { hideLastActive: true })
+    expect(settings).toEqual({
+      version: 2,
+      statusChoice: 'BUSY',
+      statusMessage: 'writing',
+      visibility: 'EVERYONE',
+      hideLastActive: true,
+    })
+    expect(await directory.setSettings('alice', { statusMessage: null })).toMatchObject({ version: 3, statusMessage: null })
+    expect((await directory.ensure('alice', null)).seed.settings).toMatchObject({ version: 3, statusChoice: 'BUSY' })
+    expect(await directory.setSettings('nobody', { statusChoice: 'BUSY' })).toBeNull()
+  })
+
+  it('gives each of many changes at once a version of its own', async () => {
+    await directory.ensure('alice', null)
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => directory.setSettings('alice', { statusMessage: `message ${index}` })),
+    )
+    expect(new Set(answers.map((settings) => settings?.version)).size).toBe(20)
+  })
+
+  it('takes who hides out of the public columns at once', async () => {
+    await directory.ensure('alice', null)
+    await rows(database, sql`update rollcall.users set is_online = true, online_since = now(), last_active = now()`)
+    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true })
+    const [row] = await rows(database, sql`select is_online, online_since, last_active from rollcall.users`)
+    expect(row).toEqual({ is_online: false, online_since: null, last_active: null })
+  })
+
+  it('moves updated_at with what everyone may see, and with no setting of who hides', async () => {
+    await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 })
+    await directory.setSettings('alice', { visibility: 'NOBODY' })
+    const atFirst = await updatedAt('alice')
+
+    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'secret' })
+    await directory.setSettings('alice', { visibility: 'EVERYONE' })
+    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true })
+    await directory.revokeTokens('alice')
+    await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 2000 })
+    expect(await updatedAt('alice')).toBe(atFirst)
+
+    await directory.ensure('alice', { name: 'Alicia', avatarUrl: null, issuedAtMs: 3000 })
+    expect(await updatedAt('alice')).not.toBe(atFirst)
+  })
+
+  it('lets updateUser win over tokens issued before, whatever their clock says', async () => {
+    const aheadMs = Date.now() + 3_600_000
+    await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: aheadMs })
+    const profile = await directory.setProfile('alice', { name: 'Alicia' })
+    expect(profile).toEqual({ name: 'Alicia', avatarUrl: null, issuedAtMs: aheadMs + 1 })
+    expect(await directory.setProfile('nobody', { name: 'Nobody' })).toBeNull()
+  })
+
+  it('revokes tokens, and knows it at once', async () => {
+    await directory.ensure('alice', null)
+    expect(await directory.tokensValidAfterMs('alice')).toBeNull()
+    const moment = await directory.revokeTokens('alice')
+    expect(moment).toBeGreaterThan(Date.now() - 60_000)
+    expect(await directory.tokensValidAfterMs('alice')).toBe(moment)
+    expect((await directory.ensure('alice', null)).tokensValidAfterMs).toBe(moment)
+    expect(await directory.revokeTokens('nobody')).toBeNull()
+  })
+
+  it('learns what another process revoked when the lag is over, and asks seldom before', async () => {
+    const other = createDirectory({ database, revocationLagMs: 0 })
+    const lagging = createDirectory({ database, revocationLagMs: 3_600_000 })
+    await directory.ensure('alice', null)
+    expect(await other.tokensValidAfterMs('alice')).toBeNull()
+    expect(await lagging.tokensValidAfterMs('alice')).toBeNull()
+    const moment = await directory.revokeTokens('alice')
+    expect(await other.tokensValidAfterMs('alice')).toBe(moment)
+    expect(await lagging.tokensValidAfterMs('alice')).toBeNull()
+  })
+
+  it('seeds the private truth from the sessions, and what everyone may see from the column', async () => {
+    await directory.ensure('alice', null)
+    await rows(database, sql`update rollcall.users set last_active = '2026-01-01T10:00:00Z' where id = 'alice'`)
+    // The last to end was idle for an hour, the other was active meanwhile.
+    await addSession('alice', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T12:00:00Z', endReason: 'LOST' })
+    await addSession('alice', { lastActive: '2026-01-01T11:30:00Z', endedAt: '2026-01-01T11:31:00Z', endReason: 'CLOSED' })
+    await addSession('alice', { lastActive: '2026-01-01T09:00:00Z', endedAt: '2026-01-01T09:01:00Z', endReason: 'CLOSED' })
+
+    const { seed } = await directory.ensure('alice', null)
+    expect(seed.lastActiveAtMs).toBe(at('2026-01-01T11:30:00Z'))
+    expect(seed.shownLastActiveAtMs).toBe(at('2026-01-01T10:00:00Z'))
+
+    await addSession('alice', { lastActive: '2026-01-01T11:45:00Z' })
+    expect((await directory.ensure('alice', null)).seed.lastActiveAtMs).toBe(at('2026-01-01T11:45:00Z'))
+  })
+
+  it('says that activity is over only where goOffline ended the last session', async () => {
+    await directory.ensure('alice', null)
+    const isOver = async () => (await directory.ensure('alice', null)).seed.isActivityOver
+    await addSession('alice', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T11:00:00Z', endReason: 'WENT_OFFLINE' })
+    expect(await isOver()).toBe(true)
+    await addSession('alice', { lastActive: '2026-01-01T12:00:00Z', endedAt: '2026-01-01T12:00:00Z', endReason: 'CLOSED' })
+    expect(await isOver()).toBe(false)
+    await addSession('alice', { lastActive: '2026-01-01T13:00:00Z', endedAt: '2026-01-01T13:00:00Z', endReason: 'WENT_OFFLINE' })
+    expect(await isOver()).toBe(true)
+    await addSession('alice', { lastActive: '2026-01-01T12:30:00Z' })
+    expect(await isOver()).toBe(false)
+  })
+
+  it('pages through whoever an earlier run left open, ordered by the bytes of the id', async () => {
+    // UTF-16 would put the last two the other way round.
+    const ids = ['B', 'a', '\u{ffee}', '\u{1f600}']
+    for (const id of [...ids, 'gone']) await directory.ensure(id, null)
+    await rows(database, sql`update rollcall.users set is_online = true, online_since = '2026-01-01T00:00:00.5Z' where id = 'B'`)
+    const startId = await addSession('a', { lastActive: '2026-01-01T11:00:00Z', startedAt: '2026-01-01T10:00:00Z', rooms: ['x', 'y"z'] })
+    for (const id of ids.slice(2)) await addSession(id, { lastActive: '2026-01-01T11:00:00Z' })
+    await addSession('gone', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T11:00:00Z', endReason: 'LOST' })
+    await addSession('a', { lastActive: '2026-01-01T09:00:00Z', endedAt: '2026-01-01T09:00:00Z', endReason: 'LOST' })
+
+    const first = await directory.leftOpen(null, 2)
+    const second = await directory.leftOpen('a', 2)
+    expect(await directory.leftOpen('\u{1f600}', 2)).toEqual([])
+
+    expect([...first, ...second].map((user) => user.userId)).toEqual(ids)
+    expect(first[0]).toMatchObject({ onlineSinceMs: at('2026-01-01T00:00:00.5Z'), sessions: [] })
+    expect(first[1]).toMatchObject({
+      seed: { lastActiveAtMs: at('2026-01-01T11:00:00Z'), shownLastActiveAtMs: null, isActivityOver: false },
+      onlineSinceMs: null,
+      sessions: [
+        {
+          startId,
+          sessionId: 'default',
+          device: 'phone',
+          rooms: ['x', 'y"z'],
+          nodeId: 'node-1',
+          hadSocket: true,
+          startedAtMs: at('2026-01-01T10:00:00Z'),
+          lastActiveAtMs: at('2026-01-01T11:00:00Z'),
+          endedAtMs: null,
+          endReason: null,
+        },
+      ],
+    })
+  })
+})
