@@ -52,8 +52,9 @@ export function createSharedSubscribe({ isShared, sharedContext }: SharedExecuti
       async next() {
         const event = await events.next()
         if (event.done) return { value: undefined, done: true }
-        const value = event.value as object
-        const result = isShared(value) ? executeOnce(args, selection, value) : execute({ ...args, rootValue: value })
+        const value = event.value
+        const isForMany = typeof value === 'object' && value !== null && isShared(value)
+        const result = isForMany ? executeOnce(args, selection, value) : execute({ ...args, rootValue: value })
         return { value: await result, done: false }
       },
       async return() {

@@ -41,6 +41,8 @@ export function createSubscription({ filter, startSeq, head, read, eventOf, onEn
   let waiting: ChangeEvent[] = []
   /** From where the log has to be read; null while events come as they happen. */
   let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
+  /** Until it has caught up for the first time, its reader may know later states from a page (see mergedChanges). */
+  let mayHaveSeenLater = true
   /** The event that the reader took last, and may not have written yet. */
   let inHandSeq: number | null = null
   let wake: (() => void) | null = null
@@ -72,9 +74,10 @@ export function createSubscription({ filter, startSeq, head, read, eventOf, onEn
       entries.push(...answer.entries)
       position = answer.position
     }
-    waiting = mergedChanges(entries, filter).map(eventOf)
+    waiting = mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf)
     // From here on events come as they happen, unless something came that was not read.
     behindFromSeq = position.seq >= head().seq ? null : position.seq
+    if (behindFromSeq === null) mayHaveSeenLater = false
   }
 
   const done = { value: undefined, done: true } as const

@@ -29,12 +29,20 @@ export function changeOf(entry: LogEntry, filter: ChangeFilter): Change | null {
 
 /**
  * Merges entries into at most one change a user: from before the user's first entry to after the last one that the
- * filter shows, and none where all public fields are equal again.
+ * filter shows.
+ *
+ * Where all public fields are equal again, that is no change for a reader who has seen exactly what came before the
+ * entries. But who reads a list in pages takes the position with the first page, and may find a state in a later
+ * page that came and went before it subscribed: such a reader must be told where every user ended.
  *
  * Each change carries the number of the last entry that it merged, and they come in that order: so a reader that
  * stops after any of them and goes on from its number misses nothing, for whatever is still open has a later one.
  */
-export function mergedChanges(entries: Iterable<LogEntry>, filter: ChangeFilter): Change[] {
+export function mergedChanges(
+  entries: Iterable<LogEntry>,
+  filter: ChangeFilter,
+  { mayHaveSeenLater }: { readonly mayHaveSeenLater: boolean } = { mayHaveSeenLater: false },
+): Change[] {
   const spans = new Map<string, { readonly before: PublicStanding; readonly last: LogEntry }>()
   for (const entry of entries) {
     if (changeOf(entry, filter) === null) continue
@@ -48,6 +56,7 @@ export function mergedChanges(entries: Iterable<LogEntry>, filter: ChangeFilter)
   for (const { before, last } of spans.values()) {
     const change = changeBetween(before, last.after, last.seq, last.atMs, filter)
     if (change !== null) changes.push(change)
+    else if (mayHaveSeenLater) changes.push(lastWord(before, last, filter))
   }
   return changes
 }
@@ -70,6 +79,18 @@ function changeBetween(
     room: filter.kind === 'room' ? filter.room : null,
     seq,
     atMs,
+  }
+}
+
+/** Where a user ended who is again as they were: in the list, or out of it. */
+function lastWord(before: PublicStanding, last: LogEntry, filter: ChangeFilter): Change {
+  return {
+    kind: isIn(last.after, filter) ? 'UPDATE' : 'LEAVE',
+    user: last.after.user,
+    previousStatus: before.user.status,
+    room: filter.kind === 'room' ? filter.room : null,
+    seq: last.seq,
+    atMs: last.atMs,
   }
 }
 

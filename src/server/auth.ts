@@ -87,6 +87,7 @@ function algorithmOf(token: string): unknown {
 }
 
 function authenticationError(error: unknown): unknown {
+  if (error instanceof PresenceError) return error
   if (error instanceof errors.JWTExpired) return unauthenticated('The token has run out.')
   if (error instanceof errors.JWTClaimValidationFailed) return unauthenticated(`The token's claim \`${error.claim}\` does not hold: ${error.reason}.`)
   if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {

@@ -10,6 +10,8 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute,
+  getOperationAST,
+  getVariableValues,
   GraphQLError,
   type GraphQLSchema,
   Kind,
@@ -77,18 +79,19 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
     }
   }
 
-  function complexityErrors(document: DocumentNode, { operationName, variables }: Operation): readonly GraphQLError[] {
+  /** What depends on the variables: whether they have the types that the document says, and what it costs with them. */
+  function variableErrors(document: DocumentNode, { operationName, variables }: Operation): readonly GraphQLError[] {
+    const operation = getOperationAST(document, operationName)
+    if (!operation) return [new GraphQLError('There is no such operation in the document.', { extensions: { code: 'BAD_USER_INPUT', argument: 'operationName' } })]
+    const { errors, coerced } = getVariableValues(schema, operation.variableDefinitions ?? [], { ...variables }, { maxErrors: 10 })
+    if (errors !== undefined) return errors.map((error) => coded(error, 'BAD_USER_INPUT'))
     const rule = createComplexityRule({
       context: {},
       operationName: operationName ?? null,
-      variableValues: { ...variables },
+      variableValues: coerced,
       maxComplexity: limits.MAX_COMPLEXITY,
     })
-    try {
-      return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
-    } catch (error) {
-      return [coded(error, 'BAD_USER_INPUT')]
-    }
+    return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
   }
 
   return {
@@ -101,7 +104,7 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
         prepared.set(operation.query, found)
       }
       if ('errors' in found) return found
-      const errors = complexityErrors(found.document, operation)
+      const errors = variableErrors(found.document, operation)
       return errors.length === 0 ? found : { errors }
     },
 

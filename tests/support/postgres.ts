@@ -130,7 +130,9 @@ async function untilReady(child: ChildProcess): Promise<void> {
       ready()
     })
     child.once('exit', (code) => fail(new Error(`Postgres ended with ${code}:\n${said}`)))
-    void pass(START_TIME_LIMIT_MS, undefined, { ref: false }).then(() => fail(new Error(`Postgres did not start:\n${said}`)))
+    void pass(START_TIME_LIMIT_MS, undefined, { ref: false }).then(() =>
+      fail(new Error(`Postgres did not start:\n${said}`)),
+    )
   })
 }
 

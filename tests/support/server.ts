@@ -1,0 +1,79 @@
+/** A whole server within the test's own process: the one that `npm start` runs, on a free port. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createServerAdapter } from '@whatwg-node/server'
+import { pino } from 'pino'
+import postgres from 'postgres'
+import { createRollcall } from '../../src/app.ts'
+import type { SettingTexts } from '../../src/config.ts'
+import { freshDatabase } from './postgres.ts'
+
+export interface TestServer {
+  readonly url: string
+  readonly wsUrl: string
+  stop(): Promise<void>
+}
+
+/** Short enough for a test to wait for, and of the same order as the defaults. */
+export const QUICK: SettingTexts = {
+  CLOSE_GRACE: '400ms',
+  RECONNECT_GRACE: '1500ms',
+  PING_INTERVAL: '1s',
+  PONG_TIMEOUT: '1s',
+  SWEEP_INTERVAL: '50ms',
+  SESSION_TTL: '2s',
+  HEARTBEAT_INTERVAL: '1s',
+  NODE_RENEW: '300ms',
+  NODE_TTL: '2s',
+  LAST_ACTIVE_FLUSH: '200ms',
+}
+
+/** A server keeps its data here; whoever starts a second one on it starts it again after a restart. */
+export interface TestData {
+  readonly settings: SettingTexts
+  drop(): Promise<void>
+}
+
+export const DATABASES: readonly { readonly name: string; readonly prepare: () => Promise<TestData> }[] = [
+  { name: 'the embedded Postgres', prepare: embeddedData },
+  { name: 'a real Postgres', prepare: postgresData },
+]
+
+export async function embeddedData(): Promise<TestData> {
+  const folder = await mkdtemp(join(tmpdir(), 'rollcall-test-'))
+  return { settings: { DATA_DIR: join(folder, 'data') }, drop: () => rm(folder, { recursive: true, force: true }) }
+}
+
+/** A database that is an app's own, with its own `users`. */
+export async function postgresData(): Promise<TestData> {
+  const database = await freshDatabase()
+  const app = postgres(database.url, { max: 1 })
+  await app`create table public.users (id uuid primary key, email text not null unique)`
+  await app.end()
+  return { settings: { DATABASE_URL: database.url }, drop: () => database.drop() }
+}
+
+/** @param settings - QUICK stands beneath them; without a database of their own they get an embedded one */
+export async function startServer(settings: SettingTexts = {}): Promise<TestServer> {
+  const data = settings.DATA_DIR === undefined && settings.DATABASE_URL === undefined ? await embeddedData() : null
+  const log = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
+  const rollcall = createRollcall({ ...QUICK, ...data?.settings, ...settings }, log)
+  await rollcall.ready
+  const http = createServer(createServerAdapter(rollcall.fetch))
+  http.on('upgrade', rollcall.upgrade)
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+  const { port } = http.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    wsUrl: `ws://127.0.0.1:${port}/graphql`,
+    async stop() {
+      await rollcall.close()
+      http.closeAllConnections()
+      await new Promise((resolve) => http.close(resolve))
+      await data?.drop()
+    },
+  }
+}
