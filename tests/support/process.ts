@@ -1,0 +1,52 @@
+/** The server as a process of its own, to be stopped, killed and started again. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { SettingTexts } from '../../src/config.ts'
+import { QUICK, type TestServer } from './server.ts'
+
+export interface ServerProcess extends Omit<TestServer, 'stop'> {
+  readonly child: ChildProcess
+  /** What it logged, a line an object. */
+  readonly lines: readonly Record<string, unknown>[]
+  /** Sends the signal and resolves with the exit code, null where the signal ended it. */
+  end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>
+}
+
+const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+
+/** Resolves when the process says that it is ready. */
+export async function startProcess(settings: SettingTexts): Promise<ServerProcess> {
+  const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
+    env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const lines: Record<string, unknown>[] = []
+  let errorText = ''
+  child.stderr?.on('data', (chunk) => {
+    errorText += String(chunk)
+  })
+  const url = await new Promise<string>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`The server ended with ${code}: ${errorText}${JSON.stringify(lines)}`)))
+    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+      const parsed = JSON.parse(line) as Record<string, unknown>
+      lines.push(parsed)
+      if (parsed.msg === 'Rollcall is ready.') resolve(String(parsed.url))
+    })
+  })
+  const { port } = new URL(url)
+  return {
+    url: `http://127.0.0.1:${port}`,
+    wsUrl: `ws://127.0.0.1:${port}/graphql`,
+    child,
+    lines,
+    async end(signal) {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+      const exited = once(child, 'exit')
+      child.kill(signal)
+      const [code] = await exited
+      return code as number | null
+    },
+  }
+}
