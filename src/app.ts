@@ -12,6 +12,7 @@ import { createDirectory } from './db/directory.ts'
 import { migrate } from './db/migrate.ts'
 import { createRecorder } from './db/recorder.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
+import { createSharedSubscribe } from './fanout/shared-execution.ts'
 import type { UserDirectory } from './presence/directory.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
@@ -61,7 +62,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   const mask = createErrorMask(log)
   const origins = createOrigins(config)
   const health = createHealth('The server is starting.')
-  const operations = createOperations(schema, config, mask)
+  const subscribe = createSharedSubscribe({
+    isShared: (event) => 'change' in event,
+    // What is shared must not know who asks, so a field that looks at its context fails in the first test.
+    sharedContext: Object.freeze({ caller: null }),
+  })
+  const operations = createOperations(schema, config, mask, subscribe)
 
   /** What lives between the start and the stop. */
   interface Running {
@@ -98,11 +104,28 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
     const hub = createHub({ store, monotonicMs })
     await hub.start()
-    const sockets = createSockets({ store, timing, nodeId, monotonicMs, onError: (error) => log.error({ error }, 'A socket failed inside.') })
+    const sockets = createSockets({
+      store,
+      timing,
+      nodeId,
+      monotonicMs,
+      onError: (error) => log.error({ error }, 'A socket failed inside.'),
+    })
     const presence = createPresence({ store, directory, timing, sockets })
     const authenticator = createAuthenticator(config, directory)
     const isReady = () => health.isReady()
-    const webSockets = createWebSockets({ config, authenticator, presence, sockets, feed: hub, operations, mask, log, monotonicMs, isReady })
+    const webSockets = createWebSockets({
+      config,
+      authenticator,
+      presence,
+      sockets,
+      feed: hub,
+      operations,
+      mask,
+      log,
+      monotonicMs,
+      isReady,
+    })
     const pages = await loadPages()
     const http = createHttp({ config, authenticator, presence, feed: hub, operations, origins, pages, health, mask })
     const background = startBackground(jobs({ store, hub, sockets, presence, webSockets }), monotonicMs, (job, error) =>
@@ -166,9 +189,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   // Whoever does not wait for it still learns it from `fetch`.
   ready.catch(() => {})
   let running: Running | null = null
-  starting.then((parts) => {
-    running = parts
-  }, () => {})
+  starting.then(
+    (parts) => {
+      running = parts
+    },
+    () => {},
+  )
   let closing: Promise<void> | null = null
 
   async function close(): Promise<void> {

@@ -16,7 +16,11 @@ export interface Background {
   stop(): Promise<void>
 }
 
-export function startBackground(jobs: readonly Job[], monotonicMs: () => number, onError: (job: string, error: unknown) => void): Background {
+export function startBackground(
+  jobs: readonly Job[],
+  monotonicMs: () => number,
+  onError: (job: string, error: unknown) => void,
+): Background {
   const timers = new Map<Job, NodeJS.Timeout>()
   const running = new Set<Promise<void>>()
   let isStopped = false

@@ -20,12 +20,19 @@ interface SettingRow {
 
 export const SETTINGS = {
   HOST: { kind: 'text', default: '::', meaning: 'the address to listen on', reason: '`::` takes IPv4 too' },
-  PORT: { kind: 'count', default: '4000', least: '0', most: '65535', meaning: 'the port to listen on; 0 takes a free one' },
+  PORT: {
+    kind: 'count',
+    default: '4000',
+    least: '0',
+    most: '65535',
+    meaning: 'the port to listen on; 0 takes a free one',
+  },
   NODE_ENV: {
     kind: 'text',
     default: 'development',
     oneOf: ['development', 'production', 'test'],
-    meaning: '`production` refuses `dev:` tokens and a start without keys, and closes rooms and origins that nobody allowed',
+    meaning:
+      '`production` refuses `dev:` tokens and a start without keys, and closes rooms and origins that nobody allowed',
   },
   LOG_LEVEL: {
     kind: 'text',
@@ -112,7 +119,12 @@ export const SETTINGS = {
     meaning: 'how long a ping may go unanswered',
     reason: 'mobile networks wake up within 3 s',
   },
-  AWAY_AFTER: { kind: 'duration', default: '5m', least: '1s', meaning: 'a user without activity for so long is `AWAY`' },
+  AWAY_AFTER: {
+    kind: 'duration',
+    default: '5m',
+    least: '1s',
+    meaning: 'a user without activity for so long is `AWAY`',
+  },
   IDLE_TIMEOUT: {
     kind: 'duration',
     default: '30m',
@@ -147,7 +159,13 @@ export const SETTINGS = {
     meaning: 'how many changes the log keeps for those who come back',
   },
   LOG_AGE: { kind: 'duration', default: '5m', least: '10s', meaning: 'how long the log keeps a change' },
-  SESSIONS_PER_USER: { kind: 'count', default: '50', least: '1', most: '1000', meaning: 'sessions that one user may have' },
+  SESSIONS_PER_USER: {
+    kind: 'count',
+    default: '50',
+    least: '1',
+    most: '1000',
+    meaning: 'sessions that one user may have',
+  },
 
   MAX_DOCUMENT_BYTES: {
     kind: 'count',
@@ -182,7 +200,13 @@ export const SETTINGS = {
     most: '10000',
     meaning: 'operations that one socket may have open at once',
   },
-  SOCKETS_PER_USER: { kind: 'count', default: '100', least: '1', most: '10000', meaning: 'sockets that one user may have open on a process' },
+  SOCKETS_PER_USER: {
+    kind: 'count',
+    default: '100',
+    least: '1',
+    most: '10000',
+    meaning: 'sockets that one user may have open on a process',
+  },
   CONNECTION_INIT_TIME: {
     kind: 'duration',
     default: '3s',
@@ -200,10 +224,14 @@ type Value<Row extends SettingRow> = Row['kind'] extends 'duration' | 'count'
   : Row['kind'] extends 'flag'
     ? boolean
     : Row['kind'] extends 'list'
-      ? Row['default'] extends null ? readonly string[] | null : readonly string[]
+      ? Row['default'] extends null
+        ? readonly string[] | null
+        : readonly string[]
       : Row extends { readonly oneOf: readonly (infer Choice)[] }
         ? Choice
-        : Row['default'] extends null ? string | null : string
+        : Row['default'] extends null
+          ? string | null
+          : string
 
 /** Every setting, parsed. Durations are milliseconds. */
 export type Config = { readonly [Name in SettingName]: Value<(typeof SETTINGS)[Name]> }
@@ -302,7 +330,10 @@ function parseValue(name: string, row: SettingRow, text: string, problems: strin
       if (text !== 'true' && text !== 'false') problems.push(`${name} must be \`true\` or \`false\`, not \`${text}\`.`)
       return text === 'true'
     case 'list':
-      return text.split(',').map((part) => part.trim()).filter((part) => part !== '')
+      return text
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '')
     case 'text':
       if (row.oneOf !== undefined && !row.oneOf.includes(text)) {
         problems.push(`${name} must be one of ${row.oneOf.map((one) => `\`${one}\``).join(', ')}, not \`${text}\`.`)
@@ -347,7 +378,9 @@ function findContradictions(config: Config, problems: string[]): void {
     const schemes = name === 'DATABASE_URL' ? ['postgres:', 'postgresql:'] : ['http:', 'https:']
     const url = config[name]
     if (url !== null && !(URL.canParse(url) && schemes.includes(new URL(url).protocol))) {
-      problems.push(`${name} must be an address that begins with ${schemes.map((scheme) => `\`${scheme}//\``).join(' or ')}.`)
+      problems.push(
+        `${name} must be an address that begins with ${schemes.map((scheme) => `\`${scheme}//\``).join(' or ')}.`,
+      )
     }
   }
   if (config.NODE_ENV === 'production' && config.JWT_SECRET === null && config.JWKS_URL === null) {

@@ -37,8 +37,12 @@ function announce(): void {
   const url = `http://localhost:${port}`
   log.info({ url, graphql: `${url}/graphql` }, 'Rollcall is ready.')
   log.info(
-    config.DATABASE_URL === null ? { folder: resolve(config.DATA_DIR) } : { database: new URL(config.DATABASE_URL).host },
-    config.DATABASE_URL === null ? 'The data lies in an embedded Postgres. Set DATABASE_URL for one of your own.' : 'The data lies in Postgres.',
+    config.DATABASE_URL === null
+      ? { folder: resolve(config.DATA_DIR) }
+      : { database: new URL(config.DATABASE_URL).host },
+    config.DATABASE_URL === null
+      ? 'The data lies in an embedded Postgres. Set DATABASE_URL for one of your own.'
+      : 'The data lies in Postgres.',
   )
   log.info({ origins: createOrigins(config).description }, 'Web pages of these origins may call.')
   if (config.NODE_ENV !== 'production') {

@@ -7,7 +7,7 @@
 import { connect, Socket } from 'node:net'
 import { setTimeout as pass } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import postgres, { type PendingQuery, type Row, type Sql, type TransactionSql } from 'postgres'
+import postgres, { type PendingQuery, type Row, type Sql } from 'postgres'
 import type { Config } from '../config.ts'
 import { openEmbedded } from './embedded.ts'
 import { away, databaseFailure, isUnreachable } from './failures.ts'
@@ -27,7 +27,8 @@ export interface Database {
   readonly isEmbedded: boolean
 
   /**
-   * Runs queries, one after the other, on one connection at a time.
+   * Runs queries, one after the other. Every statement here is a transaction of its own: one of many statements
+   * would hold the embedded database's only connection over as many round trips.
    *
    * @param timeLimitMs - instead of DATABASE_TIME_LIMIT, for all of it and for each query
    * @throws PresenceError `UNAVAILABLE` (`part: postgres`): out of reach, or too slow. Whether it took effect is unknown
@@ -229,16 +230,21 @@ function createDatabase({
     },
 
     async close() {
-      permits.close(away('The server stops.'))
-      await sql.end({ timeout: CLOSE_TIME_LIMIT_MS / 1000 })
+      const stopsWaiting = new AbortController()
+      const time = pass(CLOSE_TIME_LIMIT_MS, undefined, { signal: stopsWaiting.signal }).catch(() => {})
+      await Promise.race([permits.close(away('The server stops.')), time])
+      // At once: the driver would wait for connections that broke long ago.
+      await sql.end({ timeout: 0 })
+      await Promise.race([Promise.all([...sockets].map(whenClosed)), time])
+      stopsWaiting.abort()
       for (const socket of sockets) socket.destroy()
       await closeServer()
     },
   }
 }
 
-/** Hands each query over as it is made. Drizzle uses nothing of the client but what is here. */
-function watched<Client extends Sql | TransactionSql>(client: Client, watch: (query: SentQuery) => void): Client {
+/** Hands each query over as it is made. Drizzle makes them by `unsafe`. */
+function watched(client: Sql, watch: (query: SentQuery) => void): Sql {
   return new Proxy(client, {
     get(target, name) {
       if (name === 'unsafe') {
@@ -248,10 +254,6 @@ function watched<Client extends Sql | TransactionSql>(client: Client, watch: (qu
           watch(query as unknown as SentQuery)
           return query
         }
-      }
-      if (name === 'begin') {
-        return (work: (inner: TransactionSql) => Promise<unknown>) =>
-          (target as Sql).begin((inner) => work(watched(inner, watch)))
       }
       return Reflect.get(target, name)
     },
@@ -291,6 +293,10 @@ async function within<Answer>(running: Promise<Answer>, limitMs: number): Promis
   } finally {
     clearTimeout(timer)
   }
+}
+
+async function whenClosed(socket: Socket): Promise<void> {
+  if (!socket.closed) await new Promise((done) => socket.once('close', done))
 }
 
 function connectionError(message: string): Error {

@@ -10,8 +10,8 @@ export interface Permits {
   acquire(withinMs: number): Promise<() => void>
   /** Sends everybody in line away. */
   turnAway(reason: Error): void
-  /** Sends everybody away, from now on. */
-  close(reason: Error): void
+  /** Sends everybody away, from now on. @returns when all permits are back */
+  close(reason: Error): Promise<void>
 }
 
 interface Waiting {
@@ -24,6 +24,7 @@ export function createPermits(count: number, tooLate: () => Error): Permits {
   const line = new Set<Waiting>()
   let freeCount = count
   let closedFor: Error | null = null
+  let allBack = (): void => {}
 
   function releaseOnce(): () => void {
     let isHeld = true
@@ -32,6 +33,7 @@ export function createPermits(count: number, tooLate: () => Error): Permits {
       isHeld = false
       freeCount += 1
       admitNext()
+      if (freeCount === count) allBack()
     }
   }
 
@@ -74,9 +76,10 @@ export function createPermits(count: number, tooLate: () => Error): Permits {
 
     turnAway,
 
-    close(reason) {
+    async close(reason) {
       closedFor = reason
       turnAway(reason)
+      if (freeCount < count) await new Promise<void>((resolve) => (allBack = resolve))
     },
   }
 }

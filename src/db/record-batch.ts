@@ -93,14 +93,14 @@ export function closeRestStatement(
         ended_at = greatest(session.started_at, session.last_active), end_reason = 'UNRECORDED'
       where session.ended_at is null and ${inRange(sql`session.user_id`)} and exists (select from held)
         and session.id not in (
-          select id::uuid from jsonb_array_elements_text(${jsonOf(liveSessions.map((row) => row.startId))}::jsonb) as id
+          select live.id::uuid from jsonb_array_elements_text(${jsonOf(liveSessions.map((row) => row.startId))}::jsonb) as live(id)
         )
     ),
     offline as (
       update ${users} as ${stored} set is_online = false, online_since = null, updated_at = now()
       where ${stored.isOnline} and ${inRange(stored.id)} and exists (select from held)
         and ${stored.id} not in (
-          select id from jsonb_array_elements_text(${jsonOf(onlineUsers.map((record) => record.userId))}::jsonb) as id
+          select live.id from jsonb_array_elements_text(${jsonOf(onlineUsers.map((record) => record.userId))}::jsonb) as live(id)
         )
     )
     select exists (select from held) as moved`

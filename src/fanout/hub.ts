@@ -40,7 +40,12 @@ export function createHub({ store, monotonicMs }: HubOptions): Hub {
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
   const viewersById = new Map<string, Set<Paced<string>>>()
   const held = new Set<Paced<unknown>>()
-  const positionsByGroup = new Set<{ readonly paced: Paced<Position>; readonly group: FeedGroup; toldSeq: number; toldAtMs: number }>()
+  const positionsByGroup = new Set<{
+    readonly paced: Paced<Position>
+    readonly group: FeedGroup
+    toldSeq: number
+    toldAtMs: number
+  }>()
   const stopListening: (() => void)[] = []
   let head: Position = { epoch: '', seq: 0 }
 
@@ -74,7 +79,8 @@ export function createHub({ store, monotonicMs }: HubOptions): Hub {
     }
 
     if (before.user.isOnline !== after.user.isOnline) recount(null)
-    for (const room of union(before.rooms, after.rooms)) if (before.rooms.has(room) !== after.rooms.has(room)) recount(room)
+    for (const room of union(before.rooms, after.rooms))
+      if (before.rooms.has(room) !== after.rooms.has(room)) recount(room)
   }
 
   function eventOf(change: Change): ChangeEvent {
@@ -95,7 +101,12 @@ export function createHub({ store, monotonicMs }: HubOptions): Hub {
   }
 
   /** Keeps a paced stream under its key for as long as somebody reads it. */
-  function paced<Key, Event>(registry: Map<Key, Set<Paced<Event>>>, key: Key, read: () => Promise<Event>, isFirstNow: boolean): Paced<Event> {
+  function paced<Key, Event>(
+    registry: Map<Key, Set<Paced<Event>>>,
+    key: Key,
+    read: () => Promise<Event>,
+    isFirstNow: boolean,
+  ): Paced<Event> {
     const stream: Paced<Event> = createPaced(read, PACE_MS, () => {
       const streams = registry.get(key)
       streams?.delete(stream)
@@ -159,10 +170,14 @@ export function createHub({ store, monotonicMs }: HubOptions): Hub {
         group,
         toldSeq: -1,
         toldAtMs: monotonicMs(),
-        paced: createPaced(async () => written(group), 0, () => {
-          positionsByGroup.delete(entry)
-          all.delete(entry.paced)
-        }),
+        paced: createPaced(
+          async () => written(group),
+          0,
+          () => {
+            positionsByGroup.delete(entry)
+            all.delete(entry.paced)
+          },
+        ),
       }
       positionsByGroup.add(entry)
       all.add(entry.paced)

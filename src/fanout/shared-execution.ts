@@ -42,7 +42,9 @@ export function createSharedSubscribe({ isShared, sharedContext }: SharedExecuti
     return result
   }
 
-  return async function subscribe(args: ExecutionArgs): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult> {
+  return async function subscribe(
+    args: ExecutionArgs,
+  ): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult> {
     const source = await createSourceEventStream(args)
     if (!isAsyncIterable(source)) return source
     const selection = selectionOf(args)
@@ -83,7 +85,9 @@ export function selectionOf({ document, operationName, variableValues }: Executi
     payloadVariables.set(document, names)
   }
   // A variable that was left out has its default, which differs from null.
-  const values = names.map((name) => (variableValues && Object.hasOwn(variableValues, name) ? [variableValues[name]] : []))
+  const values = names.map((name) =>
+    variableValues && Object.hasOwn(variableValues, name) ? [variableValues[name]] : [],
+  )
   return JSON.stringify([document.loc?.source.body ?? print(document), operationName ?? null, values])
 }
 

@@ -37,7 +37,14 @@ export interface SubscriptionOptions {
   readonly onEnd: () => void
 }
 
-export function createSubscription({ filter, startSeq, head, read, eventOf, onEnd }: SubscriptionOptions): Subscription {
+export function createSubscription({
+  filter,
+  startSeq,
+  head,
+  read,
+  eventOf,
+  onEnd,
+}: SubscriptionOptions): Subscription {
   let waiting: ChangeEvent[] = []
   /** From where the log has to be read; null while events come as they happen. */
   let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq

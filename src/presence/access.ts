@@ -23,7 +23,8 @@ export interface Caller {
 
 /** @throws PresenceError `UNAUTHENTICATED` where there was no token */
 export function requireCaller(caller: Caller | null): Caller {
-  if (caller === null) throw unauthenticated('Send a token: `Authorization: Bearer …`, or `authorization` in connectionParams.')
+  if (caller === null)
+    throw unauthenticated('Send a token: `Authorization: Bearer …`, or `authorization` in connectionParams.')
   return caller
 }
 

@@ -93,7 +93,8 @@ export function parsePageSize(argument: string, value: number): number {
 function parseName(argument: string, value: string, mostBytes: number): string {
   const bound = `1 to ${mostBytes} bytes of UTF-8 without control characters`
   // A character is at least one byte, so a long text need not be encoded to be refused.
-  if (value.length === 0 || value.length > mostBytes || utf8.encode(value).length > mostBytes) throw badInput(argument, bound)
+  if (value.length === 0 || value.length > mostBytes || utf8.encode(value).length > mostBytes)
+    throw badInput(argument, bound)
   if (CONTROL_CHARACTER.test(value) || LONE_SURROGATE.test(value)) throw badInput(argument, bound)
   return value
 }

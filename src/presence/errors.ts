@@ -63,6 +63,10 @@ export function positionExpired(): PresenceError {
 }
 
 /** @param part - which part is down, for the operator and for the client's message */
-export function unavailable(part: 'postgres' | 'store' | 'server', reason: string, options?: ErrorOptions): PresenceError {
+export function unavailable(
+  part: 'postgres' | 'store' | 'server',
+  reason: string,
+  options?: ErrorOptions,
+): PresenceError {
   return new PresenceError('UNAVAILABLE', reason, { part }, options)
 }

@@ -29,7 +29,11 @@ export interface ChangeFeed {
    *
    * @throws PresenceError `POSITION_EXPIRED` at once, or from the iterator where the log is lost
    */
-  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null): Promise<AsyncIterableIterator<ChangeEvent>>
+  changes(
+    filter: ChangeFilter,
+    after: Position | null,
+    group: FeedGroup | null,
+  ): Promise<AsyncIterableIterator<ChangeEvent>>
 
   /** The number online now, and then whenever it changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>

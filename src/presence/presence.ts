@@ -3,15 +3,9 @@
  *
  * Arguments are parsed here, so that every way in refuses the same things in the same words.
  */
+import { type Caller, requireAudience, requireRoom, requireRooms, requireService, requireUsers } from './access.ts'
 import {
-  type Caller,
-  requireAudience,
-  requireRoom,
-  requireRooms,
-  requireService,
-  requireUsers,
-} from './access.ts'
-import {
+  BOUNDS,
   DEFAULT_SESSION_ID,
   parseAvatarUrl,
   parseDevice,
@@ -23,9 +17,8 @@ import {
   parseStatusMessage,
   parseUserId,
   parseUserIds,
-  BOUNDS,
 } from './bounds.ts'
-import type { UserDirectory, StoredUser } from './directory.ts'
+import type { StoredUser, UserDirectory } from './directory.ts'
 import { badInput, notFound, PresenceError, rateLimited, unavailable } from './errors.ts'
 import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import type { Position } from './position.ts'

@@ -100,7 +100,12 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     open.socket.ping(open.challenge.nonce)
   }
 
-  function createOpenSocket(presence: Presence, caller: Caller, socket: NodeSocket, namedSessionId: string | null): OpenSocket {
+  function createOpenSocket(
+    presence: Presence,
+    caller: Caller,
+    socket: NodeSocket,
+    namedSessionId: string | null,
+  ): OpenSocket {
     const openedAtMs = monotonicMs()
     let lastActiveAtMs = openedAtMs
     let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
@@ -200,7 +205,9 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       async goOffline() {
         const observer = observerChannel()
         if (observer !== null) return observer.goOffline()
-        await speak((sessionId, fence) => store.end({ userId: caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }))
+        await speak((sessionId, fence) =>
+          store.end({ userId: caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
+        )
         forget()
       },
 
@@ -303,7 +310,12 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       socket: NodeSocket,
       session: (HeartbeatWords & { readonly sessionId: string | null }) | null,
     ): Promise<Attachment> {
-      const open = createOpenSocket(presence, caller, socket, session === null ? null : (session.sessionId ?? randomUUID()))
+      const open = createOpenSocket(
+        presence,
+        caller,
+        socket,
+        session === null ? null : (session.sessionId ?? randomUUID()),
+      )
       add(open)
       if (session === null) return open
       try {
@@ -347,7 +359,8 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     checkChallenges(wasLate: boolean): void {
       const nowMs = monotonicMs()
       if (wasLate) return
-      for (const open of challenged) if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeFailed()
+      for (const open of challenged)
+        if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeFailed()
     },
   }
 }

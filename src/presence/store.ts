@@ -263,7 +263,10 @@ export interface ChangeLog {
    * @returns `expired` where the log does not hold everything after `after`, else what came after it, in order, and
    *   the position of the last one (`after` itself where there is none)
    */
-  read(after: Position, limit: number): Promise<'expired' | { readonly entries: readonly LogEntry[]; readonly position: Position }>
+  read(
+    after: Position,
+    limit: number,
+  ): Promise<'expired' | { readonly entries: readonly LogEntry[]; readonly position: Position }>
 
   /**
    * Tells each entry once, in order, without a gap, from the next one on.

@@ -16,7 +16,11 @@ export async function onlineUsers(_root: unknown, args: OnlineUsersArgs, context
   return context.presence.page(callerOf(context), args.room ?? null, args.first ?? DEFAULT_PAGE_SIZE, after)
 }
 
-export function onlineCount(_root: unknown, args: { room?: string | null | undefined }, context: RequestContext): Promise<number> {
+export function onlineCount(
+  _root: unknown,
+  args: { room?: string | null | undefined },
+  context: RequestContext,
+): Promise<number> {
   return context.presence.count(callerOf(context), args.room ?? null)
 }
 

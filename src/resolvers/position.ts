@@ -7,8 +7,13 @@ export async function position(_root: unknown, _args: unknown, context: RequestC
   return formatPosition(await context.position())
 }
 
-export function subscribePositionAdvanced(_root: unknown, _args: unknown, context: RequestContext): AsyncIterable<Position> {
+export function subscribePositionAdvanced(
+  _root: unknown,
+  _args: unknown,
+  context: RequestContext,
+): AsyncIterable<Position> {
   callerOf(context)
-  if (context.group === null) throw badInput('positionAdvanced', 'asked over a WebSocket: it speaks of all that the socket follows')
+  if (context.group === null)
+    throw badInput('positionAdvanced', 'asked over a WebSocket: it speaks of all that the socket follows')
   return context.feed.positions(context.group)
 }

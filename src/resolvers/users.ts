@@ -5,6 +5,10 @@ export function user(_root: unknown, args: { id: string }, context: RequestConte
   return context.presence.user(callerOf(context), args.id)
 }
 
-export function users(_root: unknown, args: { ids: readonly string[] }, context: RequestContext): Promise<(PublicUser | null)[]> {
+export function users(
+  _root: unknown,
+  args: { ids: readonly string[] },
+  context: RequestContext,
+): Promise<(PublicUser | null)[]> {
   return context.presence.users(callerOf(context), args.ids)
 }

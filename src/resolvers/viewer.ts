@@ -22,7 +22,11 @@ export async function viewer(_root: unknown, _args: unknown, context: RequestCon
   return viewerThrough(channelOf(context, null), context)
 }
 
-export function payloadViewer({ channel }: ViewerPayload, _args: unknown, context: RequestContext): Promise<ViewerModel> {
+export function payloadViewer(
+  { channel }: ViewerPayload,
+  _args: unknown,
+  context: RequestContext,
+): Promise<ViewerModel> {
   return viewerThrough(channel, context)
 }
 

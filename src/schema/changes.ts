@@ -10,21 +10,41 @@ import { UserType } from './user.ts'
 const PresenceChangeType = builder.objectRef<ChangeEvent>('PresenceChange').implement({
   description: 'One step of one user that others see.',
   fields: (t) => ({
-    kind: t.field({ type: PresenceChangeKindEnum, nullable: false, description: 'What to do with the list.', resolve: ({ change }) => change.kind }),
-    user: t.field({ type: UserType, nullable: false, description: 'The user after it.', resolve: ({ change }) => change.user }),
+    kind: t.field({
+      type: PresenceChangeKindEnum,
+      nullable: false,
+      description: 'What to do with the list.',
+      resolve: ({ change }) => change.kind,
+    }),
+    user: t.field({
+      type: UserType,
+      nullable: false,
+      description: 'The user after it.',
+      resolve: ({ change }) => change.user,
+    }),
     previousStatus: t.field({
       type: PresenceStatusEnum,
       nullable: false,
       description: "The user's status before it.",
       resolve: ({ change }) => change.previousStatus,
     }),
-    room: t.id({ nullable: true, description: "The subscription's room, null where it has none.", resolve: ({ change }) => change.room }),
+    room: t.id({
+      nullable: true,
+      description: "The subscription's room, null where it has none.",
+      resolve: ({ change }) => change.room,
+    }),
     position: t.string({
       nullable: false,
-      description: 'The place in the change log. Keep the last one: `after` it, a new subscription goes on without a gap.',
+      description:
+        'The place in the change log. Keep the last one: `after` it, a new subscription goes on without a gap.',
       resolve: (event) => formatPosition(event.position),
     }),
-    at: t.field({ type: 'DateTime', nullable: false, description: 'When it happened.', resolve: ({ change }) => change.atMs }),
+    at: t.field({
+      type: 'DateTime',
+      nullable: false,
+      description: 'When it happened.',
+      resolve: ({ change }) => change.atMs,
+    }),
   }),
 })
 
@@ -53,7 +73,9 @@ builder.subscriptionFields((t) => ({
     args: {
       room: t.arg.id({ description: 'Only what happens in this room. Not together with `userIds`.' }),
       userIds: t.arg.idList({ description: 'Only these users, at most 1,000. Not together with `room`.' }),
-      after: t.arg.string({ description: 'A position: of a page, or of the last change that was seen. Left out: from now on.' }),
+      after: t.arg.string({
+        description: 'A position: of a page, or of the last change that was seen. Left out: from now on.',
+      }),
     },
     subscribe: subscribePresenceChanged,
     resolve: (event) => event,

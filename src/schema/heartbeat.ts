@@ -6,11 +6,17 @@ import { SessionType, ViewerType } from './viewer.ts'
 const HeartbeatPayload = builder.objectRef<HeartbeatModel>('HeartbeatPayload').implement({
   description: 'What a heartbeat did.',
   fields: (t) => ({
-    viewer: t.field({ type: ViewerType, nullable: false, description: 'The signed-in user after it.', resolve: payloadViewer }),
+    viewer: t.field({
+      type: ViewerType,
+      nullable: false,
+      description: 'The signed-in user after it.',
+      resolve: payloadViewer,
+    }),
     session: t.field({
       type: SessionType,
       nullable: true,
-      description: 'The session that it kept alive; null where it counted for the user alone, or counted for nothing after `goOffline`.',
+      description:
+        'The session that it kept alive; null where it counted for the user alone, or counted for nothing after `goOffline`.',
       resolve: heartbeatSession,
     }),
     expiresAt: t.field({
@@ -19,7 +25,10 @@ const HeartbeatPayload = builder.objectRef<HeartbeatModel>('HeartbeatPayload').i
       description: 'When the session ends unless another heartbeat comes; null while a socket holds it.',
       resolve: ({ session }) => session?.leaseEndsAtMs ?? null,
     }),
-    nextHeartbeatInMs: t.exposeInt('nextHeartbeatInMs', { nullable: false, description: 'When to send the next one, in milliseconds.' }),
+    nextHeartbeatInMs: t.exposeInt('nextHeartbeatInMs', {
+      nullable: false,
+      description: 'When to send the next one, in milliseconds.',
+    }),
   }),
 })
 
@@ -27,9 +36,13 @@ builder.mutationField('heartbeat', (t) =>
   t.field({
     type: HeartbeatPayload,
     nullable: false,
-    description: 'Proves that a session is alive and, unless `active` is false, that its user is there. Starts the session where it is not live.',
+    description:
+      'Proves that a session is alive and, unless `active` is false, that its user is there. Starts the session where it is not live.',
     args: {
-      sessionId: t.arg.id({ description: "A session of yours, a UUID. Left out: the socket's own; over HTTP the user's socket, else `default`." }),
+      sessionId: t.arg.id({
+        description:
+          "A session of yours, a UUID. Left out: the socket's own; over HTTP the user's socket, else `default`.",
+      }),
       active: t.arg.boolean({ defaultValue: true, description: 'False: only the program is awake.' }),
       device: t.arg.string({ description: 'What to call the device, at most 100 characters. Left out, it stays.' }),
       rooms: t.arg.idList({ description: 'Replaces the rooms of the session, at most 100. Left out, they stay.' }),

@@ -9,16 +9,32 @@ const PageInfoType = builder.objectRef<Page>('PageInfo').implement({
   description: 'Where a page stands, as the Relay specification has it.',
   fields: (t) => ({
     hasNextPage: t.exposeBoolean('hasMore', { nullable: false, description: 'Whether more users follow.' }),
-    hasPreviousPage: t.boolean({ nullable: false, description: 'Always false: pages are read forwards.', resolve: () => false }),
-    startCursor: t.string({ nullable: true, description: 'The cursor of the first edge.', resolve: ({ users }) => cursorOrNull(users[0]) }),
-    endCursor: t.string({ nullable: true, description: 'What the next page takes as `after`.', resolve: ({ users }) => cursorOrNull(users.at(-1)) }),
+    hasPreviousPage: t.boolean({
+      nullable: false,
+      description: 'Always false: pages are read forwards.',
+      resolve: () => false,
+    }),
+    startCursor: t.string({
+      nullable: true,
+      description: 'The cursor of the first edge.',
+      resolve: ({ users }) => cursorOrNull(users[0]),
+    }),
+    endCursor: t.string({
+      nullable: true,
+      description: 'What the next page takes as `after`.',
+      resolve: ({ users }) => cursorOrNull(users.at(-1)),
+    }),
   }),
 })
 
 const OnlineUsersEdgeType = builder.objectRef<PublicUser>('OnlineUsersEdge').implement({
   description: 'One user on a page.',
   fields: (t) => ({
-    cursor: t.string({ nullable: false, description: 'The place of the user in the list.', resolve: ({ id }) => cursorOf(id) }),
+    cursor: t.string({
+      nullable: false,
+      description: 'The place of the user in the list.',
+      resolve: ({ id }) => cursorOf(id),
+    }),
     node: t.field({ type: UserType, nullable: false, description: 'The user.', resolve: (user) => user }),
   }),
 })
@@ -40,8 +56,16 @@ const OnlineUsersConnectionType = builder.objectRef<Page>('OnlineUsersConnection
       complexity: { multiplier: 1 },
       resolve: ({ users }) => [...users],
     }),
-    pageInfo: t.field({ type: PageInfoType, nullable: false, description: 'Where the page stands.', resolve: (page) => page }),
-    totalCount: t.exposeInt('totalCount', { nullable: false, description: 'How many are online in all, or in the room.' }),
+    pageInfo: t.field({
+      type: PageInfoType,
+      nullable: false,
+      description: 'Where the page stands.',
+      resolve: (page) => page,
+    }),
+    totalCount: t.exposeInt('totalCount', {
+      nullable: false,
+      description: 'How many are online in all, or in the room.',
+    }),
     position: t.string({
       nullable: false,
       description:

@@ -4,12 +4,20 @@ import { SessionType } from './viewer.ts'
 
 const JoinRoomPayload = builder.objectRef<RoomPayload>('JoinRoomPayload').implement({
   description: 'What joining a room did.',
-  fields: (t) => ({ session: t.expose('session', { type: SessionType, nullable: false, description: 'The session, now in the room.' }) }),
+  fields: (t) => ({
+    session: t.expose('session', { type: SessionType, nullable: false, description: 'The session, now in the room.' }),
+  }),
 })
 
 const LeaveRoomPayload = builder.objectRef<RoomPayload>('LeaveRoomPayload').implement({
   description: 'What leaving a room did.',
-  fields: (t) => ({ session: t.expose('session', { type: SessionType, nullable: false, description: 'The session, no longer in the room.' }) }),
+  fields: (t) => ({
+    session: t.expose('session', {
+      type: SessionType,
+      nullable: false,
+      description: 'The session, no longer in the room.',
+    }),
+  }),
 })
 
 builder.mutationFields((t) => ({
@@ -18,7 +26,10 @@ builder.mutationFields((t) => ({
     nullable: false,
     description: 'Puts a session into a room. A user is in a room while one of their sessions is.',
     args: {
-      room: t.arg.id({ required: true, description: 'The room: 1 to 128 bytes. Parts between colons can be allowed by pattern.' }),
+      room: t.arg.id({
+        required: true,
+        description: 'The room: 1 to 128 bytes. Parts between colons can be allowed by pattern.',
+      }),
       sessionId: t.arg.id({ description: "A session of yours. Left out: the socket's own, over HTTP `default`." }),
     },
     resolve: joinRoom,

@@ -3,13 +3,15 @@ import { disconnectUser, updateUser } from '../resolvers/service.ts'
 import { builder } from './builder.ts'
 import { UserType } from './user.ts'
 
-const DisconnectUserPayload = builder.objectRef<{ userId: string; sessionCount: number }>('DisconnectUserPayload').implement({
-  description: 'What disconnecting a user did.',
-  fields: (t) => ({
-    userId: t.exposeID('userId', { nullable: false, description: 'The user.' }),
-    sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
-  }),
-})
+const DisconnectUserPayload = builder
+  .objectRef<{ userId: string; sessionCount: number }>('DisconnectUserPayload')
+  .implement({
+    description: 'What disconnecting a user did.',
+    fields: (t) => ({
+      userId: t.exposeID('userId', { nullable: false, description: 'The user.' }),
+      sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
+    }),
+  })
 
 const UpdateUserPayload = builder.objectRef<{ user: PublicUser }>('UpdateUserPayload').implement({
   description: "What changing a user's profile did.",
@@ -21,7 +23,7 @@ builder.mutationFields((t) => ({
     type: DisconnectUserPayload,
     nullable: false,
     description:
-      "Ends all sessions of a user, closes their sockets, and refuses the tokens that they had. For tokens with the role `service`.",
+      'Ends all sessions of a user, closes their sockets, and refuses the tokens that they had. For tokens with the role `service`.',
     args: { userId: t.arg.id({ required: true, description: 'The user.' }) },
     resolve: disconnectUser,
   }),

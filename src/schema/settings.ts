@@ -1,5 +1,5 @@
-import { setStatus, setVisibility } from '../resolvers/settings.ts'
 import { goOffline } from '../resolvers/go-offline.ts'
+import { setStatus, setVisibility } from '../resolvers/settings.ts'
 import { payloadViewer, type ViewerPayload } from '../resolvers/viewer.ts'
 import { builder } from './builder.ts'
 import { StatusChoiceEnum, VisibilityEnum } from './enums.ts'
@@ -16,7 +16,9 @@ builder.mutationFields((t) => ({
     description: 'Chooses the status that others see while the user is online, on all devices.',
     args: {
       status: t.arg({ type: StatusChoiceEnum, required: true, description: 'The choice.' }),
-      message: t.arg.string({ description: 'A message beside it, at most 140 characters. Null clears it, left out it stays.' }),
+      message: t.arg.string({
+        description: 'A message beside it, at most 140 characters. Null clears it, left out it stays.',
+      }),
     },
     resolve: setStatus,
   }),
@@ -33,7 +35,8 @@ builder.mutationFields((t) => ({
   goOffline: t.field({
     type: GoOfflinePayload,
     nullable: false,
-    description: 'Ends a session at once, without a grace. Its socket may stay, and starts it again only with an active heartbeat.',
+    description:
+      'Ends a session at once, without a grace. Its socket may stay, and starts it again only with an active heartbeat.',
     args: {
       sessionId: t.arg.id({ description: "A session of yours. Left out: the socket's own, over HTTP `default`." }),
       everywhere: t.arg.boolean({ defaultValue: false, description: 'True: all of your sessions.' }),
@@ -46,7 +49,12 @@ function viewerPayload(name: string, description: string) {
   return builder.objectRef<ViewerPayload>(name).implement({
     description,
     fields: (t) => ({
-      viewer: t.field({ type: ViewerType, nullable: false, description: 'The signed-in user after it.', resolve: payloadViewer }),
+      viewer: t.field({
+        type: ViewerType,
+        nullable: false,
+        description: 'The signed-in user after it.',
+        resolve: payloadViewer,
+      }),
     }),
   })
 }

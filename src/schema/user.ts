@@ -7,9 +7,15 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
   description: 'A user as everyone sees them: the same for every viewer. What is personal is in `Viewer`.',
   fields: (t) => ({
     id: t.exposeID('id', { nullable: false, description: "The user's id: the `sub` of their token." }),
-    name: t.exposeString('name', { nullable: false, description: 'The display name; the id where none was ever given.' }),
+    name: t.exposeString('name', {
+      nullable: false,
+      description: 'The display name; the id where none was ever given.',
+    }),
     avatarUrl: t.exposeString('avatarUrl', { nullable: true, description: 'The address of a picture.' }),
-    isOnline: t.exposeBoolean('isOnline', { nullable: false, description: 'Whether the user is there: `status` is not `OFFLINE`.' }),
+    isOnline: t.exposeBoolean('isOnline', {
+      nullable: false,
+      description: 'Whether the user is there: `status` is not `OFFLINE`.',
+    }),
     status: t.expose('status', { type: PresenceStatusEnum, nullable: false, description: 'How present the user is.' }),
     statusMessage: t.exposeString('statusMessage', {
       nullable: true,
@@ -24,7 +30,8 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
     lastActive: t.field({
       type: 'DateTime',
       nullable: true,
-      description: 'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`.',
+      description:
+        'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`.',
       resolve: ({ lastActiveAtMs }) => lastActiveAtMs,
     }),
   }),

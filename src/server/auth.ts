@@ -22,7 +22,10 @@ export interface Authenticator {
   authenticate(authorization: string | null): Promise<Caller | null>
 }
 
-export function createAuthenticator(config: Config, directory: Pick<UserDirectory, 'tokensValidAfterMs'>): Authenticator {
+export function createAuthenticator(
+  config: Config,
+  directory: Pick<UserDirectory, 'tokensValidAfterMs'>,
+): Authenticator {
   const isDevelopment = config.NODE_ENV !== 'production'
   const defaultRooms = config.DEFAULT_ROOMS ?? (isDevelopment ? ['**'] : [])
   const secret = config.JWT_SECRET === null ? null : new TextEncoder().encode(config.JWT_SECRET)
@@ -40,7 +43,8 @@ export function createAuthenticator(config: Config, directory: Pick<UserDirector
       if (secret !== null && algorithmOf(token) === 'HS256') {
         return (await jwtVerify(token, secret, { ...checks, algorithms: ['HS256'] })).payload
       }
-      if (publishedKeys !== null) return (await jwtVerify(token, publishedKeys as JWTVerifyGetKey, { ...checks, algorithms: ASYMMETRIC })).payload
+      if (publishedKeys !== null)
+        return (await jwtVerify(token, publishedKeys as JWTVerifyGetKey, { ...checks, algorithms: ASYMMETRIC })).payload
     } catch (error) {
       throw authenticationError(error)
     }
@@ -89,7 +93,8 @@ function algorithmOf(token: string): unknown {
 function authenticationError(error: unknown): unknown {
   if (error instanceof PresenceError) return error
   if (error instanceof errors.JWTExpired) return unauthenticated('The token has run out.')
-  if (error instanceof errors.JWTClaimValidationFailed) return unauthenticated(`The token's claim \`${error.claim}\` does not hold: ${error.reason}.`)
+  if (error instanceof errors.JWTClaimValidationFailed)
+    return unauthenticated(`The token's claim \`${error.claim}\` does not hold: ${error.reason}.`)
   if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
     return unavailable('server', 'The keys that tokens are held against cannot be read just now.', { cause: error })
   }
@@ -97,7 +102,15 @@ function authenticationError(error: unknown): unknown {
 }
 
 function devCaller(userId: string, rooms: readonly string[]): Caller {
-  return { userId: userIdOf(userId), profile: null, rooms, everyone: true, role: 'member', issuedAtMs: Date.now(), expiresAtMs: null }
+  return {
+    userId: userIdOf(userId),
+    profile: null,
+    rooms,
+    everyone: true,
+    role: 'member',
+    issuedAtMs: Date.now(),
+    expiresAtMs: null,
+  }
 }
 
 function callerOf(payload: JWTPayload, config: Config, defaultRooms: readonly string[]): Caller {
@@ -136,7 +149,10 @@ function claimAt(payload: JWTPayload, path: string): unknown {
 
 /** What an identity provider says beyond our bounds is cut or left out: nobody is locked out for a long name. */
 function profileOf(name: unknown, picture: unknown, issuedAtMs: number): Profile | null {
-  const shortName = typeof name === 'string' ? [...name.replace(/\p{Cc}|\p{Cs}/gu, ' ').trim()].slice(0, BOUNDS.nameCharacters).join('') : ''
+  const shortName =
+    typeof name === 'string'
+      ? [...name.replace(/\p{Cc}|\p{Cs}/gu, ' ').trim()].slice(0, BOUNDS.nameCharacters).join('')
+      : ''
   const profile = { name: shortName === '' ? null : shortName, avatarUrl: pictureOf(picture), issuedAtMs }
   return profile.name === null && profile.avatarUrl === null ? null : profile
 }

@@ -10,7 +10,8 @@ export function createErrorMask(log: Log): ErrorMask {
   return function mask(error) {
     const cause = causeOf(error)
     const place = error instanceof GraphQLError ? error : undefined
-    if (cause instanceof PresenceError) return located(cause.message, { code: cause.code, ...cause.details }, place, cause)
+    if (cause instanceof PresenceError)
+      return located(cause.message, { code: cause.code, ...cause.details }, place, cause)
     if (error instanceof GraphQLError && (cause === error || cause instanceof GraphQLError)) {
       // GraphQL's own words about the request: a variable that cannot be coerced, an operation that is not there.
       if (typeof error.extensions.code === 'string') return error
@@ -18,7 +19,11 @@ export function createErrorMask(log: Log): ErrorMask {
     }
     const requestId = randomUUID()
     log.error({ requestId, error: cause }, 'A request failed inside.')
-    return located('Something went wrong inside. Tell the operator the requestId.', { code: 'INTERNAL', requestId }, place)
+    return located(
+      'Something went wrong inside. Tell the operator the requestId.',
+      { code: 'INTERNAL', requestId },
+      place,
+    )
   }
 }
 
@@ -40,7 +45,12 @@ function causeOf(error: unknown): unknown {
 }
 
 /** An error with other words or extensions, where another one stood in the document. */
-export function located(message: string, extensions: Record<string, unknown>, place?: GraphQLError, cause?: Error): GraphQLError {
+export function located(
+  message: string,
+  extensions: Record<string, unknown>,
+  place?: GraphQLError,
+  cause?: Error,
+): GraphQLError {
   return new GraphQLError(message, {
     nodes: place?.nodes ?? null,
     source: place?.source ?? null,

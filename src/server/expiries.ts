@@ -38,7 +38,10 @@ export function createExpiries<Item>(expire: (item: Item) => void): Expiries<Ite
       // A clock that was set forward skips many seconds: then the buckets are fewer than the seconds.
       const due =
         checkedSecond !== null && nowSecond - checkedSecond <= buckets.size
-          ? Array.from({ length: Math.max(0, nowSecond - checkedSecond) }, (_, index) => Number(checkedSecond) + 1 + index)
+          ? Array.from(
+              { length: Math.max(0, nowSecond - checkedSecond) },
+              (_, index) => Number(checkedSecond) + 1 + index,
+            )
           : [...buckets.keys()].filter((second) => second <= nowSecond)
       checkedSecond = Math.max(nowSecond, checkedSecond ?? 0)
       for (const second of due) {

@@ -43,7 +43,13 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     cors: (request) => {
       const origin = request.headers.get('origin')
       return origins.allows(origin, request.headers.get('host')) && origin !== null
-        ? { origin, credentials: false, methods: ['GET', 'POST', 'OPTIONS'], allowedHeaders: ['authorization', 'content-type'], maxAge: 600 }
+        ? {
+            origin,
+            credentials: false,
+            methods: ['GET', 'POST', 'OPTIONS'],
+            allowedHeaders: ['authorization', 'content-type'],
+            maxAge: 600,
+          }
         : { origin: [] }
     },
     maskedErrors: {
@@ -82,7 +88,10 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     if (method !== 'POST') return yoga.fetch(url, { method, headers, signal })
     // A form of another page could send any other type without asking first.
     if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
-      return problem(415, 'BAD_USER_INPUT', 'content-type must be application/json.', { argument: 'content-type', bound: 'application/json' })
+      return problem(415, 'BAD_USER_INPUT', 'content-type must be application/json.', {
+        argument: 'content-type',
+        bound: 'application/json',
+      })
     }
     const body = await readBody(request, config.MAX_FRAME_BYTES)
     if (body === null) {
@@ -100,13 +109,18 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return new Response('Not found\n', { status: 404 })
     if (pathname === '/healthz') return text(200, 'ok\n')
-    if (pathname === '/readyz') return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
+    if (pathname === '/readyz')
+      return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
     return (await pages.serve(pathname)) ?? text(404, 'Not found\n')
   }
 }
 
 /** Yoga's steps, done by the functions that sockets use. */
-function sharedOperations(operations: Operations): Plugin<RequestContext & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }> {
+function sharedOperations(
+  operations: Operations,
+): Plugin<
+  RequestContext & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }
+> {
   return {
     onParse({ context, params, setParseFn }) {
       setParseFn(() => {
@@ -140,5 +154,8 @@ function problem(status: number, code: string, message: string, details: object 
 }
 
 function text(status: number, body: string): Response {
-  return new Response(body, { status, headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' } })
+  return new Response(body, {
+    status,
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
+  })
 }

@@ -10,10 +10,10 @@ import {
   type ExecutionArgs,
   type ExecutionResult,
   execute,
-  getOperationAST,
-  getVariableValues,
   GraphQLError,
   type GraphQLSchema,
+  getOperationAST,
+  getVariableValues,
   Kind,
   parse,
   specifiedRules,
@@ -21,7 +21,6 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
-import { createSharedSubscribe } from '../fanout/shared-execution.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 
@@ -45,13 +44,17 @@ export interface Operations {
 
 type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>
 
-export function createOperations(schema: GraphQLSchema, limits: Limits, mask: ErrorMask): Operations {
+/** Executes a subscription: one payload an event, or errors where it cannot begin. */
+export type Subscribe = Operations['subscribe']
+
+/** @param subscribe - with unmasked errors */
+export function createOperations(
+  schema: GraphQLSchema,
+  limits: Limits,
+  mask: ErrorMask,
+  subscribe: Subscribe,
+): Operations {
   const prepared = new LRUCache<string, Prepared>({ max: DOCUMENTS_KEPT })
-  const subscribeShared = createSharedSubscribe({
-    isShared: (event) => 'change' in event,
-    // What is shared must not know who asks, so a field that looks at its context fails in the first test.
-    sharedContext: Object.freeze({ caller: null }),
-  })
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
@@ -62,7 +65,11 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
   function prepareDocument(query: string): Prepared {
     const bytes = Buffer.byteLength(query)
     if (bytes > limits.MAX_DOCUMENT_BYTES) {
-      return refused(`query must be at most ${limits.MAX_DOCUMENT_BYTES} bytes, not ${bytes}.`, 'query', `at most ${limits.MAX_DOCUMENT_BYTES} bytes`)
+      return refused(
+        `query must be at most ${limits.MAX_DOCUMENT_BYTES} bytes, not ${bytes}.`,
+        'query',
+        `at most ${limits.MAX_DOCUMENT_BYTES} bytes`,
+      )
     }
     let document: DocumentNode
     try {
@@ -72,7 +79,9 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
     }
     try {
       const errors = validate(schema, document, rules)
-      return errors.length === 0 ? { document } : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
+      return errors.length === 0
+        ? { document }
+        : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
       // The rules of limits throw out of `validate`, which over a socket would close it.
       return { errors: [coded(error, 'GRAPHQL_VALIDATION_FAILED')] }
@@ -82,8 +91,18 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
   /** What depends on the variables: whether they have the types that the document says, and what it costs with them. */
   function variableErrors(document: DocumentNode, { operationName, variables }: Operation): readonly GraphQLError[] {
     const operation = getOperationAST(document, operationName)
-    if (!operation) return [new GraphQLError('There is no such operation in the document.', { extensions: { code: 'BAD_USER_INPUT', argument: 'operationName' } })]
-    const { errors, coerced } = getVariableValues(schema, operation.variableDefinitions ?? [], { ...variables }, { maxErrors: 10 })
+    if (!operation)
+      return [
+        new GraphQLError('There is no such operation in the document.', {
+          extensions: { code: 'BAD_USER_INPUT', argument: 'operationName' },
+        }),
+      ]
+    const { errors, coerced } = getVariableValues(
+      schema,
+      operation.variableDefinitions ?? [],
+      { ...variables },
+      { maxErrors: 10 },
+    )
     if (errors !== undefined) return errors.map((error) => coded(error, 'BAD_USER_INPUT'))
     const rule = createComplexityRule({
       context: {},
@@ -115,7 +134,7 @@ export function createOperations(schema: GraphQLSchema, limits: Limits, mask: Er
     },
 
     async subscribe(args) {
-      const source = await subscribeShared(args)
+      const source = await subscribe(args)
       if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
       const masked: AsyncGenerator<ExecutionResult, void, void> = {
         ...source,
@@ -146,7 +165,9 @@ function asksForPosition(document: DocumentNode): boolean {
     asks = document.definitions.some(
       (definition) =>
         'selectionSet' in definition &&
-        definition.selectionSet?.selections.some((selection) => selection.kind !== Kind.FIELD || selection.name.value === 'position'),
+        definition.selectionSet?.selections.some(
+          (selection) => selection.kind !== Kind.FIELD || selection.name.value === 'position',
+        ),
     )
     asking.set(document, asks)
   }
@@ -154,7 +175,8 @@ function asksForPosition(document: DocumentNode): boolean {
 }
 
 function coded(error: unknown, code: string): GraphQLError {
-  if (!(error instanceof GraphQLError)) return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
+  if (!(error instanceof GraphQLError))
+    return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
   return located(error.message, { ...error.extensions, code }, error)
 }
 

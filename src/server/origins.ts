@@ -22,8 +22,6 @@ export function createOrigins({ ALLOWED_ORIGINS, NODE_ENV }: Pick<Config, 'ALLOW
       if (listed.has(url.origin) || (host !== null && url.host === host)) return true
       return isAnyLocalPort && THIS_MACHINE.has(url.hostname)
     },
-    description: isAnyLocalPort
-      ? 'its own and any port of this machine'
-      : ['its own', ...listed].join(', '),
+    description: isAnyLocalPort ? 'its own and any port of this machine' : ['its own', ...listed].join(', '),
   }
 }

@@ -47,7 +47,9 @@ export async function loadPages(): Promise<Pages> {
 async function listFiles(): Promise<string[]> {
   try {
     const entries = await readdir(BUILT, { recursive: true, withFileTypes: true })
-    return entries.filter((entry) => entry.isFile()).map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('//', '/').slice(BUILT.length))
+    return entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('//', '/').slice(BUILT.length))
   } catch {
     // Not built, or left out on purpose: the API does without.
     return []

@@ -24,7 +24,12 @@ export interface PingerOptions<Socket> {
   readonly giveUp: (socket: Socket) => void
 }
 
-export function createPinger<Socket extends Pinged>({ intervalMs, timeoutMs, ping, giveUp }: PingerOptions<Socket>): Pinger<Socket> {
+export function createPinger<Socket extends Pinged>({
+  intervalMs,
+  timeoutMs,
+  ping,
+  giveUp,
+}: PingerOptions<Socket>): Pinger<Socket> {
   // Each holds when its sockets were added or last pinged, oldest first.
   const fresh = new Map<Socket, number>()
   const pinged = new Map<Socket, number>()

@@ -19,9 +19,9 @@ import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
-import { createPinger, type Pinged } from './pinger.ts'
 import type { Log } from './log.ts'
 import type { Operations } from './operations.ts'
+import { createPinger, type Pinged } from './pinger.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
 const SERVICE_RESTART = 1012
@@ -92,7 +92,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       link.socket.terminate()
     },
   })
-  const expiries = createExpiries<Link>((link) => close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'))
+  const expiries = createExpiries<Link>((link) =>
+    close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'),
+  )
   let isClosing = false
 
   const protocol = makeServer<Record<string, unknown>, Extra>({
@@ -181,7 +183,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   function connected(socket: WebSocket): void {
-    const link: Link = { socket, lastFrameAtMs: monotonicMs(), isClosedByUs: false, isSilent: false, opening: Promise.resolve() }
+    const link: Link = {
+      socket,
+      lastFrameAtMs: monotonicMs(),
+      isClosedByUs: false,
+      isSilent: false,
+      opening: Promise.resolve(),
+    }
     const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
 
     const closed = protocol.opened(
@@ -281,7 +289,12 @@ function parseConnectionParams(params: Readonly<Record<string, unknown>>): Conne
   }
 }
 
-function optional<Value>(name: string, value: unknown, form: string, isValid: (value: unknown) => value is Value): Value | null {
+function optional<Value>(
+  name: string,
+  value: unknown,
+  form: string,
+  isValid: (value: unknown) => value is Value,
+): Value | null {
   if (value === undefined || value === null) return null
   if (!isValid(value)) throw badInput(`connectionParams.${name}`, form)
   return value

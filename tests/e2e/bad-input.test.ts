@@ -8,7 +8,11 @@ import { startServer, type TestServer } from '../support/server.ts'
 const SECRET = 'a-secret-for-tests-of-32-bytes-or-more'
 
 function sign(claims: Record<string, unknown>, expiresIn = '1h', secret = SECRET): Promise<string> {
-  return new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).setIssuedAt().setExpirationTime(expiresIn).sign(new TextEncoder().encode(secret))
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: 'HS256' })
+    .setIssuedAt()
+    .setExpirationTime(expiresIn)
+    .sign(new TextEncoder().encode(secret))
 }
 
 describe('bad input', () => {
@@ -24,30 +28,150 @@ describe('bad input', () => {
   })
 
   const tooLong = 'x'.repeat(129)
-  const cases: readonly [name: string, query: string, variables: Record<string, unknown>, code: string, message: RegExp][] = [
+  const cases: readonly [
+    name: string,
+    query: string,
+    variables: Record<string, unknown>,
+    code: string,
+    message: RegExp,
+  ][] = [
     ['an empty user id', '{ user(id: "") { id } }', {}, 'BAD_USER_INPUT', /^id must be 1 to 128 bytes/],
-    ['a user id that is too long', `{ user(id: "${tooLong}") { id } }`, {}, 'BAD_USER_INPUT', /^id must be 1 to 128 bytes/],
-    ['half a surrogate pair', 'query ($id: ID!) { user(id: $id) { id } }', { id: '\ud800' }, 'BAD_USER_INPUT', /^id must be/],
-    ['1,001 ids', 'query ($ids: [ID!]!) { users(ids: $ids) { id } }', { ids: Array(1001).fill('a') }, 'BAD_USER_INPUT', /^ids must be at most 1000 ids, not 1001/],
+    [
+      'a user id that is too long',
+      `{ user(id: "${tooLong}") { id } }`,
+      {},
+      'BAD_USER_INPUT',
+      /^id must be 1 to 128 bytes/,
+    ],
+    [
+      'half a surrogate pair',
+      'query ($id: ID!) { user(id: $id) { id } }',
+      { id: '\ud800' },
+      'BAD_USER_INPUT',
+      /^id must be/,
+    ],
+    [
+      '1,001 ids',
+      'query ($ids: [ID!]!) { users(ids: $ids) { id } }',
+      { ids: Array(1001).fill('a') },
+      'BAD_USER_INPUT',
+      /^ids must be at most 1000 ids, not 1001/,
+    ],
     ['a bad id among good ones', '{ users(ids: ["a", ""]) { id } }', {}, 'BAD_USER_INPUT', /^ids\[1\] must be/],
-    ['a page of 0', '{ onlineUsers(first: 0) { totalCount } }', {}, 'BAD_USER_INPUT', /^first must be 1 to 1000, not 0/],
-    ['a page of 1,001', '{ onlineUsers(first: 1001) { totalCount } }', {}, 'BAD_USER_INPUT', /^first must be 1 to 1000, not 1001/],
-    ['a cursor that is not ours', '{ onlineUsers(after: "abc") { totalCount } }', {}, 'BAD_USER_INPUT', /^after must be a cursor that this server gave/],
-    ['a room name with a control character', 'query ($room: ID) { onlineCount(room: $room) }', { room: 'a\u0007b' }, 'BAD_USER_INPUT', /^room must be 1 to 128 bytes/],
-    ['too many rooms', 'mutation ($rooms: [ID!]) { heartbeat(rooms: $rooms) { expiresAt } }', { rooms: Array.from({ length: 101 }, (_, index) => `r${index}`) }, 'BAD_USER_INPUT', /^rooms must be at most 100 rooms, not 101/],
-    ['a status message that is too long', 'mutation ($m: String) { setStatus(status: BUSY, message: $m) { viewer { id } } }', { m: 'x'.repeat(141) }, 'BAD_USER_INPUT', /^message must be at most 140 characters/],
-    ['a device that is too long', 'mutation ($d: String) { heartbeat(device: $d) { expiresAt } }', { d: 'x'.repeat(101) }, 'BAD_USER_INPUT', /^device must be at most 100 characters/],
-    ['a session id of no known form', 'mutation { heartbeat(sessionId: "nonsense") { expiresAt } }', {}, 'BAD_USER_INPUT', /^sessionId must be a UUID or `default`/],
-    ['an unknown enum value', 'mutation ($s: StatusChoice!) { setStatus(status: $s) { viewer { id } } }', { s: 'SLEEPING' }, 'BAD_USER_INPUT', /\$s.*SLEEPING/],
-    ['a variable of the wrong type', 'query ($first: Int) { onlineUsers(first: $first) { totalCount } }', { first: 'ten' }, 'BAD_USER_INPUT', /\$first/],
-    ['an unknown enum value in the document', 'mutation { setStatus(status: SLEEPING) { viewer { id } } }', {}, 'GRAPHQL_VALIDATION_FAILED', /SLEEPING/],
+    [
+      'a page of 0',
+      '{ onlineUsers(first: 0) { totalCount } }',
+      {},
+      'BAD_USER_INPUT',
+      /^first must be 1 to 1000, not 0/,
+    ],
+    [
+      'a page of 1,001',
+      '{ onlineUsers(first: 1001) { totalCount } }',
+      {},
+      'BAD_USER_INPUT',
+      /^first must be 1 to 1000, not 1001/,
+    ],
+    [
+      'a cursor that is not ours',
+      '{ onlineUsers(after: "abc") { totalCount } }',
+      {},
+      'BAD_USER_INPUT',
+      /^after must be a cursor that this server gave/,
+    ],
+    [
+      'a room name with a control character',
+      'query ($room: ID) { onlineCount(room: $room) }',
+      { room: 'a\u0007b' },
+      'BAD_USER_INPUT',
+      /^room must be 1 to 128 bytes/,
+    ],
+    [
+      'too many rooms',
+      'mutation ($rooms: [ID!]) { heartbeat(rooms: $rooms) { expiresAt } }',
+      { rooms: Array.from({ length: 101 }, (_, index) => `r${index}`) },
+      'BAD_USER_INPUT',
+      /^rooms must be at most 100 rooms, not 101/,
+    ],
+    [
+      'a status message that is too long',
+      'mutation ($m: String) { setStatus(status: BUSY, message: $m) { viewer { id } } }',
+      { m: 'x'.repeat(141) },
+      'BAD_USER_INPUT',
+      /^message must be at most 140 characters/,
+    ],
+    [
+      'a device that is too long',
+      'mutation ($d: String) { heartbeat(device: $d) { expiresAt } }',
+      { d: 'x'.repeat(101) },
+      'BAD_USER_INPUT',
+      /^device must be at most 100 characters/,
+    ],
+    [
+      'a session id of no known form',
+      'mutation { heartbeat(sessionId: "nonsense") { expiresAt } }',
+      {},
+      'BAD_USER_INPUT',
+      /^sessionId must be a UUID or `default`/,
+    ],
+    [
+      'an unknown enum value',
+      'mutation ($s: StatusChoice!) { setStatus(status: $s) { viewer { id } } }',
+      { s: 'SLEEPING' },
+      'BAD_USER_INPUT',
+      /\$s.*SLEEPING/,
+    ],
+    [
+      'a variable of the wrong type',
+      'query ($first: Int) { onlineUsers(first: $first) { totalCount } }',
+      { first: 'ten' },
+      'BAD_USER_INPUT',
+      /\$first/,
+    ],
+    [
+      'an unknown enum value in the document',
+      'mutation { setStatus(status: SLEEPING) { viewer { id } } }',
+      {},
+      'GRAPHQL_VALIDATION_FAILED',
+      /SLEEPING/,
+    ],
     ['an unknown field', '{ viewer { password } }', {}, 'GRAPHQL_VALIDATION_FAILED', /password/],
     ['no GraphQL', '{ viewer {', {}, 'GRAPHQL_PARSE_FAILED', /Syntax Error/],
-    ['a session that is not there', `mutation { joinRoom(room: "a", sessionId: "${randomUUID()}") { session { id } } }`, {}, 'NOT_FOUND', /no such session/],
-    ['a mutation for services only', 'mutation { disconnectUser(userId: "bob") { sessionCount } }', {}, 'FORBIDDEN', /role `service`/],
-    ['a document that is too long', `{ viewer { id } } # ${'x'.repeat(16_384)}`, {}, 'BAD_USER_INPUT', /^query must be at most 16384 bytes/],
-    ['a document that is too deep', `{ viewer { ${'user { id } '.repeat(1)} sessions { id } } ${'a: viewer { id } '.repeat(40)} }`, {}, 'GRAPHQL_VALIDATION_FAILED', /alias/i],
-    ['a document that costs too much', '{ onlineUsers(first: 1000) { nodes { id name status } edges { cursor node { id name status isOnline lastActive onlineSince statusMessage avatarUrl } } } more: onlineUsers(first: 1000) { edges { node { id name status isOnline lastActive onlineSince statusMessage avatarUrl } } } }', {}, 'GRAPHQL_VALIDATION_FAILED', /complex/i],
+    [
+      'a session that is not there',
+      `mutation { joinRoom(room: "a", sessionId: "${randomUUID()}") { session { id } } }`,
+      {},
+      'NOT_FOUND',
+      /no such session/,
+    ],
+    [
+      'a mutation for services only',
+      'mutation { disconnectUser(userId: "bob") { sessionCount } }',
+      {},
+      'FORBIDDEN',
+      /role `service`/,
+    ],
+    [
+      'a document that is too long',
+      `{ viewer { id } } # ${'x'.repeat(16_384)}`,
+      {},
+      'BAD_USER_INPUT',
+      /^query must be at most 16384 bytes/,
+    ],
+    [
+      'a document that is too deep',
+      `{ viewer { ${'user { id } '.repeat(1)} sessions { id } } ${'a: viewer { id } '.repeat(40)} }`,
+      {},
+      'GRAPHQL_VALIDATION_FAILED',
+      /alias/i,
+    ],
+    [
+      'a document that costs too much',
+      '{ onlineUsers(first: 1000) { nodes { id name status } edges { cursor node { id name status isOnline lastActive onlineSince statusMessage avatarUrl } } } more: onlineUsers(first: 1000) { edges { node { id name status isOnline lastActive onlineSince statusMessage avatarUrl } } } }',
+      {},
+      'GRAPHQL_VALIDATION_FAILED',
+      /complex/i,
+    ],
   ]
 
   it.each(cases)('%s is refused over HTTP and over a socket alike', async (_name, query, variables, code, message) => {
@@ -62,9 +186,24 @@ describe('bad input', () => {
   })
 
   it.each([
-    ['a position that is not ours', 'subscription { presenceChanged(after: "yesterday") { kind } }', 'BAD_USER_INPUT', /^after must be a position that this server gave/],
-    ['room and userIds together', 'subscription { presenceChanged(room: "a", userIds: ["b"]) { kind } }', 'BAD_USER_INPUT', /^userIds must be left out where `room` is given/],
-    ['a room of no known form', 'subscription { onlineCountChanged(room: "") { count } }', 'BAD_USER_INPUT', /^room must be/],
+    [
+      'a position that is not ours',
+      'subscription { presenceChanged(after: "yesterday") { kind } }',
+      'BAD_USER_INPUT',
+      /^after must be a position that this server gave/,
+    ],
+    [
+      'room and userIds together',
+      'subscription { presenceChanged(room: "a", userIds: ["b"]) { kind } }',
+      'BAD_USER_INPUT',
+      /^userIds must be left out where `room` is given/,
+    ],
+    [
+      'a room of no known form',
+      'subscription { onlineCountChanged(room: "") { count } }',
+      'BAD_USER_INPUT',
+      /^room must be/,
+    ],
   ])('a subscription with %s is refused', async (_name, query, code, message) => {
     const { errors } = await tab.ask(query)
     expect(errors?.[0]?.extensions.code).toBe(code)
@@ -74,7 +213,12 @@ describe('bad input', () => {
   it('takes ids such as __proto__ and constructor as ordinary ones', async () => {
     for (const userId of ['__proto__', 'constructor', 'hasOwnProperty']) {
       const ordinary = await openTab(server, userId, { rooms: ['__proto__', 'constructor'] })
-      const { data } = await post(server, 'dev:alice', 'query ($ids: [ID!]!) { users(ids: $ids) { id name isOnline } onlineCount(room: "__proto__") }', { ids: [userId, 'toString'] })
+      const { data } = await post(
+        server,
+        'dev:alice',
+        'query ($ids: [ID!]!) { users(ids: $ids) { id name isOnline } onlineCount(room: "__proto__") }',
+        { ids: [userId, 'toString'] },
+      )
       expect(data?.users).toEqual([{ id: userId, name: userId, isOnline: true }, null])
       expect(data?.onlineCount).toBe(1)
       await ordinary.ask('mutation { goOffline { viewer { id } } }')
@@ -82,7 +226,12 @@ describe('bad input', () => {
   })
 
   it('refuses a session of another user by not finding it', async () => {
-    const { data } = await post(server, 'dev:bob', 'mutation ($id: ID) { goOffline(sessionId: $id) { viewer { isOnline } } }', { id: tab.sessionId })
+    const { data } = await post(
+      server,
+      'dev:bob',
+      'mutation ($id: ID) { goOffline(sessionId: $id) { viewer { isOnline } } }',
+      { id: tab.sessionId },
+    )
     expect(data?.goOffline.viewer.isOnline).toBe(false)
     expect((await tab.ask('{ viewer { isOnline } }')).data?.viewer.isOnline).toBe(true)
   })
@@ -106,16 +255,35 @@ describe('bad input', () => {
         expect(errors?.[0]?.extensions.code).toBe('UNAUTHENTICATED')
         expect(errors?.[0]?.message).toMatch(message)
         if (token === null) continue
-        await expect(openTab(server, 'alice', { token })).rejects.toMatchObject({ code: 4403, reason: expect.stringMatching(/^UNAUTHENTICATED/) })
+        await expect(openTab(server, 'alice', { token })).rejects.toMatchObject({
+          code: 4403,
+          reason: expect.stringMatching(/^UNAUTHENTICATED/),
+        })
       }
     })
 
     it('that hold bring name and picture, rooms and role', async () => {
-      const token = await sign({ sub: 'carol', name: 'Carol', picture: 'https://example.org/c.png', presence: { rooms: ['team:*'], everyone: false } })
+      const token = await sign({
+        sub: 'carol',
+        name: 'Carol',
+        picture: 'https://example.org/c.png',
+        presence: { rooms: ['team:*'], everyone: false },
+      })
       const carol = await openTab(server, 'carol', { token, rooms: ['team:one'] })
       const { data } = await carol.ask('{ viewer { user { name avatarUrl } } onlineCount(room: "team:one") }')
-      expect(data).toEqual({ viewer: { user: { name: 'Carol', avatarUrl: 'https://example.org/c.png' } }, onlineCount: 1 })
-      for (const query of ['{ onlineCount }', '{ onlineCount(room: "team:one:two") }', '{ user(id: "alice") { id } }', '{ onlineUsers { totalCount } }', 'mutation { joinRoom(room: "other") { session { id } } }', 'subscription { presenceChanged { kind } }', 'subscription { presenceChanged(userIds: ["alice"]) { kind } }']) {
+      expect(data).toEqual({
+        viewer: { user: { name: 'Carol', avatarUrl: 'https://example.org/c.png' } },
+        onlineCount: 1,
+      })
+      for (const query of [
+        '{ onlineCount }',
+        '{ onlineCount(room: "team:one:two") }',
+        '{ user(id: "alice") { id } }',
+        '{ onlineUsers { totalCount } }',
+        'mutation { joinRoom(room: "other") { session { id } } }',
+        'subscription { presenceChanged { kind } }',
+        'subscription { presenceChanged(userIds: ["alice"]) { kind } }',
+      ]) {
         const { errors } = await carol.ask(query)
         expect([query, errors?.[0]?.extensions.code]).toEqual([query, 'FORBIDDEN'])
       }
@@ -126,8 +294,14 @@ describe('bad input', () => {
       const token = await sign({ sub: 'dave' })
       const service = await sign({ sub: 'backend', presence: { role: 'service' } })
       const dave = await openTab(server, 'dave', { token })
-      const closed = new Promise<{ code: number }>((resolve) => dave.client.on('closed', (event) => resolve(event as { code: number })))
-      const { data } = await post(server, service, 'mutation { disconnectUser(userId: "dave") { userId sessionCount } }')
+      const closed = new Promise<{ code: number }>((resolve) =>
+        dave.client.on('closed', (event) => resolve(event as { code: number })),
+      )
+      const { data } = await post(
+        server,
+        service,
+        'mutation { disconnectUser(userId: "dave") { userId sessionCount } }',
+      )
       expect(data?.disconnectUser).toEqual({ userId: 'dave', sessionCount: 1 })
       expect((await closed).code).toBe(4403)
       const { errors } = await post(server, token, '{ viewer { id } }')
@@ -137,7 +311,9 @@ describe('bad input', () => {
     it('that run out close their socket with 4403', async () => {
       const token = await sign({ sub: 'erin' }, '2s')
       const erin = await openTab(server, 'erin', { token })
-      const code = await new Promise((resolve) => erin.client.on('closed', (event) => resolve((event as { code: number }).code)))
+      const code = await new Promise((resolve) =>
+        erin.client.on('closed', (event) => resolve((event as { code: number }).code)),
+      )
       expect(code).toBe(4403)
     })
   })
@@ -148,15 +324,17 @@ describe('bad input', () => {
     ['active', { active: 'yes' }],
     ['device', { device: 7 }],
   ])('closes a socket whose connectionParams.%s has no known form with 4400 and names it', async (name, params) => {
-    await expect(openTab(server, 'alice', { options: { connectionParams: { authorization: 'dev:alice', ...params } } })).rejects.toMatchObject({
+    await expect(
+      openTab(server, 'alice', { options: { connectionParams: { authorization: 'dev:alice', ...params } } }),
+    ).rejects.toMatchObject({
       code: 4400,
       reason: expect.stringContaining(`connectionParams.${name} must be`),
     })
   })
 
   it('refuses settings that createRollcall does not know, by name', () => {
-    expect(() => createRollcall({ CLOSE_GRACE: '-5s', NO_SUCH_SETTING: '1' } as Record<string, string>, console)).toThrow(
-      /NO_SUCH_SETTING is no setting[\s\S]*CLOSE_GRACE must be a duration/,
-    )
+    expect(() =>
+      createRollcall({ CLOSE_GRACE: '-5s', NO_SUCH_SETTING: '1' } as Record<string, string>, console),
+    ).toThrow(/NO_SUCH_SETTING is no setting[\s\S]*CLOSE_GRACE must be a duration/)
   })
 })

@@ -51,7 +51,8 @@ describe('position and after', () => {
   function followAfter(follower: Follower, room: string | null): void {
     follower.tab.client.subscribe<{ presenceChanged: SeenChange }>(
       {
-        query: 'subscription ($room: ID, $after: String) { presenceChanged(room: $room, after: $after) { kind position user { id } } }',
+        query:
+          'subscription ($room: ID, $after: String) { presenceChanged(room: $room, after: $after) { kind position user { id } } }',
         variables: { room, after: follower.position },
       },
       {

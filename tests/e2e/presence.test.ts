@@ -43,7 +43,12 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const { userId, mine } = await watched()
     const tab = await openTab(server, userId)
     const [join] = await until(() => mine().length === 1 && mine())
-    expect(join).toMatchObject({ kind: 'JOIN', previousStatus: 'OFFLINE', room: null, user: { id: userId, status: 'ONLINE', isOnline: true } })
+    expect(join).toMatchObject({
+      kind: 'JOIN',
+      previousStatus: 'OFFLINE',
+      room: null,
+      user: { id: userId, status: 'ONLINE', isOnline: true },
+    })
     expect(join?.user.onlineSince).toBe(join?.at)
     expect(tab.acknowledged()).toEqual({ sessionId: tab.sessionId, heartbeatIntervalMs: 1000 })
   })
@@ -54,10 +59,13 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const other = await openTab(server, userId, { active: false })
     await active.ask('mutation { heartbeat { expiresAt } }')
     await active.close()
-    await until(async () => {
-      const { data: answer } = await other.ask('{ viewer { sessions { id } } }')
-      return answer?.viewer.sessions.length === 1
-    }, { what: 'the end of the closed tab' })
+    await until(
+      async () => {
+        const { data: answer } = await other.ask('{ viewer { sessions { id } } }')
+        return answer?.viewer.sessions.length === 1
+      },
+      { what: 'the end of the closed tab' },
+    )
     expect(kinds(mine())).toEqual(['JOIN'])
 
     const closedAtMs = performance.now()
@@ -123,12 +131,25 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
       const sessionId = randomUUID()
       const replaced = await openTab(server, userId, { sessionId, rooms: ['lobby'], device: 'laptop' })
       const newest = await openTab(server, userId, { sessionId, rooms: ['lobby'], device: 'laptop' })
-      const sessions = await until(async () => {
-        const { data: answer } = await newest.ask('{ viewer { sessions { id rooms device isAttached isCurrent } } }')
-        return answer?.viewer.sessions.length === 2 && answer.viewer.sessions
-      }, { what: 'the session of the duplicated tab' })
-      expect(sessions).toContainEqual({ id: sessionId, rooms: ['lobby'], device: 'laptop', isAttached: true, isCurrent: true })
-      expect(sessions.every((session: { isAttached: boolean; rooms: string[] }) => session.isAttached && session.rooms[0] === 'lobby')).toBe(true)
+      const sessions = await until(
+        async () => {
+          const { data: answer } = await newest.ask('{ viewer { sessions { id rooms device isAttached isCurrent } } }')
+          return answer?.viewer.sessions.length === 2 && answer.viewer.sessions
+        },
+        { what: 'the session of the duplicated tab' },
+      )
+      expect(sessions).toContainEqual({
+        id: sessionId,
+        rooms: ['lobby'],
+        device: 'laptop',
+        isAttached: true,
+        isCurrent: true,
+      })
+      expect(
+        sessions.every(
+          (session: { isAttached: boolean; rooms: string[] }) => session.isAttached && session.rooms[0] === 'lobby',
+        ),
+      ).toBe(true)
 
       const [closing, staying] = closesFirst === 'replaced' ? [replaced, newest] : [newest, replaced]
       await closing.close()
@@ -161,7 +182,11 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
 
   it('answers a heartbeat without arguments over HTTP, lists its user, and loses them after SESSION_TTL', async () => {
     const { userId, mine } = await watched()
-    const { data: answer } = await post(server, `dev:${userId}`, 'mutation { heartbeat { expiresAt nextHeartbeatInMs session { id } } }')
+    const { data: answer } = await post(
+      server,
+      `dev:${userId}`,
+      'mutation { heartbeat { expiresAt nextHeartbeatInMs session { id } } }',
+    )
     expect(answer?.heartbeat).toMatchObject({ nextHeartbeatInMs: 1000, session: { id: 'default' } })
     expect(Date.parse(answer?.heartbeat.expiresAt) - Date.now()).toBeGreaterThan(500)
     expect(await onlineIds(server, 'dev:reader')).toContain(userId)
@@ -176,7 +201,11 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const tab = await openTab(server, userId)
     await tab.ask('mutation { setVisibility(visibility: NOBODY) { viewer { isOnline } } }')
     await until(() => mine().length === 2)
-    const { data: hidden } = await post(server, 'dev:reader', `{ user(id: "${userId}") { isOnline status onlineSince lastActive } }`)
+    const { data: hidden } = await post(
+      server,
+      'dev:reader',
+      `{ user(id: "${userId}") { isOnline status onlineSince lastActive } }`,
+    )
     expect(hidden?.user).toMatchObject({ isOnline: false, status: 'OFFLINE', onlineSince: null })
 
     await tab.ask('mutation { heartbeat { expiresAt } }')
@@ -200,7 +229,9 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     await tab.ask('mutation { setStatus(status: AWAY) { viewer { status } } }')
     await tab.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { status } } }')
     await until(() => mine().length === 4)
-    expect(mine().map(({ kind, previousStatus, user }) => [kind, previousStatus, user.status, user.statusMessage])).toEqual([
+    expect(
+      mine().map(({ kind, previousStatus, user }) => [kind, previousStatus, user.status, user.statusMessage]),
+    ).toEqual([
       ['JOIN', 'OFFLINE', 'ONLINE', null],
       ['UPDATE', 'ONLINE', 'BUSY', 'In a meeting'],
       ['UPDATE', 'BUSY', 'AWAY', 'In a meeting'],
@@ -213,7 +244,9 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const tab = await openTab(server, userId)
     await tab.ask('mutation { goOffline { viewer { isOnline } } }')
     await until(() => mine().length === 2)
-    const { data: idle } = await tab.ask('mutation { heartbeat(active: false) { expiresAt session { id } viewer { isOnline } } }')
+    const { data: idle } = await tab.ask(
+      'mutation { heartbeat(active: false) { expiresAt session { id } viewer { isOnline } } }',
+    )
     expect(idle?.heartbeat).toEqual({ expiresAt: null, session: null, viewer: { isOnline: false } })
     const { data: active } = await tab.ask('mutation { heartbeat { session { id isAttached isCurrent } } }')
     expect(active?.heartbeat.session).toEqual({ id: tab.sessionId, isAttached: true, isCurrent: true })
@@ -270,11 +303,19 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const tab = await openTab(server, `watcher-${randomUUID()}`, { observer: true })
     tab.client.subscribe<{ onlineCountChanged: { count: number; room: string } }>(
       { query: `subscription { onlineCountChanged(room: "${room}") { room count } }` },
-      { next: ({ data: answer }) => void (answer && counts.push(answer.onlineCountChanged)), error: () => {}, complete: () => {} },
+      {
+        next: ({ data: answer }) => void (answer && counts.push(answer.onlineCountChanged)),
+        error: () => {},
+        complete: () => {},
+      },
     )
     tab.client.subscribe<{ positionAdvanced: string }>(
       { query: 'subscription { positionAdvanced }' },
-      { next: ({ data: answer }) => void (answer && positions.push(answer.positionAdvanced)), error: () => {}, complete: () => {} },
+      {
+        next: ({ data: answer }) => void (answer && positions.push(answer.positionAdvanced)),
+        error: () => {},
+        complete: () => {},
+      },
     )
     await until(() => counts.length === 1 && positions.length === 1)
     expect(counts[0]).toEqual({ room, count: 0 })

@@ -23,53 +23,62 @@ async function start(settings: Record<string, string | undefined>): Promise<Serv
 }
 
 describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
-  it.each(['SIGTERM', 'SIGKILL'] as const)('by %s shows nothing of who comes back, and ends who does not at their last activity', async (signal) => {
-    const data = await prepare()
-    try {
-      const [staying, leaving] = [`staying-${randomUUID()}`, `leaving-${randomUUID()}`]
-      const first = await start({ ...SETTINGS, ...data.settings })
-      const sessionId = randomUUID()
-      const tab = await openTab(first, staying, { sessionId, rooms: ['lobby'] })
-      await openTab(first, leaving)
-      await tab.ask('mutation { heartbeat { expiresAt } }')
-      const before = await post(first, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
-      // Killed, it keeps what was written LAST_ACTIVE_FLUSH ago: wait for that.
-      await pass(signal === 'SIGKILL' ? 500 : 0)
-      expect(await first.end(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
+  it.each(['SIGTERM', 'SIGKILL'] as const)(
+    'by %s shows nothing of who comes back, and ends who does not at their last activity',
+    async (signal) => {
+      const data = await prepare()
+      try {
+        const [staying, leaving] = [`staying-${randomUUID()}`, `leaving-${randomUUID()}`]
+        const first = await start({ ...SETTINGS, ...data.settings })
+        const sessionId = randomUUID()
+        const tab = await openTab(first, staying, { sessionId, rooms: ['lobby'] })
+        await openTab(first, leaving)
+        await tab.ask('mutation { heartbeat { expiresAt } }')
+        const before = await post(first, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
+        // Killed, it keeps what was written LAST_ACTIVE_FLUSH ago: wait for that.
+        await pass(signal === 'SIGKILL' ? 500 : 0)
+        expect(await first.end(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
 
-      const second = await start({ ...SETTINGS, ...data.settings })
-      const after = await post(second, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
-      expect(after.data?.onlineUsers.nodes.map(({ id }: { id: string }) => id).sort()).toEqual([staying, leaving].sort())
-      const watcher = await openTab(second, 'watcher', { observer: true })
-      const changes = watcher.follow(`(userIds: ["${staying}", "${leaving}"])`)
-      await settled(watcher)
-      const back = await openTab(second, staying, { sessionId })
-      await until(() => changes.length === 1, { what: 'the LEAVE of who does not come back' })
-      expect(changes.map(({ kind, user }) => [kind, user.id])).toEqual([['LEAVE', leaving]])
-      const seenBefore = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === leaving)
-      expect(changes[0]?.user.lastActive).toBe(seenBefore.lastActive)
+        const second = await start({ ...SETTINGS, ...data.settings })
+        const after = await post(second, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
+        expect(after.data?.onlineUsers.nodes.map(({ id }: { id: string }) => id).sort()).toEqual(
+          [staying, leaving].sort(),
+        )
+        const watcher = await openTab(second, 'watcher', { observer: true })
+        const changes = watcher.follow(`(userIds: ["${staying}", "${leaving}"])`)
+        await settled(watcher)
+        const back = await openTab(second, staying, { sessionId })
+        await until(() => changes.length === 1, { what: 'the LEAVE of who does not come back' })
+        expect(changes.map(({ kind, user }) => [kind, user.id])).toEqual([['LEAVE', leaving]])
+        const seenBefore = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === leaving)
+        expect(changes[0]?.user.lastActive).toBe(seenBefore.lastActive)
 
-      const { data: answer } = await back.ask('{ viewer { user { onlineSince } sessions { id rooms } } }')
-      const stayedSince = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === staying).onlineSince
-      expect(answer?.viewer).toEqual({ user: { onlineSince: stayedSince }, sessions: [{ id: sessionId, rooms: ['lobby'] }] })
-      expect(await onlineIds(second, 'dev:reader')).toEqual([staying])
-      await second.end('SIGTERM')
+        const { data: answer } = await back.ask('{ viewer { user { onlineSince } sessions { id rooms } } }')
+        const stayedSince = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === staying).onlineSince
+        expect(answer?.viewer).toEqual({
+          user: { onlineSince: stayedSince },
+          sessions: [{ id: sessionId, rooms: ['lobby'] }],
+        })
+        expect(await onlineIds(second, 'dev:reader')).toEqual([staying])
+        await second.end('SIGTERM')
 
-      if (data.settings.DATABASE_URL === undefined) return
-      const sql = postgres(data.settings.DATABASE_URL, { max: 1 })
-      const rows = await sql`select user_id, end_reason, ended_at = last_active as ended_at_last_activity, has_socket from rollcall.presence_sessions order by user_id`
-      const users = await sql`select id, is_online, last_active from rollcall.users where id = ${leaving}`
-      await sql.end()
-      expect(rows.map((row) => ({ ...row }))).toEqual([
-        { user_id: leaving, end_reason: 'SERVER_RESTART', ended_at_last_activity: true, has_socket: true },
-        { user_id: staying, end_reason: null, ended_at_last_activity: null, has_socket: true },
-      ])
-      expect(users[0]?.is_online).toBe(false)
-      expect(users[0]?.last_active.toISOString()).toBe(seenBefore.lastActive)
-    } finally {
-      await data.drop()
-    }
-  })
+        if (data.settings.DATABASE_URL === undefined) return
+        const sql = postgres(data.settings.DATABASE_URL, { max: 1 })
+        const rows =
+          await sql`select user_id, end_reason, ended_at = last_active as ended_at_last_activity, has_socket from rollcall.presence_sessions order by user_id`
+        const users = await sql`select id, is_online, last_active from rollcall.users where id = ${leaving}`
+        await sql.end()
+        expect(rows.map((row) => ({ ...row }))).toEqual([
+          { user_id: leaving, end_reason: 'SERVER_RESTART', ended_at_last_activity: true, has_socket: true },
+          { user_id: staying, end_reason: null, ended_at_last_activity: null, has_socket: true },
+        ])
+        expect(users[0]?.is_online).toBe(false)
+        expect(users[0]?.last_active.toISOString()).toBe(seenBefore.lastActive)
+      } finally {
+        await data.drop()
+      }
+    },
+  )
 })
 
 describe('a process', () => {
@@ -120,9 +129,11 @@ describe('a process', () => {
   })
 
   it('says each setting that it cannot use, and ends with 1', async () => {
-    await expect(startProcess({ PORT: '70000', CLOSE_GRACE: 'soon', SESSION_TTL: '10s', HEARTBEAT_INTERVAL: '20s' })).rejects.toThrow(
-      /ended with 1[\s\S]*PORT must be at most 65535[\s\S]*CLOSE_GRACE must be a duration/,
+    await expect(
+      startProcess({ PORT: '70000', CLOSE_GRACE: 'soon', SESSION_TTL: '10s', HEARTBEAT_INTERVAL: '20s' }),
+    ).rejects.toThrow(/ended with 1[\s\S]*PORT must be at most 65535[\s\S]*CLOSE_GRACE must be a duration/)
+    await expect(startProcess({ NODE_ENV: 'production' })).rejects.toThrow(
+      /JWT_SECRET or JWKS_URL must be set in production/,
     )
-    await expect(startProcess({ NODE_ENV: 'production' })).rejects.toThrow(/JWT_SECRET or JWKS_URL must be set in production/)
   })
 })

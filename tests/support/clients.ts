@@ -191,8 +191,9 @@ export async function onlineIds(server: Pick<TestServer, 'url'>, token: string, 
       'query ($after: String, $room: ID) { onlineUsers(first: 100, after: $after, room: $room) { nodes { id } pageInfo { hasNextPage endCursor } } }',
       { after, room },
     )
-    ids.push(...data?.onlineUsers.nodes.map(({ id }: { id: string }) => id))
-    if (!data?.onlineUsers.pageInfo.hasNextPage) return ids
+    if (!data) throw new Error('The list could not be read.')
+    ids.push(...data.onlineUsers.nodes.map(({ id }: { id: string }) => id))
+    if (!data.onlineUsers.pageInfo.hasNextPage) return ids
     after = data.onlineUsers.pageInfo.endCursor
   }
 }

@@ -28,7 +28,9 @@ export async function startProcess(settings: SettingTexts): Promise<ServerProces
     errorText += String(chunk)
   })
   const url = await new Promise<string>((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`The server ended with ${code}: ${errorText}${JSON.stringify(lines)}`)))
+    child.once('exit', (code) =>
+      reject(new Error(`The server ended with ${code}: ${errorText}${JSON.stringify(lines)}`)),
+    )
     createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
       const parsed = JSON.parse(line) as Record<string, unknown>
       lines.push(parsed)

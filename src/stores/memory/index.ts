@@ -95,7 +95,10 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   let lastReapAtMs = clock()
 
   /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
-  function commit(user: LiveUser, { nowMs, touched = new Map(), isViewerChanged = false, mustRecord = false }: Step): void {
+  function commit(
+    user: LiveUser,
+    { nowMs, touched = new Map(), isViewerChanged = false, mustRecord = false }: Step,
+  ): void {
     const before = user.standing
     user.hasLiveSession = user.sessions.size > 0
     const isShown = isVisible(user.settings) && isOnline(user, nowMs, timing)
@@ -245,10 +248,14 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     return { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason }
   }
 
-  function describe(session: LiveSession, { device, rooms }: { device?: string | null; rooms?: readonly string[] }): boolean {
+  function describe(
+    session: LiveSession,
+    { device, rooms }: { device?: string | null; rooms?: readonly string[] },
+  ): boolean {
     const isSame =
       (device === undefined || device === session.device) &&
-      (rooms === undefined || (rooms.length === session.rooms.length && rooms.every((room) => session.rooms.includes(room))))
+      (rooms === undefined ||
+        (rooms.length === session.rooms.length && rooms.every((room) => session.rooms.includes(room))))
     if (isSame) return false
     if (device !== undefined) session.device = device
     if (rooms !== undefined) session.rooms = [...rooms]
@@ -293,10 +300,20 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     else hang(user, session, request.fence, request.nodeId as string, nowMs)
     touched.set(session, null)
     commit(user, { nowMs, touched, isViewerChanged: isDescribed || isProfileNew || live?.fence !== null })
-    return { kind: 'attached', session: sessionView(session), replacedFence: heldElsewhere, lastActiveAtMs: user.lastActiveAtMs }
+    return {
+      kind: 'attached',
+      session: sessionView(session),
+      replacedFence: heldElsewhere,
+      lastActiveAtMs: user.lastActiveAtMs,
+    }
   }
 
-  function startSession(user: LiveUser, sessionId: string, { comeback, isActive }: AttachRequest, nowMs: number): LiveSession {
+  function startSession(
+    user: LiveUser,
+    sessionId: string,
+    { comeback, isActive }: AttachRequest,
+    nowMs: number,
+  ): LiveSession {
     const startedAtMs = nowMs - (comeback?.startedForMs ?? 0)
     // Without activity of its own it must not look as if there had been some.
     const session = createLiveSession(sessionId, startedAtMs, Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs))
@@ -360,13 +377,18 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     } else {
       schedule(user, nowMs)
     }
-    return { kind: 'counted', session: session === null ? null : sessionView(session), lastActiveAtMs: user.lastActiveAtMs }
+    return {
+      kind: 'counted',
+      session: session === null ? null : sessionView(session),
+      lastActiveAtMs: user.lastActiveAtMs,
+    }
   }
 
   function end({ userId, sessionId, fence, reason }: EndRequest): EndAnswer {
     const nowMs = clock()
     const user = users.get(userId)
-    const ending = user === undefined ? [] : sessionId === null ? [...user.sessions.values()] : [user.sessions.get(sessionId)]
+    const ending =
+      user === undefined ? [] : sessionId === null ? [...user.sessions.values()] : [user.sessions.get(sessionId)]
     const sessions = ending.filter((session) => session !== undefined)
     if (user === undefined || sessions.length === 0) return { kind: 'ended', sessionCount: 0, fences: [] }
     if (fence !== null && sessions.some((session) => session.fence !== fence)) {

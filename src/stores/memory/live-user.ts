@@ -84,7 +84,12 @@ export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing
   }
 }
 
-export function createLiveSession(id: string, startedAtMs: number, lastActiveAtMs: number, startId: string = randomUUID()): LiveSession {
+export function createLiveSession(
+  id: string,
+  startedAtMs: number,
+  lastActiveAtMs: number,
+  startId: string = randomUUID(),
+): LiveSession {
   return {
     id,
     startId,
@@ -148,7 +153,10 @@ export function sessionView(session: LiveSession): SessionView {
   return { id, device, rooms, startedAtMs, lastActiveAtMs, fence, leaseEndsAtMs }
 }
 
-export function sessionRow(session: LiveSession, end: { readonly atMs: number; readonly reason: EndReason } | null): SessionRow {
+export function sessionRow(
+  session: LiveSession,
+  end: { readonly atMs: number; readonly reason: EndReason } | null,
+): SessionRow {
   return {
     startId: session.startId,
     sessionId: session.id,

@@ -71,7 +71,10 @@ export function createNodes(nodeTtlMs: number): Nodes {
         if (nowMs < node.leaseEndsAtMs) continue
         yield* node.attachments
         // Without attachments it is only kept for what it has to be told, should it come back.
-        if (node.attachments.size === 0 && (node.losses.length === 0 || nowMs >= node.leaseEndsAtMs + 100 * nodeTtlMs)) {
+        if (
+          node.attachments.size === 0 &&
+          (node.losses.length === 0 || nowMs >= node.leaseEndsAtMs + 100 * nodeTtlMs)
+        ) {
           nodes.delete(nodeId)
         }
       }
