@@ -4,7 +4,7 @@
  *
  * It says `ready` when it listens, and `closed` when, asked to `close`, everything is in its files.
  */
-import { readFile, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket'
@@ -12,14 +12,10 @@ import { PGLiteSocketServer } from '@electric-sql/pglite-socket'
 export interface EmbeddedWorkerData {
   readonly folder: string
   readonly socketPath: string
-  /** What a new folder is made from, null where it is not new, or there is no template. */
-  readonly templatePath: string | null
 }
 
-async function serve({ folder, socketPath, templatePath }: EmbeddedWorkerData): Promise<void> {
-  const template =
-    templatePath === null ? null : new Blob([await readFile(templatePath)], { type: 'application/x-gzip' })
-  const database = await PGlite.create({ dataDir: folder, ...(template === null ? {} : { loadDataDir: template }) })
+async function serve({ folder, socketPath }: EmbeddedWorkerData): Promise<void> {
+  const database = await PGlite.create(folder)
   // Of a process that was killed.
   await rm(socketPath, { force: true })
   // PGlite has one session: with a second connection, answers would go to the wrong query.

@@ -5,13 +5,13 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { GraphQLError, type GraphQLFormattedError } from 'graphql'
+import type { GraphQLFormattedError } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
-import type { Caller } from '../presence/access.ts'
-import { requireCaller } from '../presence/access.ts'
-import { badInput, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+
+import { type Caller, requireCaller } from '../presence/access.ts'
+import { badInput, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { Attachment, Sockets } from '../presence/sockets.ts'
