@@ -19,7 +19,12 @@ interface SettingRow {
 }
 
 export const SETTINGS = {
-  HOST: { kind: 'text', default: '::', meaning: 'the address to listen on', reason: '`::` takes IPv4 too' },
+  HOST: {
+    kind: 'text',
+    default: null,
+    meaning: 'the address to listen on; left out, this machine alone in development and every address in production',
+    reason: 'with `dev:` tokens anybody may be anybody',
+  },
   PORT: {
     kind: 'count',
     default: '4000',

@@ -26,7 +26,7 @@ const { config } = rollcall
 const server = createServer(createServerAdapter(rollcall.fetch))
 server.on('upgrade', rollcall.upgrade)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
-server.listen(config.PORT, config.HOST)
+server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })
 
 rollcall.ready.then(announce, (error) => fail(error, 'The server cannot start.'))
 

@@ -49,7 +49,7 @@ export function createSubscription({
   /** From where the log has to be read; null while events come as they happen. */
   let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
   /** Until it has caught up for the first time, its reader may know later states from a page (see mergedChanges). */
-  let mayHaveSeenLater = true
+  let mayHaveSeenLater = behindFromSeq !== null
   /** The event that the reader took last, and may not have written yet. */
   let inHandSeq: number | null = null
   let wake: (() => void) | null = null
