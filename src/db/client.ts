@@ -45,6 +45,9 @@ const CONNECTION_COUNT = 8
 /** How long a server may take to confirm that it stopped a query. */
 const CANCEL_TIME_LIMIT_MS = 1000
 const CLOSE_TIME_LIMIT_MS = 2000
+/** A connection that ends so soon was refused, in whatever way. */
+const EARLY_CLOSE_MS = 1000
+const EARLY_CLOSE_REST_MS = 50
 
 export async function openDatabase(config: DatabaseConfig, log: DatabaseLog): Promise<Database> {
   const timeLimitMs = config.DATABASE_TIME_LIMIT
@@ -124,13 +127,16 @@ function openClient(
   const sockets = new Set<Socket>()
   const awaiting = new Set<SentQuery>()
   let attemptCount = 0
+  let closedEarlyAtMs = Number.NEGATIVE_INFINITY
 
   /** The sockets are ours, so that a silent one can be destroyed: the driver would wait for it without end. */
   async function openSocket(options: { path: string | false; host: string[]; port: number[] }): Promise<Socket> {
     // Waits in any case, so that the driver listens before anything of the socket can fail.
     const path = await (socketPath === null ? options.path : socketPath())
     for (const socket of sockets) if (socket.destroyed) sockets.delete(socket)
-    // The driver tries again for as long as a server closes each connection at once. This ends it.
+    // Where a server closes connections before they are of use, the driver tries again at once, and for ever: this
+    // slows it down, and this ends it.
+    if (performance.now() < closedEarlyAtMs + EARLY_CLOSE_REST_MS) await pass(EARLY_CLOSE_REST_MS)
     if (awaiting.size > 0) return new Socket().destroy(connectionError('The server closes every connection.'))
     const turn = attemptCount++ % options.host.length
     const host = String(options.host[turn])
@@ -139,7 +145,9 @@ function openClient(
     // TLS asks it for the name to expect in the certificate.
     if (path === false) Object.assign(socket, { host, port: options.port[turn] })
     socket.on('error', () => {})
+    const openedAtMs = performance.now()
     socket.on('close', (hadError) => {
+      if (performance.now() < openedAtMs + EARLY_CLOSE_MS) closedEarlyAtMs = performance.now()
       // To the driver it would be no failure, and it would try again at once and for ever.
       if (!hadError && socket.bytesRead === 0) {
         socket.emit('error', connectionError('The server closed the connection at once.'))

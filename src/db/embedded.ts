@@ -111,8 +111,9 @@ async function startThread({
     if (!existsSync(completeMark)) {
       // What an interrupted first start left holds nothing that anyone was told is there.
       rmSync(dataFolder, { recursive: true, force: true })
-      if (existsSync(templatePath))
+      if (existsSync(templatePath)) {
         cpSync(templatePath, dataFolder, { recursive: true, mode: constants.COPYFILE_FICLONE })
+      }
     }
     const worker = createWorker({ folder: dataFolder, socketPath })
     const exited = new Promise<void>((done) => worker.once('exit', () => done()))

@@ -197,7 +197,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   }
 
   function countActivity(user: LiveUser, session: LiveSession | null, nowMs: number): void {
-    user.isActivityOver = false
+    user.activityOverAtMs = null
     user.lastActiveAtMs = Math.max(nowMs, user.lastActiveAtMs ?? 0)
     if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(nowMs, user.shownLastActiveAtMs ?? 0)
     if (session !== null) {
@@ -207,8 +207,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     user.activityFlushAtMs ??= nowMs + timing.lastActiveFlushMs
   }
 
-  function takeSettings(user: LiveUser, settings: Settings, nowMs: number): boolean {
-    if (user.settings !== null && settings.version <= user.settings.version) return false
+  function takeSettings(user: LiveUser, settings: Settings | null, nowMs: number): boolean {
+    if (settings === null || (user.settings !== null && settings.version <= user.settings.version)) return false
     const wasVisible = isVisible(user.settings)
     user.settings = settings
     // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
@@ -216,13 +216,17 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     return true
   }
 
-  /** What an attach had to do without, or read while the user became known. */
+  /** What an attach had to do without, or read while the user became known. Its settings are `takeSettings`'. */
   function takeSeed(user: LiveUser, seed: UserSeed, nowMs: number): boolean {
+    // Without any activity since, the row knows best whether the last one is over.
+    if (user.lastActiveAtMs === null && seed.isActivityOver) user.activityOverAtMs = nowMs
     user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
     user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
-    const isProfileNew = takeProfile(user, seed.profile)
-    const areSettingsNew = seed.settings !== null && takeSettings(user, seed.settings, nowMs)
-    return isProfileNew || areSettingsNew
+    const former = user.profile
+    // What a newer token left out is still as the row has it.
+    const isSeedNewer = seed.profile !== null && former !== null && seed.profile.issuedAtMs > former.issuedAtMs
+    user.profile = isSeedNewer ? newerProfile(former, seed.profile) : newerProfile(seed.profile, former)
+    return user.profile?.name !== former?.name || user.profile?.avatarUrl !== former?.avatarUrl
   }
 
   function takeProfile(user: LiveUser, profile: Profile | null): boolean {
@@ -283,7 +287,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
 
     const user = known ?? admit(request.userId, request.seed as UserSeed, nowMs)
     const isSeedNew = known !== undefined && request.seed !== null && takeSeed(user, request.seed, nowMs)
-    const isProfileNew = takeProfile(user, request.profile) || isSeedNew
+    const areSettingsNew = known !== undefined && takeSettings(user, request.seed?.settings ?? null, nowMs)
+    const isProfileNew = takeProfile(user, request.profile) || isSeedNew || areSettingsNew
     if (isForUserAlone) {
       if (request.isActive) countActivity(user, null, nowMs)
       commit(user, { nowMs, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
@@ -318,8 +323,13 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     // Without activity of its own it must not look as if there had been some.
     const session = createLiveSession(sessionId, startedAtMs, Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs))
     user.sessions.set(sessionId, session)
-    if (comeback !== null) countActivity(user, session, nowMs - comeback.lastActiveForMs)
-    else if (isActive) countActivity(user, session, nowMs)
+    if (comeback === null) {
+      if (isActive) countActivity(user, session, nowMs)
+      return session
+    }
+    // What a node brings back may be older than a `goOffline` meanwhile.
+    const activeAtMs = nowMs - comeback.lastActiveForMs
+    if (user.activityOverAtMs === null || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs)
     return session
   }
 
@@ -352,6 +362,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (session.leaseEndsAtMs !== null && session.leaseEndsAtMs > renewedMs) return
     session.leaseEndsAtMs = renewedMs
     session.leaseReason = 'EXPIRED'
+    session.isInGrace = false
   }
 
   function beat(one: Beat): BeatAnswer {
@@ -396,7 +407,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     }
     const fences = sessions.map((session) => session.fence).filter((held) => held !== null)
     const touched = new Map(sessions.map((session) => [session, endSession(user, session, reason, nowMs)]))
-    if (reason === 'WENT_OFFLINE' && user.sessions.size === 0) user.isActivityOver = true
+    if (reason === 'WENT_OFFLINE' && user.sessions.size === 0) user.activityOverAtMs = nowMs
     commit(user, { nowMs, touched, isViewerChanged: true })
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
@@ -465,7 +476,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
         return
       }
       const isSeedNew = seed !== undefined && takeSeed(user, seed, nowMs)
-      const areSettingsNew = settings !== undefined && takeSettings(user, settings, nowMs)
+      // The newest at once: what an older version shows must not come in between.
+      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), nowMs)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
       if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { nowMs, isViewerChanged: true, mustRecord: true })
     },
@@ -621,6 +633,11 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
 function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
   listeners.add(listener)
   return () => void listeners.delete(listener)
+}
+
+function newest(one: Settings | null, other: Settings | null): Settings | null {
+  if (one === null || other === null) return one ?? other
+  return one.version >= other.version ? one : other
 }
 
 function later(one: number | null, other: number | null): number | null {

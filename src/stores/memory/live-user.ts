@@ -24,7 +24,8 @@ export interface LiveUser extends UserFacts, Due {
   readonly sessions: Map<string, LiveSession>
   hasLiveSession: boolean
   lastActiveAtMs: number | null
-  isActivityOver: boolean
+  /** When `goOffline` ended the last session, null where activity came since. */
+  activityOverAtMs: number | null
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
 
@@ -73,6 +74,10 @@ export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing
   }
   return {
     ...facts,
+    activityOverAtMs: seed.isActivityOver ? nowMs : null,
+    get isActivityOver() {
+      return this.activityOverAtMs !== null
+    },
     sessions: new Map(),
     standing: { user: publicUser(facts, nowMs, timing), rooms: NO_ROOMS },
     recordedColumns: null,
