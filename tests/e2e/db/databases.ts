@@ -77,7 +77,10 @@ export async function empty(database: Database): Promise<void> {
 }
 
 /** Waits for what happens in its own time. */
-export async function eventually<Answer>(look: () => Answer | Promise<Answer>, withinMs = 15_000): Promise<NonNullable<Answer>> {
+export async function eventually<Answer>(
+  look: () => Answer | Promise<Answer>,
+  withinMs = 15_000,
+): Promise<NonNullable<Answer>> {
   const untilMs = performance.now() + withinMs
   for (;;) {
     const answer = await look()

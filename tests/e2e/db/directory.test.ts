@@ -22,7 +22,10 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
   })
 
   async function updatedAt(id: string): Promise<string | undefined> {
-    const [row] = await rows<{ at: string }>(database, sql`select updated_at::text as at from rollcall.users where id = ${id}`)
+    const [row] = await rows<{ at: string }>(
+      database,
+      sql`select updated_at::text as at from rollcall.users where id = ${id}`,
+    )
     return row?.at
   }
 
@@ -51,7 +54,13 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     expect(first).toEqual({
       userId: 'alice',
       seed: {
-        settings: { version: 0, statusChoice: 'AUTOMATIC', statusMessage: null, visibility: 'EVERYONE', hideLastActive: false },
+        settings: {
+          version: 0,
+          statusChoice: 'AUTOMATIC',
+          statusMessage: null,
+          visibility: 'EVERYONE',
+          hideLastActive: false,
+        },
         profile: { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 },
         lastActiveAtMs: null,
         shownLastActiveAtMs: null,
@@ -133,7 +142,10 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
       visibility: 'EVERYONE',
       hideLastActive: true,
     })
-    expect(await directory.setSettings('alice', { statusMessage: null })).toMatchObject({ version: 3, statusMessage: null })
+    expect(await directory.setSettings('alice', { statusMessage: null })).toMatchObject({
+      version: 3,
+      statusMessage: null,
+    })
     expect((await directory.ensure('alice', null)).seed.settings).toMatchObject({ version: 3, statusChoice: 'BUSY' })
     expect(await directory.setSettings('nobody', { statusChoice: 'BUSY' })).toBeNull()
   })
@@ -203,9 +215,21 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     await directory.ensure('alice', null)
     await rows(database, sql`update rollcall.users set last_active = '2026-01-01T10:00:00Z' where id = 'alice'`)
     // The last to end was idle for an hour, the other was active meanwhile.
-    await addSession('alice', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T12:00:00Z', endReason: 'LOST' })
-    await addSession('alice', { lastActive: '2026-01-01T11:30:00Z', endedAt: '2026-01-01T11:31:00Z', endReason: 'CLOSED' })
-    await addSession('alice', { lastActive: '2026-01-01T09:00:00Z', endedAt: '2026-01-01T09:01:00Z', endReason: 'CLOSED' })
+    await addSession('alice', {
+      lastActive: '2026-01-01T11:00:00Z',
+      endedAt: '2026-01-01T12:00:00Z',
+      endReason: 'LOST',
+    })
+    await addSession('alice', {
+      lastActive: '2026-01-01T11:30:00Z',
+      endedAt: '2026-01-01T11:31:00Z',
+      endReason: 'CLOSED',
+    })
+    await addSession('alice', {
+      lastActive: '2026-01-01T09:00:00Z',
+      endedAt: '2026-01-01T09:01:00Z',
+      endReason: 'CLOSED',
+    })
 
     const { seed } = await directory.ensure('alice', null)
     expect(seed.lastActiveAtMs).toBe(at('2026-01-01T11:30:00Z'))
@@ -218,11 +242,25 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
   it('says that activity is over only where goOffline ended the last session', async () => {
     await directory.ensure('alice', null)
     const isOver = async () => (await directory.ensure('alice', null)).seed.isActivityOver
-    await addSession('alice', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T11:00:00Z', endReason: 'WENT_OFFLINE' })
+    await addSession('alice', {
+      lastActive: '2026-01-01T11:00:00Z',
+      endedAt: '2026-01-01T11:00:00Z',
+      endReason: 'WENT_OFFLINE',
+    })
     expect(await isOver()).toBe(true)
-    await addSession('alice', { lastActive: '2026-01-01T12:00:00Z', endedAt: '2026-01-01T12:00:00Z', endReason: 'CLOSED' })
+    // A session may end at its very last activity, and is looked at all the same.
+    expect((await directory.ensure('alice', null)).seed.lastActiveAtMs).toBe(at('2026-01-01T11:00:00Z'))
+    await addSession('alice', {
+      lastActive: '2026-01-01T12:00:00Z',
+      endedAt: '2026-01-01T12:00:00Z',
+      endReason: 'CLOSED',
+    })
     expect(await isOver()).toBe(false)
-    await addSession('alice', { lastActive: '2026-01-01T13:00:00Z', endedAt: '2026-01-01T13:00:00Z', endReason: 'WENT_OFFLINE' })
+    await addSession('alice', {
+      lastActive: '2026-01-01T13:00:00Z',
+      endedAt: '2026-01-01T13:00:00Z',
+      endReason: 'WENT_OFFLINE',
+    })
     expect(await isOver()).toBe(true)
     await addSession('alice', { lastActive: '2026-01-01T12:30:00Z' })
     expect(await isOver()).toBe(false)
@@ -232,8 +270,15 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     // UTF-16 would put the last two the other way round.
     const ids = ['B', 'a', '\u{ffee}', '\u{1f600}']
     for (const id of [...ids, 'gone']) await directory.ensure(id, null)
-    await rows(database, sql`update rollcall.users set is_online = true, online_since = '2026-01-01T00:00:00.5Z' where id = 'B'`)
-    const startId = await addSession('a', { lastActive: '2026-01-01T11:00:00Z', startedAt: '2026-01-01T10:00:00Z', rooms: ['x', 'y"z'] })
+    await rows(
+      database,
+      sql`update rollcall.users set is_online = true, online_since = '2026-01-01T00:00:00.5Z' where id = 'B'`,
+    )
+    const startId = await addSession('a', {
+      lastActive: '2026-01-01T11:00:00Z',
+      startedAt: '2026-01-01T10:00:00Z',
+      rooms: ['x', 'y"z'],
+    })
     for (const id of ids.slice(2)) await addSession(id, { lastActive: '2026-01-01T11:00:00Z' })
     await addSession('gone', { lastActive: '2026-01-01T11:00:00Z', endedAt: '2026-01-01T11:00:00Z', endReason: 'LOST' })
     await addSession('a', { lastActive: '2026-01-01T09:00:00Z', endedAt: '2026-01-01T09:00:00Z', endReason: 'LOST' })
