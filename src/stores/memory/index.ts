@@ -197,7 +197,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   }
 
   function countActivity(user: LiveUser, session: LiveSession | null, nowMs: number): void {
-    user.activityOverAtMs = null
+    user.isActivityOver = false
     user.lastActiveAtMs = Math.max(nowMs, user.lastActiveAtMs ?? 0)
     if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(nowMs, user.shownLastActiveAtMs ?? 0)
     if (session !== null) {
@@ -219,7 +219,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   /** What an attach had to do without, or read while the user became known. Its settings are `takeSettings`'. */
   function takeSeed(user: LiveUser, seed: UserSeed, nowMs: number): boolean {
     // Without any activity since, the row knows best whether the last one is over.
-    if (user.lastActiveAtMs === null && seed.isActivityOver) user.activityOverAtMs = nowMs
+    if (user.lastActiveAtMs === null && seed.isActivityOver) endActivity(user, nowMs)
     user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
     user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
     const former = user.profile
@@ -329,7 +329,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     }
     // What a node brings back may be older than a `goOffline` meanwhile.
     const activeAtMs = nowMs - comeback.lastActiveForMs
-    if (user.activityOverAtMs === null || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs)
+    if (!user.isActivityOver || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs)
     return session
   }
 
@@ -407,7 +407,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     }
     const fences = sessions.map((session) => session.fence).filter((held) => held !== null)
     const touched = new Map(sessions.map((session) => [session, endSession(user, session, reason, nowMs)]))
-    if (reason === 'WENT_OFFLINE' && user.sessions.size === 0) user.activityOverAtMs = nowMs
+    if (reason === 'WENT_OFFLINE' && user.sessions.size === 0) endActivity(user, nowMs)
     commit(user, { nowMs, touched, isViewerChanged: true })
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
@@ -633,6 +633,11 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
 function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
   listeners.add(listener)
   return () => void listeners.delete(listener)
+}
+
+function endActivity(user: LiveUser, nowMs: number): void {
+  user.isActivityOver = true
+  user.activityOverAtMs = nowMs
 }
 
 function newest(one: Settings | null, other: Settings | null): Settings | null {

@@ -24,8 +24,9 @@ export interface LiveUser extends UserFacts, Due {
   readonly sessions: Map<string, LiveSession>
   hasLiveSession: boolean
   lastActiveAtMs: number | null
-  /** When `goOffline` ended the last session, null where activity came since. */
-  activityOverAtMs: number | null
+  isActivityOver: boolean
+  /** When `goOffline` ended the last session. Means something only while `isActivityOver`. */
+  activityOverAtMs: number
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
 
@@ -61,25 +62,34 @@ export interface LiveSession {
 
 const NO_ROOMS: ReadonlySet<string> = new Set()
 
+/** The standing of a user until the first one is known. */
+const NOWHERE: PublicStanding = {
+  user: {
+    id: '',
+    name: '',
+    avatarUrl: null,
+    isOnline: false,
+    status: 'OFFLINE',
+    statusMessage: null,
+    onlineSinceMs: null,
+    lastActiveAtMs: null,
+  },
+  rooms: NO_ROOMS,
+}
+
 export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing: PresenceTiming): LiveUser {
-  const facts = {
+  const user: LiveUser = {
     id,
     profile: seed.profile,
     settings: seed.settings,
+    sessions: new Map(),
     hasLiveSession: false,
     lastActiveAtMs: seed.lastActiveAtMs,
     isActivityOver: seed.isActivityOver,
+    activityOverAtMs: nowMs,
     shownSinceMs: null,
     shownLastActiveAtMs: seed.shownLastActiveAtMs,
-  }
-  return {
-    ...facts,
-    activityOverAtMs: seed.isActivityOver ? nowMs : null,
-    get isActivityOver() {
-      return this.activityOverAtMs !== null
-    },
-    sessions: new Map(),
-    standing: { user: publicUser(facts, nowMs, timing), rooms: NO_ROOMS },
+    standing: NOWHERE,
     recordedColumns: null,
     ownStatus: 'OFFLINE',
     activityFlushAtMs: null,
@@ -87,6 +97,8 @@ export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing
     dueAtMs: 0,
     heapIndex: -1,
   }
+  user.standing = { user: publicUser(user, nowMs, timing), rooms: NO_ROOMS }
+  return user
 }
 
 export function createLiveSession(

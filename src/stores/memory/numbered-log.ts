@@ -13,7 +13,7 @@ export interface NumberedLog<Item extends { readonly seq: number }> {
 }
 
 export function createNumberedLog<Item extends { readonly seq: number }>(): NumberedLog<Item> {
-  let items: Item[] = []
+  let items: (Item | undefined)[] = []
   let head = 0
   let lastSeq = 0
 
@@ -35,7 +35,7 @@ export function createNumberedLog<Item extends { readonly seq: number }>(): Numb
     dropOldest() {
       if (head === items.length) return
       // Released at once; the array itself is moved seldom enough to cost nothing an item.
-      delete items[head]
+      items[head] = undefined
       head += 1
       if (head > 1024 && head > items.length / 2) {
         items = items.slice(head)
@@ -45,7 +45,7 @@ export function createNumberedLog<Item extends { readonly seq: number }>(): Numb
 
     after(seq, limit) {
       const start = head + Math.max(0, seq - firstSeq() + 1)
-      return items.slice(start, start + limit)
+      return items.slice(start, start + limit) as Item[]
     },
   }
 }
