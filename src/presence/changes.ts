@@ -32,11 +32,13 @@ export function changeOf(entry: LogEntry, filter: ChangeFilter): Change | null {
  * filter shows.
  *
  * Where all public fields are equal again, that is no change for a reader who has seen exactly what came before the
- * entries. But who reads a list in pages takes the position with the first page, and may find a state in a later
- * page that came and went before it subscribed: such a reader must be told where every user ended.
+ * entries. A reader who comes with a position (`mayHaveSeenLater`) need not have: who reads a list in pages takes the
+ * position with the first one, and finds in a later page what came and went since; who stopped in the middle of a
+ * merged replay lacks what was merged into the changes that did not arrive. Such a reader is told where every user
+ * ended.
  *
  * Each change carries the number of the last entry that it merged, and they come in that order: so a reader that
- * stops after any of them and goes on from its number misses nothing, for whatever is still open has a later one.
+ * stops after any of them and comes back with its number misses nothing, for whatever is still open has a later one.
  */
 export function mergedChanges(
   entries: Iterable<LogEntry>,
