@@ -5,9 +5,14 @@ import type { Harness, OpenRequest } from './presence-store/harness.ts'
 
 const START_MS = Date.UTC(2026, 0, 1)
 
-export async function openMemory({ timing }: OpenRequest): Promise<Harness> {
+interface MemoryOptions {
+  /** How many records wait, where it is not as many as the store keeps by itself. */
+  readonly recordsKept?: number
+}
+
+export async function openMemory({ timing }: OpenRequest, options: MemoryOptions = {}): Promise<Harness> {
   let nowMs = START_MS
-  const store = createMemoryStore({ timing, clock: () => nowMs })
+  const store = createMemoryStore({ timing, clock: () => nowMs, ...options })
   return {
     store,
     async pass(ms, { renewing = [], isStalled = false } = {}) {

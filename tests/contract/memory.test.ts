@@ -1,9 +1,12 @@
 import { describe, expect } from 'vitest'
+import { SEED_MEMORY_MS } from '../../src/presence/store.ts'
 import { openMemory } from './memory-harness.ts'
 import {
   beatOverHttp,
   connect,
   detach,
+  goOffline,
+  HIDDEN,
   isOnline,
   onlineIds,
   ruleOf,
@@ -119,5 +122,32 @@ describe('the memory store, to the millisecond', () => {
     await store.sweep(100)
     await store.reapNodes(100)
     expect((await viewerOf(store, 'alice')).sessions).not.toMatchObject([{ fence: null }])
+  })
+
+  rule('forgets settings of who did not come within SEED_MEMORY_MS', async ({ store, pass }) => {
+    await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 9 } })
+    await store.setUser({ userId: 'bob', settings: { ...HIDDEN, version: 9 } })
+    await pass(SEED_MEMORY_MS - 1000)
+    await connect(store, 'alice')
+    await pass(2000)
+    await connect(store, 'bob')
+    expect(await onlineIds(store)).toEqual(['bob'])
+  })
+})
+
+describe('the memory store, when the database is away for long', () => {
+  const rule = ruleOf((request) => openMemory(request, { recordsKept: 3 }))
+
+  rule('keeps so many records, says that some were lost, and is made whole by a snapshot', async ({ store }) => {
+    for (const userId of ['a', 'b', 'c']) await connect(store, userId)
+    expect(await store.records.read(0, 10)).toMatchObject({ isGap: false, records: [{}, {}, {}] })
+    await goOffline(store, 'a')
+    const { isGap, lastSeq } = await store.records.read(0, 10)
+    expect([isGap, (await store.records.read(1, 10)).isGap]).toEqual([true, false])
+
+    expect((await store.records.snapshot(null, 10)).map(({ userId }) => userId)).toEqual(['a', 'b', 'c'])
+    await store.records.ack(lastSeq)
+    expect(await store.records.read(lastSeq, 10)).toMatchObject({ isGap: false, records: [] })
+    expect((await store.lookup(['a', 'b', 'c'])).map((user) => user?.isOnline ?? null)).toEqual([null, true, true])
   })
 })

@@ -5,6 +5,7 @@
  * every deadline lies between two steps, so that a store in real time has half a step to be late.
  */
 import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../src/presence/changes.ts'
@@ -53,8 +54,12 @@ const FILTERS: readonly ChangeFilter[] = [
   { kind: 'users', userIds: new Set(['a', '\u{1f600}']) },
 ]
 
-const user = fc.constantFrom(...USERS)
-const sessionId = fc.constantFrom(...SESSIONS)
+/** Of a user whom the store asks for: read now, read before the last settings came, or not to be had in time. */
+type Row = 'read' | 'read before' | 'unread'
+
+// Some are met more often than others, so that long stories happen to them.
+const user = fc.constantFrom<(typeof USERS)[number][]>('a', 'a', 'a', 'b', 'b', '\uff5e', '\u{1f600}')
+const sessionId = fc.constantFrom<(typeof SESSIONS)[number][]>('one', 'one', 'one', 'two', 'two', 'three', 'default')
 const nodeId = fc.constantFrom(...NODES)
 const room = fc.constantFrom(...ROOMS)
 const isActive = fc.oneof({ weight: 3, arbitrary: fc.constant(true) }, { weight: 1, arbitrary: fc.constant(false) })
@@ -83,7 +88,7 @@ const command = fc.oneof(
       user,
       sessionId,
       nodeId,
-      row: fc.constantFrom('read', 'read', 'read before', 'unread'),
+      row: fc.constantFrom<Row[]>('read', 'read', 'read before', 'unread'),
       ...touch,
     }),
   },
@@ -103,7 +108,7 @@ const command = fc.oneof(
       kind: fc.constant('beat over HTTP'),
       user,
       sessionId: fc.option(sessionId, { nil: null, freq: 2 }),
-      row: fc.constantFrom('read', 'read', 'read before', 'unread'),
+      row: fc.constantFrom<Row[]>('read', 'read', 'read before', 'unread'),
       ...touch,
     }),
   },
@@ -171,7 +176,7 @@ export function describePresenceStoreProperties(name: string, open: Open, option
   }
 
   describe(name, () => {
-    it('does after every step of any history what the rules say', async () => {
+    it('does after every step of any history what the rules say', { timeout: 120_000 }, async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: mostCommands, size: 'max' }), async (steps) => {
           const harness = await open({ namespace: randomUUID(), timing })
@@ -230,7 +235,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     else users.set(change.user.id, plain(change.user, []))
   }
 
-  function seedOf(userId: string, row: 'read' | 'read before' | 'unread'): UserSeed {
+  function seedOf(userId: string, row: Row): UserSeed {
     if (row === 'unread') return NOTHING_READ
     const user = model.userOf(userId)
     return {
@@ -243,19 +248,19 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   }
 
   /** As a node does it: the row only where the store asks for it. */
-  async function attach(
-    request: Omit<AttachRequest, 'seed'>,
-    row: 'read' | 'read before' | 'unread',
-  ): Promise<AttachAnswer> {
+  async function attach(request: Omit<AttachRequest, 'seed'>, row: Row): Promise<AttachAnswer> {
     const wasKnown = model.userOf(request.userId).isInStore
     const answer = await store.attach({ ...request, seed: null })
     expect(answer.kind === 'unseeded').toBe(!wasKnown)
     return answer.kind === 'unseeded' ? store.attach({ ...request, seed: seedOf(request.userId, row) }) : answer
   }
 
-  /** Settings that came while the user was not there are remembered for a while: then the row is no secret. */
-  function rowFor(userId: string, row: 'read' | 'read before' | 'unread') {
-    return row === 'unread' && setAhead.has(userId) ? 'read' : row
+  /**
+   * Settings that came while the user was not there are remembered for a while: then the row is no secret. And who
+   * starts without activity has, without a row, no moment but the start, which the model would not call activity.
+   */
+  function rowFor(userId: string, { row, isActive }: { readonly row: Row; readonly isActive: boolean }): Row {
+    return row === 'unread' && (setAhead.has(userId) || !isActive) ? 'read' : row
   }
 
   function given<Value>(value: Value | undefined, key: string): Record<string, Value> {
@@ -269,13 +274,9 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     ...given(one.device, 'device'),
   })
 
-  async function attachSocket(
-    socket: ModelSocket,
-    one: Parameters<typeof details>[0],
-    asked: 'read' | 'read before' | 'unread',
-  ) {
+  async function attachSocket(socket: ModelSocket, one: Parameters<typeof details>[0], asked: Row) {
     if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId) === 'tie') return
-    const row = rowFor(socket.userId, asked)
+    const row = rowFor(socket.userId, { row: asked, isActive: one.isActive })
     await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
     model.renewNode(socket.nodeId)
     const answer = await attach({ ...socket, ...details(one), comeback: null }, row)
@@ -293,7 +294,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     if (expected !== 'unknown') return
     if (model.hasRoomFor(model.userOf(one.user), one.sessionId ?? 'default') === 'tie') return
     await compare()
-    const row = rowFor(one.user, one.row)
+    const row = rowFor(one.user, one)
     const started = await attach({ ...beat, nodeId: null, comeback: null }, row)
     expect(started).toMatchObject(
       model.startOverHttp(one.user, one.sessionId, { ...details(one), isPending: row === 'unread' }),
@@ -316,7 +317,10 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     const user = model.userOf(socket.userId)
     if (model.hasRoomFor(user, socket.sessionId) === 'tie') return
     const last = user.sessions.filter((one) => one.sessionId === socket.sessionId).at(-1)
-    if (last === undefined || model.lastActiveOf(user) === null) return
+    // A session without activity of its own has none to bring.
+    if (last === undefined || last.lastActive < last.startedAt || model.lastActiveOf(user) === null) return
+    // A node cannot tell what its user did in hiding from what they did in sight.
+    if (model.isVisible(user) && last.lastActive > (model.shownMoments(user).lastActive ?? -1)) return
     const ages = { startedFor: model.now() - last.startedAt, lastActiveFor: model.now() - last.lastActive }
     await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
     model.renewNode(socket.nodeId)
@@ -442,26 +446,29 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   async function compareChanges(): Promise<void> {
     const previous = position
     position = await store.changes.position()
-    expect(position.epoch).toBe(previous.epoch)
+    expectSame(position.epoch, previous.epoch)
     // What a listener hears may come a little later.
     for (let waits = 0; waits < 500 && heard.length < position.seq - previous.seq; waits += 1) {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     const entries = heard
     heard = []
-    expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => previous.seq + 1 + index))
-    expect(entries.length).toBe(position.seq - previous.seq)
+    expectSame(
+      entries.map(({ seq }) => seq),
+      entries.map((_, index) => previous.seq + 1 + index),
+    )
+    expectSame(entries.length, position.seq - previous.seq)
 
     // One entry a user, for each user whose standing changed and for nobody else, from what it was to what it is.
     const after = new Map(model.standings().map((standing) => [standing.id, standing]))
     const changed = [...after.values()].filter((standing) => !isSame(standing, before.get(standing.id)))
     const told = entries.map((entry) => plain(entry.after.user, entry.after.rooms))
-    expect(sorted(told)).toEqual(sorted(changed))
+    expectSame(sorted(told), sorted(changed))
     for (const entry of entries) {
       const was = before.get(entry.before.user.id)
       const said = plain(entry.before.user, entry.before.rooms)
       // Of who was not to be seen, nothing but that is told.
-      if (was?.isOnline) expect(said).toEqual(was)
+      if (was?.isOnline) expectSame(said, was)
       else
         expect(said).toMatchObject({
           isOnline: false,
@@ -487,27 +494,30 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
         .filter((one) => isIn(one, filter))
         .sort((one, other) => byUtf8(one.id, other.id))
       const followed = [...users.values()].sort((one, other) => byUtf8(one.id, other.id))
-      expect(followed).toEqual(expected.map(withoutRooms))
+      expectSame(followed, expected.map(withoutRooms))
       if (filter.kind === 'users') continue
       const room = filter.kind === 'room' ? filter.room : null
       const page = await store.page({ room, first: 10, after: null })
-      expect(page.users.map((user) => plain(user, []))).toEqual(expected.map(withoutRooms))
+      expectSame(
+        page.users.map((user) => plain(user, [])),
+        expected.map(withoutRooms),
+      )
       expect(page).toMatchObject({ totalCount: expected.length, hasMore: false, position })
-      expect(await store.count(room)).toBe(expected.length)
+      expectSame(await store.count(room), expected.length)
     }
     const found = await store.lookup(USERS)
     for (const [index, user] of model.users.entries()) {
       const shown = found[index]
-      expect(shown === null).toBe(!user.isInStore)
+      expectSame(shown === null, !user.isInStore)
       if (shown === null || shown === undefined) continue
       // Without the row there is nothing to tell but that nobody is to be seen.
       if (user.isPending) {
         expect(shown).toMatchObject({ id: user.id, isOnline: false, status: 'OFFLINE', statusMessage: null })
         continue
       }
-      expect(plain(shown, [])).toEqual(withoutRooms(before.get(user.id) as Standing))
+      expectSame(plain(shown, []), withoutRooms(before.get(user.id) as Standing))
       const isHidden = !user.isPending && user.settings.hideLastActive
-      expect(inSteps(shown.lastActiveAtMs)).toBe(isHidden ? null : model.shownMoments(user).lastActive)
+      expectSame(inSteps(shown.lastActiveAtMs), isHidden ? null : model.shownMoments(user).lastActive)
       if (!isHidden) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
     }
   }
@@ -515,21 +525,24 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   async function compareViewer(userId: string): Promise<void> {
     const user = model.userOf(userId)
     const viewer = await store.viewer(userId)
-    if (!user.isInStore) return expect(viewer).toBeNull()
-    if (user.isPending) return expect(viewer).toBe('pending')
+    if (!user.isInStore) return expectSame(viewer, null)
+    if (user.isPending) return expectSame(viewer, 'pending')
     if (viewer === null || viewer === 'pending') throw new Error(`Expected a viewer, not ${viewer}.`)
-    expect({ ...viewer, user: null, sessions: [], lastActiveAtMs: inSteps(viewer.lastActiveAtMs) }).toEqual({
-      user: null,
-      sessions: [],
-      isOnline: model.isOnline(user),
-      status: model.statusOf(user),
-      statusChoice: user.settings.statusChoice,
-      statusMessage: user.settings.statusMessage,
-      visibility: user.settings.visibility,
-      hideLastActive: user.settings.hideLastActive,
-      lastActiveAtMs: model.lastActiveOf(user),
-    })
-    expect(viewer.user).toEqual((await store.lookup([userId]))[0])
+    expectSame(
+      { ...viewer, user: null, sessions: [], lastActiveAtMs: inSteps(viewer.lastActiveAtMs) },
+      {
+        user: null,
+        sessions: [],
+        isOnline: model.isOnline(user),
+        status: model.statusOf(user),
+        statusChoice: user.settings.statusChoice,
+        statusMessage: user.settings.statusMessage,
+        visibility: user.settings.visibility,
+        hideLastActive: user.settings.hideLastActive,
+        lastActiveAtMs: model.lastActiveOf(user),
+      },
+    )
+    expectSame(viewer.user, (await store.lookup([userId]))[0])
     expectNeverBack(userId, 'own', viewer.lastActiveAtMs)
     const told = viewer.sessions.map((session) => ({
       ...session,
@@ -538,7 +551,8 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
       lastActiveAtMs: inSteps(session.lastActiveAtMs),
       leaseEndsAtMs: session.leaseEndsAtMs === null ? null : Math.floor((session.leaseEndsAtMs - startMs) / stepMs),
     }))
-    expect(sorted(told)).toEqual(
+    expectSame(
+      sorted(told),
       sorted(
         model.liveSessions(user).map((session) => ({
           id: session.sessionId,
@@ -556,7 +570,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   function expectNeverBack(userId: string, which: 'own' | 'shown', moment: number | null): void {
     const known = highest.get(userId) ?? { own: 0, shown: 0 }
     highest.set(userId, known)
-    expect(moment ?? 0).toBeGreaterThanOrEqual(known[which])
+    expectInOrder(known[which], moment ?? 0)
     known[which] = moment ?? 0
   }
 
@@ -568,15 +582,18 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
       const columns = database.columns.get(user.id)
       const standing = before.get(user.id)
       if (user.isInStore && !user.isPending) {
-        expect({ isOnline: columns?.isOnline, since: inSteps(columns?.onlineSinceMs ?? null) }).toEqual({
-          isOnline: standing?.isOnline,
-          since: standing?.onlineSince,
-        })
+        expectSame(
+          { isOnline: columns?.isOnline, since: inSteps(columns?.onlineSinceMs ?? null) },
+          {
+            isOnline: standing?.isOnline,
+            since: standing?.onlineSince,
+          },
+        )
         const shown = user.settings.hideLastActive ? null : model.shownMoments(user).lastActive
         expectRecorded(columns?.lastActiveAtMs ?? null, shown)
       }
       if (user.profile !== null && user.isInStore && !user.isPending) {
-        expect(database.profiles.get(user.id)).toEqual(user.profile)
+        expectSame(database.profiles.get(user.id), user.profile)
       }
       const rows = database.rowsOf(user.id)
       expect(rows).toHaveLength(user.sessions.length)
@@ -587,30 +604,33 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
 
   function compareRow(row: SessionRow | undefined, session: ModelSession): void {
     if (row === undefined) throw new Error('Expected a row for each start.')
-    expect({
-      sessionId: row.sessionId,
-      device: row.device,
-      rooms: [...row.rooms].sort(),
-      nodeId: row.nodeId,
-      hadSocket: row.hadSocket,
-      startedAt: inSteps(row.startedAtMs),
-      endReason: row.endReason,
-    }).toEqual({
-      sessionId: session.sessionId,
-      device: session.device,
-      rooms: [...session.rooms].sort(),
-      nodeId: session.nodeId,
-      hadSocket: session.hadSocket,
-      startedAt: session.startedAt,
-      endReason: session.end?.reason ?? null,
-    })
+    expectSame(
+      {
+        sessionId: row.sessionId,
+        device: row.device,
+        rooms: [...row.rooms].sort(),
+        nodeId: row.nodeId,
+        hadSocket: row.hadSocket,
+        startedAt: inSteps(row.startedAtMs),
+        endReason: row.endReason,
+      },
+      {
+        sessionId: session.sessionId,
+        device: session.device,
+        rooms: [...session.rooms].sort(),
+        nodeId: session.nodeId,
+        hadSocket: session.hadSocket,
+        startedAt: session.startedAt,
+        endReason: session.end?.reason ?? null,
+      },
+    )
     const endedAt = inSteps(row.endedAtMs)
-    expect(endedAt === null).toBe(session.end === null)
+    expectSame(endedAt === null, session.end === null)
     if (endedAt !== null && session.end !== null) {
-      expect(endedAt).toBeGreaterThanOrEqual(session.end.from)
-      expect(endedAt).toBeLessThanOrEqual(session.end.to)
+      expectInOrder(session.end.from, endedAt)
+      expectInOrder(endedAt, session.end.to)
       // An end is recorded whole.
-      expect(inSteps(row.lastActiveAtMs)).toBe(session.lastActive)
+      expectSame(inSteps(row.lastActiveAtMs), session.lastActive)
     }
     expectRecorded(row.lastActiveAtMs, session.lastActive)
   }
@@ -618,8 +638,8 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   /** Activity may come to the records a little later, and never comes to more than it was. */
   function expectRecorded(moment: number | null, truth: number | null): void {
     const recorded = inSteps(moment)
-    if (recorded !== null) expect(recorded).toBeLessThanOrEqual(truth ?? Number.POSITIVE_INFINITY)
-    if (truth !== null && truth <= model.now() - RECORD_LAG) expect(recorded).toBe(truth)
+    if (recorded !== null) expectInOrder(recorded, truth ?? Number.POSITIVE_INFINITY)
+    if (truth !== null && truth <= model.now() - RECORD_LAG) expectSame(recorded, truth)
   }
 
   return {
@@ -637,19 +657,19 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
       while (after.seq < position.seq) {
         const read = await store.changes.read(after, limit)
         if (read === 'expired') {
-          expect(position.seq - after.seq).toBeGreaterThan(LOG_COUNT)
+          expectInOrder(LOG_COUNT + 1, position.seq - after.seq)
           return
         }
-        expect(read.entries.length).toBeGreaterThan(0)
+        expectInOrder(0 + 1, read.entries.length)
         entries.push(...read.entries)
         after = read.position
       }
       for (const [index, { filter, users }] of watchers.entries()) {
         const replayed = new Map(place.lists[index])
         const changes = mergedChanges(entries, filter)
-        expect(new Set(changes.map((change) => change.user.id)).size).toBe(changes.length)
+        expectSame(new Set(changes.map((change) => change.user.id)).size, changes.length)
         for (const change of changes) apply(replayed, change)
-        expect(sorted([...replayed.values()])).toEqual(sorted([...users.values()]))
+        expectSame(sorted([...replayed.values()]), sorted([...users.values()]))
       }
     },
 
@@ -661,7 +681,8 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
       }
       for (const user of model.users) {
         const rows = database.rowsOf(user.id)
-        expect(rows.map(({ lastActiveAtMs }) => inSteps(lastActiveAtMs))).toEqual(
+        expectSame(
+          rows.map(({ lastActiveAtMs }) => inSteps(lastActiveAtMs)),
           user.sessions.map(({ lastActive }) => lastActive),
         )
       }
@@ -704,9 +725,9 @@ function createDatabase() {
 
     async read(store: Harness['store']): Promise<readonly PresenceRecord[]> {
       const { records, isGap } = await store.records.read(lastSeq, 1000)
-      expect(isGap).toBe(false)
+      expectSame(isGap, false)
       for (const record of records) {
-        expect(record.seq).toBeGreaterThan(lastSeq)
+        expectInOrder(lastSeq + 1, record.seq)
         lastSeq = record.seq
         unacknowledged.push({ seq: record.seq, userId: record.userId })
         if (record.columns !== null) columns.set(record.userId, record.columns)
@@ -714,7 +735,7 @@ function createDatabase() {
         const known = rows.get(record.userId) ?? new Map<string, SessionRow>()
         rows.set(record.userId, known)
         for (const row of record.sessions) {
-          expect(row.lastActiveAtMs).toBeGreaterThanOrEqual(known.get(row.startId)?.lastActiveAtMs ?? 0)
+          expectInOrder(known.get(row.startId)?.lastActiveAtMs ?? 0, row.lastActiveAtMs)
           known.set(row.startId, row)
         }
       }
@@ -725,6 +746,15 @@ function createDatabase() {
       unacknowledged = unacknowledged.filter((one) => one.seq > seq)
     },
   }
+}
+
+/** `toEqual`, at a tenth of its price where it holds: it is asked a million times. */
+function expectSame<Value>(actual: Value, expected: unknown): void {
+  if (!isDeepStrictEqual(actual, expected)) expect(actual).toEqual(expected)
+}
+
+function expectInOrder(first: number, second: number): void {
+  if (!(first <= second)) expect(first).toBeLessThanOrEqual(second)
 }
 
 function isIn(standing: Standing, filter: ChangeFilter): boolean {

@@ -5,6 +5,8 @@
  * answers, and leave room around every deadline. tests/contract/memory.test.ts looks at deadlines to the millisecond.
  */
 import { describe } from 'vitest'
+import { describeActivity } from './presence-store/activity.ts'
+import { describeAdoption } from './presence-store/adoption.ts'
 import { describeChangeLog } from './presence-store/change-log.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
@@ -13,18 +15,24 @@ import { describeNodes } from './presence-store/nodes.ts'
 import { describeRecords } from './presence-store/records.ts'
 import { describeRooms } from './presence-store/rooms.ts'
 import { describeSessions } from './presence-store/sessions.ts'
+import { describeSockets } from './presence-store/sockets.ts'
+import { describeViewers } from './presence-store/viewers.ts'
 import { describeVisibility } from './presence-store/visibility.ts'
 
 export function describePresenceStore(name: string, open: Open): void {
   const rule = ruleOf(open)
   describe(name, () => {
     describeSessions(rule)
+    describeSockets(rule)
     describeHeartbeats(rule)
+    describeActivity(rule)
     describeRooms(rule)
     describeVisibility(rule)
     describeLists(rule)
     describeChangeLog(rule)
+    describeViewers(rule)
     describeRecords(rule)
+    describeAdoption(rule)
     describeNodes(rule)
   })
 }

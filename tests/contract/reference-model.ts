@@ -50,6 +50,8 @@ interface Truth {
   readonly isVisible: boolean
   readonly isOnline: boolean
   readonly lastActive: number | null
+  /** How often the user had been active by then. */
+  readonly activityCount: number
 }
 
 export interface ModelUser {
@@ -157,7 +159,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function shownMoments(user: ModelUser): { onlineSince: number | null; lastActive: number | null } {
     let onlineSince: number | null = null
     let lastActive: number | null = null
-    let previous: Truth = { at: 0, isVisible: true, isOnline: false, lastActive: null }
+    let previous: Truth = { at: 0, isVisible: true, isOnline: false, lastActive: null, activityCount: 0 }
     for (const truth of user.history) {
       const isShown = truth.isVisible && truth.isOnline
       const wasShown = previous.isVisible && previous.isOnline
@@ -165,7 +167,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       if (isShown && !wasShown) onlineSince = truth.at
       // Whoever comes out of hiding is dated then; what they did before stays theirs.
       if (isShown && !previous.isVisible) lastActive = truth.at
-      if (truth.isVisible && previous.isVisible && truth.lastActive !== previous.lastActive)
+      if (truth.isVisible && previous.isVisible && truth.activityCount > previous.activityCount)
         lastActive = truth.lastActive
       previous = truth
     }
@@ -280,6 +282,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
         isVisible: isVisible(user),
         isOnline: isOnline(user),
         lastActive: lastActiveOf(user),
+        activityCount: user.activities.length,
       })
       if (user.isInStore && !user.isPending) user.storedSettings = user.settings
     }

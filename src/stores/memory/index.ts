@@ -1,71 +1,36 @@
-/**
- * The store for one process: the live state in memory, with its change log and its records.
- *
- * Each method does its whole work before it returns its promise, so that nothing comes between.
- */
-import { randomBytes } from 'node:crypto'
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
-import type { EndReason, LogEntry, PresenceRecord, Profile, Settings, UserSeed } from '../../presence/model.ts'
-import type { Position } from '../../presence/position.ts'
-import {
-  endReasonOf,
-  graceMs,
-  hasSamePublicFields,
-  isOnline,
-  isVisible,
-  newerProfile,
-  nextFlipAtMs,
-  publicUser,
-  statusOf,
-} from '../../presence/rules.ts'
-import {
-  type AttachAnswer,
-  type AttachRequest,
-  type Beat,
-  type BeatAnswer,
-  type ChangeListener,
-  type EndAnswer,
-  type EndRequest,
-  type PresenceStore,
-  type RoomAnswer,
-  type RoomRequest,
-  SEED_MEMORY_MS,
+import type { EndReason, UserSeed } from '../../presence/model.ts'
+import { endReasonOf, graceMs, statusOf } from '../../presence/rules.ts'
+import type {
+  AttachAnswer,
+  AttachRequest,
+  Beat,
+  BeatAnswer,
+  EndAnswer,
+  EndRequest,
+  PresenceStore,
+  RoomAnswer,
+  RoomRequest,
 } from '../../presence/store.ts'
 import { type Clock, isLate, type PresenceTiming } from '../../presence/timing.ts'
-import { createDeadlines } from './deadlines.ts'
-import {
-  columnsOf,
-  createLiveSession,
-  createLiveUser,
-  type LiveSession,
-  type LiveUser,
-  roomsOf,
-  sessionRow,
-  sessionView,
-  shownUser,
-  viewerState,
-} from './live-user.ts'
+import { createLiveSession, type LiveSession, type LiveUser, sessionView, shownUser, viewerState } from './live-user.ts'
 import { createNodes } from './nodes.ts'
-import { createNumberedLog } from './numbered-log.ts'
-import { createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
+import { createPopulation, type End } from './population.ts'
+import {
+  countActivity,
+  describe,
+  endActivity,
+  firstToGiveWay,
+  isOnSocket,
+  newest,
+  renewLease,
+  takeProfile,
+  takeSeed,
+  takeSettings,
+} from './user-steps.ts'
 
 /** How many records wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
 const RECORDS_KEPT = 200_000
-
-/** When a session ended, and why. */
-interface End {
-  readonly atMs: number
-  readonly reason: EndReason
-}
-
-/** What one step did to a user, beside their state. */
-interface Step {
-  readonly nowMs: number
-  /** Sessions whose row changed, with the end of those that ended. */
-  readonly touched?: ReadonlyMap<LiveSession, End | null>
-  readonly isViewerChanged?: boolean
-  readonly mustRecord?: boolean
-}
 
 export interface MemoryStoreOptions {
   readonly timing: PresenceTiming
@@ -75,201 +40,17 @@ export interface MemoryStoreOptions {
 }
 
 export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }: MemoryStoreOptions): PresenceStore {
-  const epoch = randomBytes(8).toString('hex')
-  const users = new Map<string, LiveUser>()
-  const roster = createRoster<LiveUser>()
-  /** Whoever is in the store and in no list: with the roster, everybody in order. */
-  const unlisted = createOrder<LiveUser>()
-  /** Whoever has no session left, in the order of their last record: they go when it is acknowledged. */
-  const departing = new Map<string, LiveUser>()
-  const deadlines = createDeadlines<LiveUser>()
+  const population = createPopulation(timing, clock, recordsKept)
+  const { users, roster, commit, schedule } = population
   const nodes = createNodes(timing.nodeTtlMs)
-  const changes = createNumberedLog<LogEntry>()
-  const records = createNumberedLog<PresenceRecord>()
-  /** Settings of who was not there when they came, oldest first. */
-  const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilMs: number }>()
-  const changeListeners = new Set<ChangeListener>()
-  const viewerListeners = new Set<(userId: string) => void>()
-  const recordBells = new Set<() => void>()
   let lastSweepAtMs = clock()
   let lastReapAtMs = clock()
-
-  /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
-  function commit(
-    user: LiveUser,
-    { nowMs, touched = new Map(), isViewerChanged = false, mustRecord = false }: Step,
-  ): void {
-    const before = user.standing
-    user.hasLiveSession = user.sessions.size > 0
-    const isShown = isVisible(user.settings) && isOnline(user, nowMs, timing)
-    user.shownSinceMs = isShown ? (user.shownSinceMs ?? nowMs) : null
-    const after = {
-      user: publicUser(user, nowMs, timing),
-      rooms: roomsOf(user, isShown, before.rooms),
-    }
-    const isChanged = !hasSamePublicFields(before.user, after.user) || before.rooms !== after.rooms
-    if (isChanged) {
-      user.standing = after
-      list(user, before.user.isOnline, before.rooms)
-    }
-
-    const ownStatus = statusOf(user, nowMs, timing)
-    const isOwnStatusFlipped = ownStatus !== user.ownStatus
-    user.ownStatus = ownStatus
-
-    const columns = columnsOf(user)
-    const areColumnsChanged =
-      columns?.isOnline !== user.recordedColumns?.isOnline ||
-      columns?.onlineSinceMs !== user.recordedColumns?.onlineSinceMs ||
-      (columns?.lastActiveAtMs === null) !== (user.recordedColumns?.lastActiveAtMs === null)
-    if (mustRecord || touched.size > 0 || areColumnsChanged) record(user, touched)
-
-    schedule(user, nowMs)
-    // Told last: whoever listens may look at the store.
-    if (isChanged && (before.user.isOnline || after.user.isOnline)) {
-      append({ seq: changes.lastSeq() + 1, atMs: nowMs, before, after })
-    }
-    if (isViewerChanged || isOwnStatusFlipped || isChanged) for (const listener of viewerListeners) listener(user.id)
-  }
-
-  function list(user: LiveUser, wasListed: boolean, formerRooms: ReadonlySet<string>): void {
-    const { user: shown, rooms } = user.standing
-    if (shown.isOnline && !wasListed) {
-      unlisted.delete(user.id)
-      roster.add(user)
-    }
-    if (!shown.isOnline && wasListed) {
-      roster.remove(user)
-      unlisted.set(user.id, user)
-    }
-    for (const room of formerRooms) if (!rooms.has(room)) roster.removeFromRoom(room, user)
-    for (const room of rooms) if (!formerRooms.has(room)) roster.addToRoom(room, user)
-  }
-
-  function append(entry: LogEntry): void {
-    changes.push(entry)
-    trimChanges(entry.atMs)
-    for (const listener of changeListeners) listener.entry(entry, epoch)
-  }
-
-  function trimChanges(nowMs: number): void {
-    while (changes.size() > timing.logCount) changes.dropOldest()
-    for (let oldest = changes.oldest(); oldest !== undefined; oldest = changes.oldest()) {
-      if (nowMs - oldest.atMs < timing.logAgeMs) break
-      changes.dropOldest()
-    }
-  }
-
-  function record(user: LiveUser, touched: NonNullable<Step['touched']>): void {
-    const rows = [...touched].map(([session, end]) => sessionRow(session, end))
-    for (const session of touched.keys()) session.hasUnrecordedActivity = false
-    for (const session of user.sessions.values()) {
-      if (!session.hasUnrecordedActivity) continue
-      session.hasUnrecordedActivity = false
-      rows.push(sessionRow(session, null))
-    }
-    user.activityFlushAtMs = null
-    user.recordedColumns = columnsOf(user)
-    user.lastRecordSeq = records.lastSeq() + 1
-    records.push({
-      seq: user.lastRecordSeq,
-      userId: user.id,
-      profile: user.profile,
-      columns: user.recordedColumns,
-      sessions: rows,
-    })
-    while (records.size() > recordsKept) records.dropOldest()
-    // Deleted first: `departing` is in the order of the last records.
-    departing.delete(user.id)
-    if (user.sessions.size === 0) departing.set(user.id, user)
-    for (const bell of recordBells) bell()
-  }
-
-  function schedule(user: LiveUser, nowMs: number): void {
-    let dueAtMs = nextFlipAtMs(user, nowMs, timing) ?? Number.POSITIVE_INFINITY
-    if (user.activityFlushAtMs !== null) dueAtMs = Math.min(dueAtMs, user.activityFlushAtMs)
-    for (const { leaseEndsAtMs } of user.sessions.values()) {
-      if (leaseEndsAtMs !== null) dueAtMs = Math.min(dueAtMs, leaseEndsAtMs)
-    }
-    if (dueAtMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
-    // What is due later than the heap says is seen when the sweep comes by: a heartbeat moves nothing in it.
-    else if (user.heapIndex === -1 || dueAtMs < user.dueAtMs || user.dueAtMs <= nowMs) deadlines.set(user, dueAtMs)
-  }
-
-  function countActivity(user: LiveUser, session: LiveSession | null, nowMs: number): void {
-    user.isActivityOver = false
-    user.lastActiveAtMs = Math.max(nowMs, user.lastActiveAtMs ?? 0)
-    if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(nowMs, user.shownLastActiveAtMs ?? 0)
-    if (session !== null) {
-      session.lastActiveAtMs = Math.max(nowMs, session.lastActiveAtMs)
-      session.hasUnrecordedActivity = true
-    }
-    user.activityFlushAtMs ??= nowMs + timing.lastActiveFlushMs
-  }
-
-  function takeSettings(user: LiveUser, settings: Settings | null, nowMs: number): boolean {
-    if (settings === null || (user.settings !== null && settings.version <= user.settings.version)) return false
-    const wasVisible = isVisible(user.settings)
-    user.settings = settings
-    // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-    if (!wasVisible && isVisible(settings) && isOnline(user, nowMs, timing)) user.shownLastActiveAtMs = nowMs
-    return true
-  }
-
-  /** What an attach had to do without, or read while the user became known. Its settings are `takeSettings`'. */
-  function takeSeed(user: LiveUser, seed: UserSeed, nowMs: number): boolean {
-    // Without any activity since, the row knows best whether the last one is over.
-    if (user.lastActiveAtMs === null && seed.isActivityOver) endActivity(user, nowMs)
-    user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
-    user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
-    const former = user.profile
-    // What a newer token left out is still as the row has it.
-    const isSeedNewer = seed.profile !== null && former !== null && seed.profile.issuedAtMs > former.issuedAtMs
-    user.profile = isSeedNewer ? newerProfile(former, seed.profile) : newerProfile(seed.profile, former)
-    return user.profile?.name !== former?.name || user.profile?.avatarUrl !== former?.avatarUrl
-  }
-
-  function takeProfile(user: LiveUser, profile: Profile | null): boolean {
-    const newer = newerProfile(user.profile, profile)
-    if (newer === user.profile) return false
-    user.profile = newer
-    return true
-  }
-
-  function admit(userId: string, seed: UserSeed, nowMs: number): LiveUser {
-    const ahead = settingsAhead.get(userId)?.settings
-    const settings = ahead !== undefined && ahead.version > (seed.settings?.version ?? 0) ? ahead : seed.settings
-    const user = createLiveUser(userId, { ...seed, settings }, nowMs, timing)
-    users.set(userId, user)
-    unlisted.set(userId, user)
-    return user
-  }
 
   function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): End {
     user.sessions.delete(session.id)
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
     // Nobody was there after a restart, so it ended when its user was last known to be.
     return { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason }
-  }
-
-  function describe(
-    session: LiveSession,
-    { device, rooms }: { device?: string | null; rooms?: readonly string[] },
-  ): boolean {
-    const isSame =
-      (device === undefined || device === session.device) &&
-      (rooms === undefined ||
-        (rooms.length === session.rooms.length && rooms.every((room) => session.rooms.includes(room))))
-    if (isSame) return false
-    if (device !== undefined) session.device = device
-    if (rooms !== undefined) session.rooms = [...rooms]
-    return true
-  }
-
-  /** Whether a beat without a session id is a word of one of these sessions' clients (rule 7). */
-  function isOnSocket(user: LiveUser): boolean {
-    for (const session of user.sessions.values()) if (session.fence !== null || session.isInGrace) return true
-    return false
   }
 
   function attach(request: AttachRequest): AttachAnswer {
@@ -285,12 +66,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null
     if (isOneTooMany && displaced === null) return { kind: 'full' }
 
-    const user = known ?? admit(request.userId, request.seed as UserSeed, nowMs)
+    const user = known ?? population.admit(request.userId, request.seed as UserSeed, nowMs)
     const isSeedNew = known !== undefined && request.seed !== null && takeSeed(user, request.seed, nowMs)
-    const areSettingsNew = known !== undefined && takeSettings(user, request.seed?.settings ?? null, nowMs)
+    const areSettingsNew = known !== undefined && takeSettings(user, request.seed?.settings ?? null, nowMs, timing)
     const isProfileNew = takeProfile(user, request.profile) || isSeedNew || areSettingsNew
     if (isForUserAlone) {
-      if (request.isActive) countActivity(user, null, nowMs)
+      if (request.isActive) countActivity(user, null, nowMs, timing)
       commit(user, { nowMs, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
       return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs: user.lastActiveAtMs }
     }
@@ -299,9 +80,9 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (displaced !== null) touched.set(displaced, endSession(user, displaced, 'DISPLACED', nowMs))
     const session = live ?? startSession(user, sessionId, request, nowMs)
     // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
-    if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, nowMs)
+    if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, nowMs, timing)
     const isDescribed = describe(session, request)
-    if (request.fence === null) renewLease(session, nowMs)
+    if (request.fence === null) renewLease(session, nowMs, timing)
     else hang(user, session, request.fence, request.nodeId as string, nowMs)
     touched.set(session, null)
     commit(user, { nowMs, touched, isViewerChanged: isDescribed || isProfileNew || live?.fence !== null })
@@ -324,12 +105,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const session = createLiveSession(sessionId, startedAtMs, Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs))
     user.sessions.set(sessionId, session)
     if (comeback === null) {
-      if (isActive) countActivity(user, session, nowMs)
+      if (isActive) countActivity(user, session, nowMs, timing)
       return session
     }
     // What a node brings back may be older than a `goOffline` meanwhile.
     const activeAtMs = nowMs - comeback.lastActiveForMs
-    if (!user.isActivityOver || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs)
+    if (!user.isActivityOver || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs, timing)
     return session
   }
 
@@ -347,24 +128,6 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     nodes.attached(nodeId, fence, { user, session })
   }
 
-  function firstToGiveWay(user: LiveUser): LiveSession | null {
-    let first: LiveSession | null = null
-    for (const session of user.sessions.values()) {
-      if (session.leaseEndsAtMs === null) continue
-      if (first === null || session.leaseEndsAtMs < (first.leaseEndsAtMs ?? 0)) first = session
-    }
-    return first
-  }
-
-  function renewLease(session: LiveSession, nowMs: number): void {
-    if (session.fence !== null) return
-    const renewedMs = nowMs + timing.sessionTtlMs
-    if (session.leaseEndsAtMs !== null && session.leaseEndsAtMs > renewedMs) return
-    session.leaseEndsAtMs = renewedMs
-    session.leaseReason = 'EXPIRED'
-    session.isInGrace = false
-  }
-
   function beat(one: Beat): BeatAnswer {
     const nowMs = clock()
     const user = users.get(one.userId)
@@ -374,8 +137,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (session === null && !isForUserAlone) return { kind: 'unknown' }
     if (one.fence !== null && session?.fence !== one.fence) return { kind: 'late' }
 
-    if (one.isActive) countActivity(user, session, nowMs)
-    if (session !== null && one.fence === null) renewLease(session, nowMs)
+    if (one.isActive) countActivity(user, session, nowMs, timing)
+    if (session !== null && one.fence === null) renewLease(session, nowMs, timing)
     const isDescribed = session !== null && describe(session, one)
     const isProfileNew = takeProfile(user, one.profile)
     if (isDescribed || isProfileNew || statusOf(user, nowMs, timing) !== user.ownStatus) {
@@ -470,14 +233,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       const nowMs = clock()
       const user = users.get(userId)
       if (user === undefined) {
-        if (settings === undefined || settings.version <= (settingsAhead.get(userId)?.settings.version ?? -1)) return
-        settingsAhead.delete(userId)
-        settingsAhead.set(userId, { settings, untilMs: nowMs + SEED_MEMORY_MS })
+        if (settings !== undefined) population.remember(userId, settings, nowMs)
         return
       }
       const isSeedNew = seed !== undefined && takeSeed(user, seed, nowMs)
       // The newest at once: what an older version shows must not come in between.
-      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), nowMs)
+      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), nowMs, timing)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
       if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { nowMs, isViewerChanged: true, mustRecord: true })
     },
@@ -485,7 +246,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     async adopt(adopted) {
       const nowMs = clock()
       for (const { userId, seed, onlineSinceMs, sessions } of adopted) {
-        const user = users.get(userId) ?? admit(userId, seed, nowMs)
+        const user = users.get(userId) ?? population.admit(userId, seed, nowMs)
         if (!user.standing.user.isOnline) user.shownSinceMs = onlineSinceMs
         for (const row of sessions) {
           if (user.sessions.has(row.sessionId)) continue
@@ -528,13 +289,9 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       const wasLate = isLate(nowMs - lastSweepAtMs, timing.sweepIntervalMs)
       lastSweepAtMs = nowMs
       if (wasLate) return { count: 0, hasMore: false, wasLate }
-      trimChanges(nowMs)
-      for (const [userId, { untilMs }] of settingsAhead) {
-        if (nowMs < untilMs) break
-        settingsAhead.delete(userId)
-      }
+      population.forget(nowMs)
       let count = 0
-      for (let user = deadlines.first(); user !== undefined && user.dueAtMs <= nowMs; user = deadlines.first()) {
+      for (let user = population.firstDue(nowMs); user !== undefined; user = population.firstDue(nowMs)) {
         if (count === limit) return { count, hasMore: true, wasLate }
         count += 1
         settle(user, nowMs)
@@ -554,7 +311,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
         users: page.map(shownUser),
         hasMore,
         totalCount: roster.count(room),
-        position: { epoch, seq: changes.lastSeq() },
+        position: population.position(),
       }
     },
 
@@ -573,79 +330,10 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       return user.settings === null ? 'pending' : viewerState(user, user.settings)
     },
 
-    changes: {
-      position: async (): Promise<Position> => ({ epoch, seq: changes.lastSeq() }),
+    changes: population.changes,
+    viewers: population.viewers,
+    records: population.records,
 
-      async read(after, limit) {
-        trimChanges(clock())
-        if (after.epoch !== epoch || !changes.reaches(after.seq)) return 'expired'
-        const entries = changes.after(after.seq, limit)
-        return { entries, position: { epoch, seq: entries.at(-1)?.seq ?? after.seq } }
-      },
-
-      listen: (listener) => listenIn(changeListeners, listener),
-    },
-
-    viewers: { listen: (listener) => listenIn(viewerListeners, listener) },
-
-    records: {
-      async read(afterSeq, limit) {
-        return {
-          epoch,
-          records: records.after(afterSeq, limit),
-          isGap: !records.reaches(afterSeq),
-          lastSeq: records.lastSeq(),
-        }
-      },
-
-      async ack(seq) {
-        while ((records.oldest()?.seq ?? Number.POSITIVE_INFINITY) <= seq) records.dropOldest()
-        for (const user of departing.values()) {
-          if (user.lastRecordSeq > seq) break
-          departing.delete(user.id)
-          users.delete(user.id)
-          unlisted.delete(user.id)
-          deadlines.remove(user)
-        }
-      },
-
-      async snapshot(after, limit) {
-        return mergedInOrder(membersAfter(unlisted, after), roster.from(null, after), limit).map((user) => ({
-          seq: records.lastSeq(),
-          userId: user.id,
-          profile: user.profile,
-          columns: columnsOf(user),
-          sessions: [...user.sessions.values()].map((session) => sessionRow(session, null)),
-        }))
-      },
-
-      listen: (bell) => listenIn(recordBells, bell),
-    },
-
-    async close() {
-      changeListeners.clear()
-      viewerListeners.clear()
-      recordBells.clear()
-    },
+    close: async () => population.close(),
   }
-}
-
-function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
-  listeners.add(listener)
-  return () => void listeners.delete(listener)
-}
-
-function endActivity(user: LiveUser, nowMs: number): void {
-  user.isActivityOver = true
-  user.activityOverAtMs = nowMs
-}
-
-function newest(one: Settings | null, other: Settings | null): Settings | null {
-  if (one === null || other === null) return one ?? other
-  return one.version >= other.version ? one : other
-}
-
-function later(one: number | null, other: number | null): number | null {
-  if (one === null || other === null) return one ?? other
-  return Math.max(one, other)
 }

@@ -198,6 +198,15 @@ export function describeNodes(rule: Rule): void {
       },
     )
 
+    rule('does not bring back who went offline meanwhile', NODE, async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await pass(600)
+      await goOffline(store, 'alice')
+      await expectNothingShown(store, ['alice'], [], async () => {
+        await tryAttach(store, socket, { isActive: false, comeback: { startedForMs: 600, lastActiveForMs: 600 } })
+      })
+    })
+
     rule('brings activity that is older than what is known, and nothing goes back', NODE, async ({ store, pass }) => {
       const old = await connect(store, 'alice')
       const other = await connect(store, 'alice', { nodeId: 'node-2' })
@@ -207,6 +216,7 @@ export function describeNodes(rule: Rule): void {
       await detach(store, old, 'silent', 100_000)
       await attach(store, old, { isActive: false, comeback: { startedForMs: 90_000, lastActiveForMs: 80_000 } })
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
+      expect((await viewerOf(store, 'alice')).lastActiveAtMs).toBe(lastActiveAtMs)
     })
   })
 

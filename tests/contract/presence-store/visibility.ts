@@ -301,6 +301,38 @@ export function describeVisibility(rule: Rule): void {
       expect((await viewerOf(store, 'alice')).lastActiveAtMs).toBe(startedAtMs)
     })
 
+    rule('keeps of the row what the token left out', async ({ store }) => {
+      await connect(store, 'alice', { seed: seedOf(null), profile: profileOf('Token', null, 5) })
+      const row = profileOf('Row', 'https://pictures.test/row.png', 1)
+      await store.setUser({ userId: 'alice', seed: seedOf(VISIBLE, { profile: row }) })
+      expect(await seen(store, 'alice')).toMatchObject({ name: 'Token', avatarUrl: 'https://pictures.test/row.png' })
+    })
+
+    rule('joins with nothing of a row that newer settings hide', async ({ store }) => {
+      await connect(store, 'alice', { seed: seedOf(null) })
+      await expectNothingShown(store, ['alice'], [], async () => {
+        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 }, seed: seedOf(VISIBLE) })
+      })
+    })
+
+    rule('stays offline where the row says that they went offline, until they are active', async ({ store }) => {
+      const nowMs = await storeNowMs(store)
+      const socket = await connect(store, 'alice', { isActive: false, seed: seedOf(null) })
+      const moments = { lastActiveAtMs: nowMs, shownLastActiveAtMs: nowMs }
+      await store.setUser({ userId: 'alice', seed: seedOf(VISIBLE, { ...moments, isActivityOver: true }) })
+      expect(await isOnline(store, 'alice')).toBe(false)
+      await beat(store, socket)
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
+    rule('goes on with what they did before the row came', async ({ store }) => {
+      const nowMs = await storeNowMs(store)
+      await connect(store, 'alice', { seed: seedOf(null) })
+      const moments = { lastActiveAtMs: nowMs - 5000, shownLastActiveAtMs: nowMs - 5000 }
+      await store.setUser({ userId: 'alice', seed: seedOf(VISIBLE, { ...moments, isActivityOver: true }) })
+      expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
     rule('joins also when settings come by themselves', async ({ store }) => {
       await connect(store, 'alice', { seed: seedOf(null) })
       await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 3, statusChoice: 'BUSY' } })

@@ -1,0 +1,268 @@
+import { describe, expect, it } from 'vitest'
+import type { Profile, Settings } from '../../src/presence/model.ts'
+import {
+  endReasonOf,
+  graceMs,
+  hasSamePublicFields,
+  isOnline,
+  isVisible,
+  newerProfile,
+  nextFlipAtMs,
+  publicUser,
+  statusOf,
+  type UserFacts,
+} from '../../src/presence/rules.ts'
+import { isLate, type PresenceTiming, processClock } from '../../src/presence/timing.ts'
+
+const TIMING = {
+  closeGraceMs: 5000,
+  reconnectGraceMs: 15_000,
+  awayAfterMs: 300_000,
+  idleTimeoutMs: 1_800_000,
+} as PresenceTiming
+
+const SETTINGS: Settings = {
+  version: 1,
+  statusChoice: 'AUTOMATIC',
+  statusMessage: null,
+  visibility: 'EVERYONE',
+  hideLastActive: false,
+}
+const ACTIVE_AT_MS = 1_000_000
+const AWAY_AT_MS = ACTIVE_AT_MS + TIMING.awayAfterMs
+const IDLE_AT_MS = ACTIVE_AT_MS + TIMING.idleTimeoutMs
+
+const ALICE: UserFacts = {
+  id: 'alice',
+  profile: null,
+  settings: SETTINGS,
+  hasLiveSession: true,
+  lastActiveAtMs: ACTIVE_AT_MS,
+  isActivityOver: false,
+}
+
+function choosing(settings: Partial<Settings>): UserFacts {
+  return { ...ALICE, settings: { ...SETTINGS, ...settings } }
+}
+
+describe('a user is online', () => {
+  it('with a live session and activity within IDLE_TIMEOUT', () => {
+    expect(isOnline(ALICE, ACTIVE_AT_MS, TIMING)).toBe(true)
+    expect(isOnline(ALICE, IDLE_AT_MS - 1, TIMING)).toBe(true)
+  })
+
+  it('no more at the deadline itself', () => {
+    expect(isOnline(ALICE, IDLE_AT_MS, TIMING)).toBe(false)
+  })
+
+  it('never without a live session, without any activity, or with activity that is over', () => {
+    expect(isOnline({ ...ALICE, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBe(false)
+    expect(isOnline({ ...ALICE, lastActiveAtMs: null }, ACTIVE_AT_MS, TIMING)).toBe(false)
+    expect(isOnline({ ...ALICE, isActivityOver: true }, ACTIVE_AT_MS, TIMING)).toBe(false)
+  })
+
+  it('whether hidden or not known yet: that is what others see', () => {
+    expect(isOnline(choosing({ visibility: 'NOBODY' }), ACTIVE_AT_MS, TIMING)).toBe(true)
+    expect(isOnline({ ...ALICE, settings: null }, ACTIVE_AT_MS, TIMING)).toBe(true)
+  })
+})
+
+describe('the status', () => {
+  it('is ONLINE, then AWAY at the deadline itself, then OFFLINE', () => {
+    expect(statusOf(ALICE, AWAY_AT_MS - 1, TIMING)).toBe('ONLINE')
+    expect(statusOf(ALICE, AWAY_AT_MS, TIMING)).toBe('AWAY')
+    expect(statusOf(ALICE, IDLE_AT_MS - 1, TIMING)).toBe('AWAY')
+    expect(statusOf(ALICE, IDLE_AT_MS, TIMING)).toBe('OFFLINE')
+  })
+
+  it('is what the user chose, until they are offline', () => {
+    for (const statusChoice of ['AWAY', 'BUSY'] as const) {
+      const user = choosing({ statusChoice })
+      expect(statusOf(user, ACTIVE_AT_MS, TIMING)).toBe(statusChoice)
+      expect(statusOf(user, IDLE_AT_MS - 1, TIMING)).toBe(statusChoice)
+      expect(statusOf(user, IDLE_AT_MS, TIMING)).toBe('OFFLINE')
+      expect(statusOf({ ...user, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBe('OFFLINE')
+    }
+  })
+
+  it('is automatic while the choice is not known', () => {
+    expect(statusOf({ ...ALICE, settings: null }, AWAY_AT_MS, TIMING)).toBe('AWAY')
+  })
+})
+
+describe('the next flip', () => {
+  it('is away first, and then idle', () => {
+    expect(nextFlipAtMs(ALICE, ACTIVE_AT_MS, TIMING)).toBe(AWAY_AT_MS)
+    expect(nextFlipAtMs(ALICE, AWAY_AT_MS - 1, TIMING)).toBe(AWAY_AT_MS)
+    expect(nextFlipAtMs(ALICE, AWAY_AT_MS, TIMING)).toBe(IDLE_AT_MS)
+  })
+
+  it('is idle alone for who chose a status', () => {
+    expect(nextFlipAtMs(choosing({ statusChoice: 'BUSY' }), ACTIVE_AT_MS, TIMING)).toBe(IDLE_AT_MS)
+  })
+
+  it('is none for who is offline', () => {
+    expect(nextFlipAtMs(ALICE, IDLE_AT_MS, TIMING)).toBeNull()
+    expect(nextFlipAtMs({ ...ALICE, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBeNull()
+    expect(nextFlipAtMs({ ...ALICE, lastActiveAtMs: null }, ACTIVE_AT_MS, TIMING)).toBeNull()
+  })
+
+  it('is where the status flips, and nowhere before', () => {
+    for (const user of [ALICE, choosing({ statusChoice: 'AWAY' })]) {
+      for (let nowMs = ACTIVE_AT_MS; ; ) {
+        const flipAtMs = nextFlipAtMs(user, nowMs, TIMING)
+        if (flipAtMs === null) break
+        expect(flipAtMs).toBeGreaterThan(nowMs)
+        expect(statusOf(user, flipAtMs - 1, TIMING)).toBe(statusOf(user, nowMs, TIMING))
+        expect(statusOf(user, flipAtMs, TIMING)).not.toBe(statusOf(user, nowMs, TIMING))
+        nowMs = flipAtMs
+      }
+    }
+  })
+})
+
+describe('the grace', () => {
+  it('depends on the cause, and the silence counts for who was silent only', () => {
+    expect(graceMs('closed', 9000, TIMING)).toBe(5000)
+    expect(graceMs('ended', 9000, TIMING)).toBe(15_000)
+    expect(graceMs('silent', 9000, TIMING)).toBe(6000)
+  })
+
+  it('is over at once where the silence was as long', () => {
+    expect(graceMs('silent', 15_000, TIMING)).toBeLessThanOrEqual(0)
+    expect(graceMs('silent', 40_000, TIMING)).toBeLessThanOrEqual(0)
+    expect(graceMs('closed', 0, { ...TIMING, closeGraceMs: 0 })).toBeLessThanOrEqual(0)
+  })
+
+  it('ends for a reason', () => {
+    expect([endReasonOf('closed'), endReasonOf('ended'), endReasonOf('silent')]).toEqual(['CLOSED', 'LOST', 'LOST'])
+  })
+})
+
+describe('a profile', () => {
+  const current: Profile = { name: 'Alice', avatarUrl: 'https://pictures.test/1.png', issuedAtMs: 10 }
+
+  it('gives way to a newer one, part by part', () => {
+    const newer = { name: 'Alice Liddell', avatarUrl: 'https://pictures.test/2.png', issuedAtMs: 11 }
+    expect(newerProfile(current, newer)).toEqual(newer)
+    expect(newerProfile(current, { ...newer, name: null })).toEqual({ ...newer, name: 'Alice' })
+    expect(newerProfile(current, { ...newer, avatarUrl: null })).toEqual({ ...newer, avatarUrl: current.avatarUrl })
+  })
+
+  it('stays the very same where the other is older, as old, empty or none', () => {
+    expect(newerProfile(current, { name: 'Old', avatarUrl: null, issuedAtMs: 9 })).toBe(current)
+    expect(newerProfile(current, { name: 'Same', avatarUrl: null, issuedAtMs: 10 })).toBe(current)
+    expect(newerProfile(current, { name: null, avatarUrl: null, issuedAtMs: 99 })).toBe(current)
+    expect(newerProfile(current, null)).toBe(current)
+  })
+
+  it('begins with whatever names something', () => {
+    expect(newerProfile(null, current)).toBe(current)
+    expect(newerProfile(null, null)).toBeNull()
+    expect(newerProfile(null, { name: null, avatarUrl: null, issuedAtMs: 1 })).toBeNull()
+  })
+})
+
+describe('what everyone sees', () => {
+  const facts = {
+    ...choosing({ statusChoice: 'BUSY', statusMessage: 'in court' }),
+    profile: { name: 'Alice', avatarUrl: 'https://pictures.test/1.png', issuedAtMs: 1 },
+    shownSinceMs: 700_000,
+    shownLastActiveAtMs: 900_000,
+  }
+
+  it('is the whole of who is online and visible', () => {
+    expect(publicUser(facts, ACTIVE_AT_MS, TIMING)).toEqual({
+      id: 'alice',
+      name: 'Alice',
+      avatarUrl: 'https://pictures.test/1.png',
+      isOnline: true,
+      status: 'BUSY',
+      statusMessage: 'in court',
+      onlineSinceMs: 700_000,
+      lastActiveAtMs: 900_000,
+    })
+  })
+
+  it('is the same of who hides, who is not known yet, and who is offline', () => {
+    const offline = publicUser({ ...facts, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)
+    expect(offline).toMatchObject({ isOnline: false, status: 'OFFLINE', statusMessage: null, onlineSinceMs: null })
+    const hidden = { ...facts, settings: { ...SETTINGS, visibility: 'NOBODY' } as const }
+    expect(publicUser(hidden, ACTIVE_AT_MS, TIMING)).toEqual(offline)
+    expect(publicUser({ ...facts, settings: null }, ACTIVE_AT_MS, TIMING)).toEqual(offline)
+  })
+
+  it('shows no activity of who hides it, and the rest all the same', () => {
+    const settings = { ...SETTINGS, hideLastActive: true }
+    expect(publicUser({ ...facts, settings }, ACTIVE_AT_MS, TIMING)).toMatchObject({
+      isOnline: true,
+      onlineSinceMs: 700_000,
+      lastActiveAtMs: null,
+    })
+  })
+
+  it('shows the id of who never had a name', () => {
+    const { name, avatarUrl } = publicUser({ ...facts, profile: null }, ACTIVE_AT_MS, TIMING)
+    expect([name, avatarUrl]).toEqual(['alice', null])
+    const onlyPicture = { name: null, avatarUrl: 'https://pictures.test/1.png', issuedAtMs: 1 }
+    expect(publicUser({ ...facts, profile: onlyPicture }, ACTIVE_AT_MS, TIMING).name).toBe('alice')
+  })
+
+  it('changed where any field but lastActive did', () => {
+    const shown = publicUser(facts, ACTIVE_AT_MS, TIMING)
+    expect(hasSamePublicFields(shown, { ...shown, lastActiveAtMs: 1 })).toBe(true)
+    const others = {
+      name: 'Bob',
+      avatarUrl: null,
+      isOnline: false,
+      status: 'AWAY',
+      statusMessage: 'out',
+      onlineSinceMs: 1,
+    } as const
+    for (const [field, value] of Object.entries(others)) {
+      expect([field, hasSamePublicFields(shown, { ...shown, [field]: value })]).toEqual([field, false])
+    }
+  })
+
+  it('is seen by everyone or by nobody', () => {
+    expect([isVisible(SETTINGS), isVisible({ ...SETTINGS, visibility: 'NOBODY' }), isVisible(null)]).toEqual([
+      true,
+      false,
+      false,
+    ])
+  })
+})
+
+describe('a check that comes late', () => {
+  it('is one that missed its turn twice, and half a second', () => {
+    expect(isLate(2500, 1000)).toBe(false)
+    expect(isLate(2501, 1000)).toBe(true)
+    expect(isLate(600, 50)).toBe(false)
+    expect(isLate(601, 50)).toBe(true)
+  })
+})
+
+describe('the clock of the process', () => {
+  it('tells whole milliseconds of today, and never goes back', () => {
+    const clock = processClock()
+    let lastMs = 0
+    for (let count = 0; count < 1000; count += 1) {
+      const nowMs = clock()
+      expect(Number.isInteger(nowMs)).toBe(true)
+      expect(nowMs).toBeGreaterThanOrEqual(lastMs)
+      lastMs = nowMs
+    }
+    expect(Math.abs(lastMs - Date.now())).toBeLessThan(1000)
+  })
+
+  it('does not follow a step of the wall clock', () => {
+    const clock = processClock()
+    const { now } = Date
+    try {
+      Date.now = () => now() - 3_600_000
+      expect(Math.abs(clock() - now())).toBeLessThan(1000)
+    } finally {
+      Date.now = now
+    }
+  })
+})
