@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -6,10 +5,14 @@ export default defineConfig({
   resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
   test: {
     include: ['tests/**/*.test.ts'],
-    globalSetup: existsSync('tests/support/global-setup.ts') ? ['tests/support/global-setup.ts'] : [],
-    testTimeout: 30_000,
+    // They need a browser: `npm run test:browser`.
+    exclude: ['tests/browser/**', 'node_modules/**'],
+    globalSetup: ['tests/support/global-setup.ts'],
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     pool: 'forks',
+    // The tests wait for graces and processes more than they work, so more of them than cores run at once.
+    maxWorkers: 4,
     // CommonJS packages as Node itself imports them.
     deps: { interopDefault: false },
   },

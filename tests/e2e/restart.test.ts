@@ -116,12 +116,15 @@ describe('a process', () => {
     const data = await postgresData()
     try {
       const first = await start({ ...data.settings })
-      const waiting = startProcess({ ...data.settings, NODE_RENEW: '300ms' })
-      await pass(1500)
+      const lines: Record<string, unknown>[] = []
+      const waiting = startProcess({ ...data.settings, NODE_RENEW: '300ms' }, lines)
+      await until(() => lines.some(({ msg }) => String(msg).includes('Another process serves this database')), {
+        what: 'the word of the second process',
+        withinMs: 20_000,
+      })
       expect(await first.end('SIGTERM')).toBe(0)
       const second = await waiting
       servers.push(second)
-      expect(second.lines.some(({ msg }) => String(msg).includes('Another process serves this database'))).toBe(true)
       expect((await fetch(`${second.url}/readyz`)).status).toBe(200)
     } finally {
       await data.drop()

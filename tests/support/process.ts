@@ -16,13 +16,19 @@ export interface ServerProcess extends Omit<TestServer, 'stop'> {
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
-/** Resolves when the process says that it is ready. */
-export async function startProcess(settings: SettingTexts): Promise<ServerProcess> {
+/**
+ * Resolves when the process says that it is ready.
+ *
+ * @param lines - filled with what it logs, also before that
+ */
+export async function startProcess(
+  settings: SettingTexts,
+  lines: Record<string, unknown>[] = [],
+): Promise<ServerProcess> {
   const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
     env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const lines: Record<string, unknown>[] = []
   let errorText = ''
   child.stderr?.on('data', (chunk) => {
     errorText += String(chunk)

@@ -102,15 +102,14 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   ): LiveSession {
     const startedAtMs = nowMs - (comeback?.startedForMs ?? 0)
     // Without activity of its own it must not look as if there had been some.
-    const session = createLiveSession(sessionId, startedAtMs, Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs))
+    const lastActiveAtMs =
+      comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : nowMs - comeback.lastActiveForMs
+    const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
     user.sessions.set(sessionId, session)
-    if (comeback === null) {
-      if (isActive) countActivity(user, session, nowMs, timing)
-      return session
-    }
     // What a node brings back may be older than a `goOffline` meanwhile.
-    const activeAtMs = nowMs - comeback.lastActiveForMs
-    if (!user.isActivityOver || activeAtMs > user.activityOverAtMs) countActivity(user, session, activeAtMs, timing)
+    const isNews = !user.isActivityOver || lastActiveAtMs > user.activityOverAtMs
+    if (comeback !== null && isNews) countActivity(user, session, lastActiveAtMs, timing)
+    if (comeback === null && isActive) countActivity(user, session, nowMs, timing)
     return session
   }
 

@@ -123,6 +123,15 @@ export function describeNodes(rule: Rule): void {
       expect((await lossesOf(store, 'node-1')).losses).toEqual([])
     })
 
+    rule('that dies takes nothing from a session whose socket closed before', NODE, async ({ store, pass }) => {
+      const socket = await connect(store, 'alice')
+      await detach(store, socket)
+      const before = await sessionOf(store, socket)
+      await pass(600)
+      expect(await sessionOf(store, socket)).toEqual(before)
+      expect((await lossesOf(store, 'node-1')).losses).toEqual([])
+    })
+
     rule('that nobody knows renews like any other', async ({ store }) => {
       expect(await lossesOf(store, 'node-9')).toEqual({ losses: [], lossCount: 0 })
     })
