@@ -29,12 +29,17 @@ export interface Hub extends ChangeFeed {
   readonly subscriptionCount: number
 }
 
+/** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
+const WAITING_MOST = 256
+
 export interface HubOptions {
   readonly store: Pick<PresenceStore, 'changes' | 'viewers' | 'count'>
   readonly monotonicMs: () => number
+  /** Fewer, for a test of what happens beyond it. */
+  readonly waitingMost?: number
 }
 
-export function createHub({ store, monotonicMs }: HubOptions): Hub {
+export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: HubOptions): Hub {
   const index = createFilterIndex<Subscription>()
   const all = new Set<{ end(): void }>()
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
@@ -140,6 +145,7 @@ export function createHub({ store, monotonicMs }: HubOptions): Hub {
         filter,
         // In the index before anything is read: what comes meanwhile is not lost.
         startSeq: after === null ? head.seq : after.seq,
+        waitingMost,
         head: () => head,
         read: (position, limit) => store.changes.read(position, limit),
         eventOf,

@@ -11,8 +11,6 @@ import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
 import type { ChangeLog } from '../presence/store.ts'
 
-/** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
-const WAITING_MOST = 256
 /** Entries that one replay merges before it hands out what it found. */
 const REPLAY_CHUNK = 5000
 
@@ -31,6 +29,8 @@ export interface Subscription extends AsyncIterableIterator<ChangeEvent> {
 export interface SubscriptionOptions {
   readonly filter: ChangeFilter
   readonly startSeq: number
+  /** How many events may wait before the reader is behind. */
+  readonly waitingMost: number
   readonly head: () => Position
   readonly read: ChangeLog['read']
   readonly eventOf: (change: Change) => ChangeEvent
@@ -40,6 +40,7 @@ export interface SubscriptionOptions {
 export function createSubscription({
   filter,
   startSeq,
+  waitingMost,
   head,
   read,
   eventOf,
@@ -50,6 +51,8 @@ export function createSubscription({
   let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
   /** Until it has caught up for the first time, its reader may know later states from a page (see mergedChanges). */
   let mayHaveSeenLater = behindFromSeq !== null
+  /** The last entry that the last replay merged: up to it, what waits are changes merged from many entries. */
+  let mergedUpToSeq = -1
   /** The event that the reader took last, and may not have written yet. */
   let inHandSeq: number | null = null
   let wake: (() => void) | null = null
@@ -84,6 +87,7 @@ export function createSubscription({
     waiting = mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf)
     // From here on events come as they happen, unless something came that was not read.
     behindFromSeq = position.seq >= head().seq ? null : position.seq
+    mergedUpToSeq = position.seq
     if (behindFromSeq === null) mayHaveSeenLater = false
   }
 
@@ -139,8 +143,11 @@ export function createSubscription({
     offer(event) {
       // Behind, it is in the log; over, nobody reads.
       if (behindFromSeq !== null || isOver) return
-      if (waiting.length >= WAITING_MOST) {
-        behindFromSeq = (waiting[0]?.position.seq ?? event.position.seq) - 1
+      if (waiting.length >= waitingMost) {
+        const nextSeq = waiting[0]?.position.seq ?? event.position.seq
+        behindFromSeq = nextSeq - 1
+        // In the middle of a merged replay it lacks what was merged into the changes that it did not take.
+        if (nextSeq <= mergedUpToSeq) mayHaveSeenLater = true
         waiting = []
         return
       }

@@ -283,7 +283,7 @@ export interface ChangeListener {
 }
 
 export interface ViewerBell {
-  /** Names each user whose `ViewerState` changed, but for `lastActiveAtMs` alone. @returns a function that ends it */
+  /** Names each user whose `ViewerState` changed, but for `lastActiveAtMs` and `leaseEndsAtMs` alone. @returns a function that ends it */
   listen(listener: (userId: string) => void): () => void
 }
 

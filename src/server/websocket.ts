@@ -144,7 +144,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const session = isObserver ? null : sessionAsked(caller, params)
     const attachment = await sockets.open(presence, caller, nodeSocketOf(link), session)
     connection.attachment = attachment
-    if (caller.expiresAtMs !== null && link.socket.readyState === link.socket.OPEN) expiries.add(link, caller.expiresAtMs)
+    if (caller.expiresAtMs !== null && link.socket.readyState === link.socket.OPEN)
+      expiries.add(link, caller.expiresAtMs)
     return { sessionId: attachment.sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL }
   }
 

@@ -28,8 +28,6 @@ export interface Step {
   readonly mustRecord?: boolean
 }
 
-export type Population = ReturnType<typeof createPopulation>
-
 export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKept: number) {
   const epoch = randomBytes(8).toString('hex')
   const users = new Map<string, LiveUser>()

@@ -1,0 +1,41 @@
+import { type Client, createClient } from 'graphql-ws'
+import { renewAfter } from './renew-after.ts'
+
+export interface ConnectOptions {
+  /** `http://localhost:4000/graphql`; the socket is at the same path. */
+  readonly url: string
+  /** Asked again at each request and each connection, so that it may be a fresh one. */
+  readonly token: () => string
+  /** A UUID that the tab keeps in `sessionStorage`: with it a reload is no leaving and coming back. */
+  readonly sessionId: string
+  /** Before Node 22: the class `WebSocket` of the package `ws`. */
+  readonly webSocketImpl?: unknown
+}
+
+/** The socket that is the tab's session, and that comes back whenever it is lost. */
+export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOptions): Client {
+  let unanswered: ReturnType<typeof setTimeout> | undefined
+  const client = createClient({
+    url: url.replace(/^http/, 'ws'),
+    connectionParams: () => ({ authorization: `Bearer ${token()}`, sessionId }),
+    webSocketImpl,
+
+    // Never give up. Without `shouldRetry` a browser would, on the first connection that cannot be made.
+    retryAttempts: Number.POSITIVE_INFINITY,
+    shouldRetry: () => true,
+
+    // A connection can be dead without an end: every 10 s it has 5 s to show that it is not.
+    connectionAckWaitTimeout: 5000,
+    keepAlive: 10_000,
+    on: {
+      ping(isReceived) {
+        if (!isReceived) unanswered = setTimeout(() => client.terminate(), 5000)
+      },
+      pong(isReceived) {
+        if (isReceived) clearTimeout(unanswered)
+      },
+      closed: () => clearTimeout(unanswered),
+    },
+  })
+  return renewAfter(client)
+}

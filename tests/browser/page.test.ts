@@ -1,0 +1,264 @@
+/** The demo page, as the people in front of it see it. */
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { openTab, post } from '../support/clients.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { openTcpProxy } from '../support/tcp-proxy.ts'
+import { until } from '../support/wait.ts'
+import { browserForTests, DESKTOP, isTooWide, PHONE, shoot } from './browser.ts'
+
+const browser = browserForTests()
+let server: TestServer
+
+beforeAll(async () => {
+  server = await startServer({ PING_INTERVAL: '10s', PONG_TIMEOUT: '5s', CLOSE_GRACE: '5s', RECONNECT_GRACE: '15s' })
+})
+afterAll(() => server.stop())
+
+async function signIn(userId: string, room = '', options = {}): Promise<Page> {
+  const page = await browser.open(server.url, options)
+  await page.getByLabel('User id').fill(userId)
+  if (room !== '') await page.getByLabel('Room').fill(room)
+  await page.getByRole('button', { name: 'Go online' }).click()
+  return page
+}
+
+/** The row of a user in the list. */
+function row(page: Page, userId: string) {
+  return page.locator('#list li').filter({ has: page.getByText(userId, { exact: true }) })
+}
+
+async function shows(page: Page, userId: string, text = ''): Promise<void> {
+  await row(page, userId).filter({ hasText: text }).waitFor()
+}
+
+async function hides(page: Page, userId: string): Promise<void> {
+  await row(page, userId).waitFor({ state: 'detached' })
+}
+
+function log(page: Page): Promise<string[]> {
+  return page.locator('#log li span').allTextContents()
+}
+
+async function leaveAll(...pages: Page[]): Promise<void> {
+  for (const page of pages) await page.getByRole('button', { name: 'Sign out' }).click()
+  for (const page of pages) await page.getByLabel('User id').waitFor()
+}
+
+describe('the page', () => {
+  it('shows two people each other', async () => {
+    const alice = await signIn('alice')
+    await shows(alice, 'alice', 'you')
+    const bob = await signIn('bob')
+    await shows(alice, 'bob', 'Online')
+    await shows(bob, 'alice', 'Online')
+    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    expect(await alice.locator('#list-count').textContent()).toBe('2')
+    await leaveAll(alice, bob)
+  })
+
+  it('shows others what status and message a person chooses', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    await alice.getByLabel('Busy').check()
+    await shows(bob, 'alice', 'Busy')
+    await alice.getByLabel('Message').fill('In a meeting')
+    await alice.getByRole('button', { name: 'Set' }).click()
+    await shows(bob, 'alice', 'In a meeting')
+    await bob.locator('#log').getByText('alice is busy: “In a meeting”').waitFor()
+    await alice.locator('#own-state').filter({ hasText: 'You are shown as busy.' }).waitFor()
+    await alice.getByLabel('Away').check()
+    await shows(bob, 'alice', 'Away')
+    await alice.getByLabel('Automatic').check()
+    await alice.getByLabel('Message').fill('')
+    await alice.getByLabel('Message').press('Enter')
+    await shows(bob, 'alice', 'Online')
+    await bob.locator('#log').getByText('alice took their message back').waitFor()
+    await leaveAll(alice, bob)
+  })
+
+  it('hides a person, and shows them again', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    await alice.getByRole('button', { name: 'Hide me' }).click()
+    await hides(bob, 'alice')
+    await alice.locator('#own-state').filter({ hasText: 'You are hidden' }).waitFor()
+    await alice.getByRole('button', { name: 'Show me again' }).click()
+    await shows(bob, 'alice')
+    await leaveAll(alice, bob)
+  })
+
+  it('lets a person leave and come back, also where the tab was reloaded in between', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    await alice.getByRole('button', { name: 'Go offline' }).click()
+    await hides(bob, 'alice')
+    // What they do in the page now does not bring them back.
+    await alice.mouse.move(200, 200)
+    await alice.locator('#own-state').filter({ hasText: 'You are offline: you left.' }).waitFor()
+    await alice.getByRole('button', { name: 'Come back' }).click()
+    await shows(bob, 'alice')
+
+    await alice.getByRole('button', { name: 'Go offline' }).click()
+    await hides(bob, 'alice')
+    await alice.reload()
+    await alice.locator('#own-state').filter({ hasText: 'You are offline: you left.' }).waitFor()
+    await shows(alice, 'bob')
+    expect(await row(bob, 'alice').count()).toBe(0)
+    await alice.getByRole('button', { name: 'Come back' }).click()
+    await shows(bob, 'alice')
+    await leaveAll(alice, bob)
+    expect((await sessions('alice')).length).toBe(0)
+  })
+
+  it('says that another tab keeps a person online', async () => {
+    const alice = await signIn('alice')
+    const second = await alice.context().newPage()
+    await second.goto(`${server.url}/?user=alice`)
+    await shows(second, 'alice', 'you')
+    expect(new URL(second.url()).search).toBe('')
+    await until(async () => (await sessions('alice')).length === 2)
+    await second.getByRole('button', { name: 'Go offline' }).click()
+    await second.locator('#own-state').filter({ hasText: 'still online in another tab' }).waitFor()
+    await leaveAll(alice, second)
+  })
+
+  it('is no leaving and coming back for others when a tab is reloaded', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    const before = (await sessions('alice')).map(({ id }) => id)
+    const seen = await log(bob)
+    for (let round = 0; round < 3; round += 1) {
+      await alice.reload()
+      await shows(alice, 'bob')
+      await until(async () => (await sessions('alice'))[0]?.isAttached)
+    }
+    // Whatever the reloads had told would be told before this.
+    await alice.getByLabel('Busy').check()
+    await shows(bob, 'alice', 'Busy')
+    expect(await log(bob)).toEqual(['alice is busy', ...seen].slice(0, 8))
+    expect((await sessions('alice')).map(({ id }) => id)).toEqual(before)
+    await alice.getByLabel('Automatic').check()
+    await shows(bob, 'alice', 'Online')
+    await leaveAll(alice, bob)
+  })
+
+  it('shows only who is in the room', async () => {
+    const alice = await signIn('alice', 'lobby')
+    const bob = await signIn('bob', 'lobby')
+    const elsewhere = await signIn('user-1')
+    await shows(alice, 'bob')
+    await shows(elsewhere, 'alice')
+    expect(await row(alice, 'user-1').count()).toBe(0)
+    expect(await alice.locator('#list-title').textContent()).toBe('In lobby')
+    await bob.getByRole('button', { name: 'Go offline' }).click()
+    await hides(alice, 'bob')
+    await bob.getByRole('button', { name: 'Come back' }).click()
+    await shows(alice, 'bob')
+    await leaveAll(alice, bob, elsewhere)
+  })
+
+  it('counts what the person does as activity, and nothing else', async () => {
+    const own = await startServer({ AWAY_AFTER: '2s', PING_INTERVAL: '10s', PONG_TIMEOUT: '5s' })
+    try {
+      const alice = await browser.open(`${own.url}/?user=alice`)
+      await shows(alice, 'alice', 'Online')
+      await shows(alice, 'alice', 'Away')
+      await alice.locator('#own-state').filter({ hasText: 'nothing happened here for a while' }).waitFor()
+      await alice.keyboard.press('Tab')
+      await shows(alice, 'alice', 'Online')
+    } finally {
+      await own.stop()
+      browser.complaints.length = 0
+    }
+  })
+
+  it('says that the list is stale while the server is away, and goes on when it is back', async () => {
+    const proxy = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
+    const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
+    const bob = await openTab(server, 'bob')
+    await shows(alice, 'bob')
+    proxy.refuse()
+    await alice.locator('#freshness').filter({ hasText: 'This list is stale' }).waitFor()
+    await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
+    expect(await alice.getByRole('button', { name: 'Hide me' }).isDisabled()).toBe(true)
+    await shoot(alice, 'page-stale')
+    await bob.ask('mutation { setStatus(status: BUSY, message: "Meanwhile") { viewer { id } } }')
+    proxy.mend()
+    await shows(alice, 'bob', 'Meanwhile')
+    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await bob.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { id } } }')
+    await bob.ask('mutation { goOffline { viewer { id } } }')
+    await bob.close()
+    await leaveAll(alice)
+    await proxy.close()
+    // Chromium tells of each connection that could not be made.
+    expect(browser.complaints.filter((text) => !/WebSocket connection to|ERR_CONNECTION/.test(text))).toEqual([])
+    browser.complaints.length = 0
+  })
+
+  it('says why the server refuses a person', async () => {
+    const page = await signIn('eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl')
+    await page.locator('#own-state').filter({ hasText: 'The server refused you' }).waitFor()
+    await shoot(page, 'page-refused')
+    await page.getByRole('button', { name: 'Sign in again' }).click()
+    await page.getByLabel('User id').waitFor()
+  })
+
+  it('says why a message cannot be set', async () => {
+    const alice = await signIn('alice')
+    await shows(alice, 'alice')
+    // The field keeps to the bound; whoever changes it meets the server's.
+    await alice.evaluate("document.getElementById('message').maxLength = 1000")
+    await alice.getByLabel('Message').fill('x'.repeat(200))
+    await alice.getByRole('button', { name: 'Set' }).click()
+    await alice.getByRole('alert').filter({ hasText: 'message' }).waitFor()
+    await leaveAll(alice)
+  })
+
+  for (const [size, viewport] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      it(`fits a ${size}, ${colorScheme}`, async () => {
+        const start = await browser.open(server.url, { viewport, colorScheme })
+        await start.getByLabel('User id').waitFor()
+        expect(await isTooWide(start)).toBe(false)
+        await shoot(start, `sign-in-${size}-${colorScheme}`)
+
+        const others = await Promise.all([
+          openTab(server, 'bob'),
+          openTab(server, 'user-1'),
+          openTab(server, `somebody-with-a-name-that-never-ends-${'x'.repeat(60)}`),
+        ])
+        const words = [
+          'Back at two',
+          'Working on the report that everybody waits for, and on nothing else until it is done',
+        ]
+        for (const [index, status] of ['AWAY', 'BUSY'].entries()) {
+          await others[index]?.ask(
+            `mutation ($message: String) { setStatus(status: ${status}, message: $message) { viewer { id } } }`,
+            {
+              message: words[index],
+            },
+          )
+        }
+        const alice = await signIn('alice', '', { viewport, colorScheme })
+        await shows(alice, 'bob', 'Back at two')
+        await others[0]?.ask('mutation { setStatus(status: AWAY, message: "Back at three") { viewer { id } } }')
+        await shows(alice, 'bob', 'Back at three')
+        expect(await isTooWide(alice)).toBe(false)
+        await shoot(alice, `page-${size}-${colorScheme}`)
+        for (const other of others) {
+          await other.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { id } } }')
+          await other.ask('mutation { goOffline { viewer { id } } }')
+          await other.close()
+        }
+        await leaveAll(alice)
+      })
+    }
+  }
+})
+
+async function sessions(userId: string): Promise<{ id: string; isAttached: boolean }[]> {
+  const { data } = await post(server, `dev:${userId}`, '{ viewer { sessions { id isAttached } } }')
+  return data?.viewer.sessions
+}
