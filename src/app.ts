@@ -94,7 +94,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
   async function startOn(database: Database): Promise<Running> {
     await migrate(database)
-    const directory = createDirectory({ database })
+    // One process serves a database, so what it knows of dismissed users does not age: no heartbeat asks for it again.
+    const directory = createDirectory({ database, revocationLagMs: Number.POSITIVE_INFINITY })
     const store = createMemoryStore({ timing, clock: processClock() })
     const recorder = createRecorder({ database, records: store.records, timing, log })
     giveUp = () => recorder.stop()
