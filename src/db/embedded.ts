@@ -128,7 +128,8 @@ async function startThread({
     for (;;) {
       await thread.exited
       if (isClosing) return
-      listening = deferred()
+      // After a `restart` it is a new one already, and connections wait for that one.
+      if (listening.isResolved()) listening = deferred()
       log.error({}, 'The embedded database ended, and is started again.')
       for (let failedCount = 0; ; failedCount += 1) {
         try {

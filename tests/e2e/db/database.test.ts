@@ -451,7 +451,7 @@ describe('the embedded database', () => {
   })
 
   it('is started again by a query over the time limit, and everything goes on', async () => {
-    const { database, log, close } = await openEmbeddedDatabase({ DATABASE_TIME_LIMIT: 8000 })
+    const { database, log, close } = await openEmbeddedDatabase({ DATABASE_TIME_LIMIT: 5000 })
     await rows(database, sql`insert into rollcall.users (id) values ('alice')`)
     const slow = rows(database, sql`select pg_sleep(60)`).catch((error: unknown) => error)
     const behind = rows(database, sql`select 1`).catch((error: unknown) => error)
