@@ -43,9 +43,8 @@ export function takeSeed(user: LiveUser, seed: UserSeed, nowMs: number): boolean
   user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
   const former = user.profile
-  // What a newer token left out is still as the row has it.
-  const isSeedNewer = seed.profile !== null && former !== null && seed.profile.issuedAtMs > former.issuedAtMs
-  user.profile = isSeedNewer ? newerProfile(former, seed.profile) : newerProfile(seed.profile, former)
+  // As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
+  user.profile = newerProfile(seed.profile, former)
   return user.profile?.name !== former?.name || user.profile?.avatarUrl !== former?.avatarUrl
 }
 
