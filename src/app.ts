@@ -225,6 +225,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     },
 
     upgrade(request, socket, head) {
+      // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
+      socket.on('error', (error) => log.debug({ error }, 'A connection failed before it was a socket.'))
       const path = request.url?.split('?')[0]
       const status = path !== GRAPHQL_PATH ? '404 Not Found' : running === null ? '503 Service Unavailable' : null
       if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {

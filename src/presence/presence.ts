@@ -19,7 +19,7 @@ import {
   parseUserIds,
 } from './bounds.ts'
 import type { StoredUser, UserDirectory } from './directory.ts'
-import { badInput, notFound, PresenceError, rateLimited, unavailable } from './errors.ts'
+import { badInput, notFound, PresenceError, rateLimited, unauthenticated, unavailable } from './errors.ts'
 import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import type { Position } from './position.ts'
 import { publicUser } from './rules.ts'
@@ -87,6 +87,8 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
   async function attachSeeded(caller: Caller, request: Attach): Promise<AttachAnswer> {
     const stored = await readSeed(caller)
     if (stored === null) unseeded.set(caller.userId, caller)
+    // The look before may have been too slow to tell.
+    else refuseDismissed(caller, stored.tokensValidAfterMs)
     return store.attach({ ...request, profile: caller.profile, seed: stored?.seed ?? UNKNOWN })
   }
 
@@ -118,13 +120,19 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
     requireUsers(caller, userIds)
     if (userIds.length === 0) return []
     const live = await store.lookup(userIds)
-    const missing = userIds.filter((_, index) => live[index] === null)
+    // Whoever left the live store is in the database: they leave only when their last record is. Who is there and
+    // not to be seen is read as well, so that an outage or its time does not tell them from who is away (rule 8).
+    const missing = userIds.filter((_, index) => live[index]?.isOnline !== true)
     if (missing.length === 0) return [...live]
-    // Whoever left the live store is in the database: they leave only when their last record is.
     const stored = new Map(missing.map((userId) => [userId, null as PublicUser | null]))
     const rows = await directory.read([...stored.keys()])
     for (const row of rows) if (row !== null) stored.set(row.id, row)
-    return userIds.map((userId, index) => live[index] ?? stored.get(userId) ?? null)
+    return userIds.map((userId, index) => {
+      const [known, row] = [live[index] ?? null, stored.get(userId) ?? null]
+      if (known === null || row === null) return known ?? row
+      // Let in without their row: what was shown of them before still is.
+      return unseeded.has(userId) && !known.isOnline ? row : known
+    })
   }
 
   /** The session of an HTTP request, and of an observer's socket. */
@@ -274,6 +282,13 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
       }
       return unseeded.size
     },
+  }
+}
+
+/** @throws PresenceError `UNAUTHENTICATED` for a token that was issued before its user was disconnected */
+export function refuseDismissed({ issuedAtMs }: Caller, tokensValidAfterMs: number | null): void {
+  if (tokensValidAfterMs !== null && issuedAtMs <= tokensValidAfterMs) {
+    throw unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
   }
 }
 

@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import { unauthenticated, unavailable } from './errors.ts'
-import type { SessionView } from './model.ts'
+import type { EndReason, SessionView } from './model.ts'
 import {
   type Attach,
   type HeartbeatResult,
@@ -60,6 +60,7 @@ interface OpenSocket extends Attachment {
   /** Hangs the session that the client named on the socket. */
   start(words: HeartbeatWords): Promise<SessionView | null>
   lost(cause: Loss['cause']): void
+  dismiss(): void
 }
 
 interface Challenge {
@@ -109,10 +110,26 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     const openedAtMs = monotonicMs()
     let lastActiveAtMs = openedAtMs
     let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
-    let starting: Promise<SessionView | null> | null = null
+    /** The attach under way: what the socket says of its session meanwhile waits for it. */
+    let attaching: Promise<SessionView | null> | null = null
+    /** Told to close: nothing that it says starts a session any more. */
+    let isDismissed = false
 
-    /** Hangs a session on this socket, by a new fence. */
-    async function attach(request: Omit<Attach, 'userId' | 'fence' | 'nodeId'>): Promise<SessionView | null> {
+    /** Hangs a session on this socket. One at a time. */
+    function attach(request: Omit<Attach, 'userId' | 'fence' | 'nodeId'>): Promise<SessionView | null> {
+      const attached = (attaching ?? Promise.resolve(null))
+        .catch(() => null)
+        .then(() => attachNow(request))
+        .finally(() => {
+          if (attaching === attached) attaching = null
+        })
+      attaching = attached
+      return attached
+    }
+
+    /** By a new fence. */
+    async function attachNow(request: Omit<Attach, 'userId' | 'fence' | 'nodeId'>): Promise<SessionView | null> {
+      if (isDismissed) throw unauthenticated('The socket was told to close.')
       const fence = mintFence()
       byFence.set(fence, open)
       let answer: Awaited<ReturnType<Presence['attach']>>
@@ -135,6 +152,11 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       }
       // It may have closed while the store worked: then nobody else would take the session from it.
       if (closedAs !== null) await detach()
+      else if (isDismissed) {
+        const sessionId = answer.session.id
+        forget()
+        await store.end({ userId: caller.userId, sessionId, fence, reason: 'DISCONNECTED' })
+      }
       return answer.session
     }
 
@@ -152,6 +174,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       words: (sessionId: string, fence: string) => Promise<Answer>,
     ): Promise<Exclude<Answer, { kind: 'late' }> | null> {
       for (;;) {
+        if (attaching !== null && open.challenge === null) await attaching.catch(() => null)
         if (open.challenge !== null) await open.challenge.settled
         if (open.sessionId === null || open.fence === null) return null
         const answer = await words(open.sessionId, open.fence)
@@ -165,12 +188,9 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       return open.sessionId === null ? presence.httpChannel(caller, null) : null
     }
 
-    async function startAgain(words: HeartbeatWords): Promise<SessionView | null> {
-      // Beats that come at once start it once.
-      starting ??= attach({ ...words, sessionId: open.sessionId, comeback: null }).finally(() => {
-        starting = null
-      })
-      return starting
+    async function end(reason: EndReason): Promise<void> {
+      await speak((sessionId, fence) => store.end({ userId: caller.userId, sessionId, fence, reason }))
+      forget()
     }
 
     const open: OpenSocket = {
@@ -192,7 +212,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
         if (answer?.kind === 'counted') return presence.heartbeatResult(answer.session)
         // The session is over: only activity starts it again (rule 5).
         if (!words.isActive) return presence.heartbeatResult(null)
-        return presence.heartbeatResult(await startAgain(words))
+        return presence.heartbeatResult(await open.start(words))
       },
 
       async changeRoom(kind, room) {
@@ -205,10 +225,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       async goOffline() {
         const observer = observerChannel()
         if (observer !== null) return observer.goOffline()
-        await speak((sessionId, fence) =>
-          store.end({ userId: caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
-        )
-        forget()
+        await end('WENT_OFFLINE')
       },
 
       start: (words) => attach({ ...words, sessionId: open.sessionId, comeback: null }),
@@ -228,8 +245,13 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       lost(cause) {
         if (cause === 'replaced') startChallenge(open, null)
         else if (cause === 'reaped') comeBack().catch(onError)
-        else if (cause === 'DISCONNECTED') socket.dismiss()
+        else if (cause === 'DISCONNECTED') open.dismiss()
         else forget()
+      },
+
+      dismiss() {
+        isDismissed = true
+        socket.dismiss()
       },
 
       async closed(cause, silentForMs) {
@@ -340,8 +362,8 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
 
     /** @param issuedUpToMs - only sockets whose token is not younger; null: all of the user's */
     dismiss(userId: string, issuedUpToMs: number | null): void {
-      for (const { caller, socket } of byUser.get(userId) ?? []) {
-        if (issuedUpToMs === null || caller.issuedAtMs <= issuedUpToMs) socket.dismiss()
+      for (const open of byUser.get(userId) ?? []) {
+        if (issuedUpToMs === null || open.caller.issuedAtMs <= issuedUpToMs) open.dismiss()
       }
     },
 

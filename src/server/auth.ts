@@ -6,6 +6,7 @@ import { BOUNDS, parseAvatarUrl, parseUserId } from '../presence/bounds.ts'
 import type { UserDirectory } from '../presence/directory.ts'
 import { PresenceError, unauthenticated, unavailable } from '../presence/errors.ts'
 import type { Profile } from '../presence/model.ts'
+import { refuseDismissed } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
 
 /** How long a look at dismissed users may take: beyond it presence goes on without (rule 8's second). */
@@ -51,7 +52,7 @@ export function createAuthenticator(
     throw unauthenticated('The token is of a kind that is not accepted here.')
   }
 
-  async function refuseDismissed(caller: Caller): Promise<void> {
+  async function lookForDismissal(caller: Caller): Promise<void> {
     let validAfterMs: number | null
     try {
       validAfterMs = await withinTime(directory.tokensValidAfterMs(caller.userId), REVOCATION_WAIT_MS, null)
@@ -59,9 +60,7 @@ export function createAuthenticator(
       if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return
       throw error
     }
-    if (validAfterMs !== null && caller.issuedAtMs <= validAfterMs) {
-      throw unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
-    }
+    refuseDismissed(caller, validAfterMs)
   }
 
   return {
@@ -73,11 +72,14 @@ export function createAuthenticator(
         return devCaller(token.slice(4), defaultRooms)
       }
       const caller = callerOf(await verify(token), config, defaultRooms)
-      await refuseDismissed(caller)
+      await lookForDismissal(caller)
       return caller
     },
   }
 }
+
+/** What jose says where the keys' server is away, or answers with something else. */
+const KEYS_OUT_OF_REACH: ReadonlySet<string> = new Set(['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC'])
 
 /** Signatures by a private key, which only the issuer has. */
 const ASYMMETRIC = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
@@ -95,7 +97,7 @@ function authenticationError(error: unknown): unknown {
   if (error instanceof errors.JWTExpired) return unauthenticated('The token has run out.')
   if (error instanceof errors.JWTClaimValidationFailed)
     return unauthenticated(`The token's claim \`${error.claim}\` does not hold: ${error.reason}.`)
-  if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {
+  if (!(error instanceof errors.JOSEError) || KEYS_OUT_OF_REACH.has(error.code)) {
     return unavailable('server', 'The keys that tokens are held against cannot be read just now.', { cause: error })
   }
   return unauthenticated('The token is not signed by a key that is accepted here.')

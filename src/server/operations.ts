@@ -110,7 +110,12 @@ export function createOperations(
       variableValues: coerced,
       maxComplexity: limits.MAX_COMPLEXITY,
     })
-    return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
+    try {
+      return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
+    } catch (error) {
+      // The rule coerces arguments by itself, and throws where a null stands against a type that has none.
+      return [coded(error, 'BAD_USER_INPUT')]
+    }
   }
 
   return {

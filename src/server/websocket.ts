@@ -30,6 +30,11 @@ const INTERNAL = 1011
 /** RFC 6455: a close frame's reason. */
 const CLOSE_REASON_BYTES = 123
 
+/** Answers that may wait for a client to read them: four of the largest pages with every field of their users. */
+const UNREAD_MOST_BYTES = 1024 * 1024
+/** How long clients may take to answer the close of a server that stops. */
+const CLOSE_WAIT_MS = 2000
+
 /** How often pings, tokens' ends and replaced sockets are looked at: a deadline is noticed so much late at most. */
 export const SOCKET_CHECK_MS = 250
 
@@ -178,6 +183,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.close(code, cut(reason))
   }
 
+  function giveUpReading(link: Link): void {
+    log.warn({}, 'A socket is ended: its client asks, and does not read the answers.')
+    link.isClosedByUs = true
+    link.socket.terminate()
+  }
+
   function refuse(link: Link, error: unknown): void {
     const { message, extensions } = mask(error)
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
@@ -199,12 +210,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         send: (data) =>
           new Promise((resolve, reject) => {
             if (socket.readyState !== socket.OPEN) return resolve()
-            socket.send(data, (error) => (error ? reject(error) : resolve()))
+            // Whoever is gone by the time needs no answer.
+            socket.send(data, (error) => (error && socket.readyState === socket.OPEN ? reject(error) : resolve()))
           }),
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage: (take) =>
           socket.on('message', (data, isBinary) => {
             link.lastFrameAtMs = monotonicMs()
+            // Told to close, a client may go on speaking for a while: nobody listens any more.
+            if (link.isClosedByUs || socket.readyState !== socket.OPEN) return
+            // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
+            if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
             take(String(data)).catch((error) => refuse(link, error))
           }),
@@ -260,7 +276,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         [...pinger.all()].map((link) => {
           const gone = new Promise((resolve) => link.socket.once('close', resolve))
           close(link, SERVICE_RESTART, 'The server restarts.')
-          return gone
+          // One that does not answer must not keep the records from the database.
+          const timer = setTimeout(() => link.socket.terminate(), CLOSE_WAIT_MS)
+          return gone.finally(() => clearTimeout(timer))
         }),
       )
       wire.close()

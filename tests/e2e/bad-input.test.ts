@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
+import { connect } from 'node:net'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
 import { closeTabs, openTab, post, type Tab } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 const SECRET = 'a-secret-for-tests-of-32-bytes-or-more'
 
@@ -225,6 +227,45 @@ describe('bad input', () => {
     }
   })
 
+  it('answers a null that a type does not take with a code, and keeps the socket', async () => {
+    const query = 'query ($ids: [ID!] = ["a"]) { users(ids: $ids) { id } }'
+    for (const { errors } of [
+      await post(server, 'dev:alice', query, { ids: null }),
+      await tab.ask(query, { ids: null }),
+    ]) {
+      expect(errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT')
+    }
+    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+  })
+
+  it('survives connections that are reset before they are sockets', async () => {
+    const { port } = new URL(server.url)
+    for (let count = 0; count < 10; count += 1) {
+      const socket = connect(Number(port), '127.0.0.1')
+      socket.on('error', () => {})
+      await new Promise((resolve) => socket.once('connect', resolve))
+      socket.write('GET /nope HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+      socket.resetAndDestroy()
+    }
+    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+  })
+
+  it('ends a socket that asks and does not read the answers', async () => {
+    const greedy = await openTab(server, 'greedy')
+    greedy.fallSilent()
+    const ping = JSON.stringify({ type: 'ping', payload: { filler: 'x'.repeat(60_000) } })
+    for (let count = 0; count < 400; count += 1) greedy.wire().send(ping)
+    // It does not read, so it would not see the end itself.
+    await until(
+      async () => {
+        const { data } = await post(server, 'dev:greedy', '{ viewer { sessions { isAttached } } }')
+        return !data?.viewer.sessions.some(({ isAttached }: { isAttached: boolean }) => isAttached)
+      },
+      // Sooner than a ping that nobody answers would end it: that takes two seconds.
+      { what: 'the end of the socket', withinMs: 1500 },
+    )
+  })
+
   it('refuses a session of another user by not finding it', async () => {
     const { data } = await post(
       server,
@@ -304,6 +345,8 @@ describe('bad input', () => {
       )
       expect(data?.disconnectUser).toEqual({ userId: 'dave', sessionCount: 1 })
       expect((await closed).code).toBe(4403)
+      const { data: after } = await post(server, 'dev:reader', '{ user(id: "dave") { isOnline } }')
+      expect(after?.user.isOnline).toBe(false)
       const { errors } = await post(server, token, '{ viewer { id } }')
       expect(errors?.[0]?.extensions.code).toBe('UNAUTHENTICATED')
     })
