@@ -28,6 +28,7 @@ import type { Log } from './server/log.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages } from './server/pages.ts'
+import { createStreams, type Streams } from './server/streams.ts'
 import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
 import { createMemoryStore } from './stores/memory/index.ts'
 
@@ -112,7 +113,19 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       monotonicMs,
       onError: (error) => log.error({ error }, 'A socket failed inside.'),
     })
-    const presence = createPresence({ store, directory, timing, sockets })
+    const streams = createStreams((error) => log.error({ error }, 'A stream could not be ended.'))
+    const presence = createPresence({
+      store,
+      directory,
+      timing,
+      sockets: {
+        ended: sockets.ended,
+        dismiss(userId, issuedUpToMs) {
+          sockets.dismiss(userId, issuedUpToMs)
+          streams.dismiss(userId, issuedUpToMs)
+        },
+      },
+    })
     const authenticator = createAuthenticator(config, directory)
     const isReady = () => health.isReady()
     const webSockets = createWebSockets({
@@ -128,9 +141,22 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       isReady,
     })
     const pages = await loadPages()
-    const http = createHttp({ config, authenticator, presence, feed: hub, operations, origins, pages, health, mask })
-    const background = startBackground(jobs({ store, hub, sockets, presence, webSockets }), monotonicMs, (job, error) =>
-      log.error({ job, error }, 'A background job failed; it comes again.'),
+    const http = createHttp({
+      config,
+      authenticator,
+      presence,
+      feed: hub,
+      operations,
+      streams,
+      origins,
+      pages,
+      health,
+      mask,
+    })
+    const background = startBackground(
+      jobs({ store, hub, sockets, presence, webSockets, streams }),
+      monotonicMs,
+      (job, error) => log.error({ job, error }, 'A background job failed; it comes again.'),
     )
     health.ready()
     return { database, recorder, hub, http, webSockets, stopBackground: () => background.stop() }
@@ -160,6 +186,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   interface Parts {
+    readonly streams: Streams
     readonly store: PresenceStore
     readonly hub: Hub
     readonly sockets: Sockets
@@ -167,12 +194,13 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly webSockets: WebSockets
   }
 
-  function jobs({ store, hub, sockets, presence, webSockets }: Parts): Job[] {
+  function jobs({ store, hub, sockets, presence, webSockets, streams }: Parts): Job[] {
     return [
       { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
       { name: 'renew', everyMs: config.NODE_RENEW, run: () => sockets.renew() },
       { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.reapNodes(SWEEP_SLICE)) },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
+      { name: 'streams', everyMs: 1000, run: () => streams.check(Date.now()) },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
       { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },
       {

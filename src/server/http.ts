@@ -1,4 +1,5 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
+import type { ExecutionArgs } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import { badInput, unavailable } from '../presence/errors.ts'
@@ -12,6 +13,7 @@ import type { Health } from './health.ts'
 import type { Operations } from './operations.ts'
 import type { Origins } from './origins.ts'
 import type { Pages } from './pages.ts'
+import type { Streams } from './streams.ts'
 
 export const GRAPHQL_PATH = '/graphql'
 
@@ -21,6 +23,7 @@ export interface HttpOptions {
   readonly presence: Presence
   readonly feed: ChangeFeed
   readonly operations: Operations
+  readonly streams: Streams
   readonly origins: Origins
   readonly pages: Pages
   readonly health: Health
@@ -28,7 +31,7 @@ export interface HttpOptions {
 }
 
 export function createHttp(options: HttpOptions): (request: Request) => Promise<Response> {
-  const { config, authenticator, presence, feed, operations, origins, pages, health, mask } = options
+  const { config, authenticator, presence, feed, operations, streams, origins, pages, health, mask } = options
 
   const yoga = createYoga<object, RequestContext>({
     schema: operations.schema,
@@ -38,7 +41,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     logging: false,
     // Both are ours: one cache and one set of limits for HTTP and sockets.
     parserAndValidationCache: false,
-    plugins: [sharedOperations(operations)],
+    plugins: [sharedOperations(operations, streams)],
     multipart: false,
     cors: (request) => {
       const origin = request.headers.get('origin')
@@ -118,6 +121,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
 /** Yoga's steps, done by the functions that sockets use. */
 function sharedOperations(
   operations: Operations,
+  streams: Streams,
 ): Plugin<
   RequestContext & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }
 > {
@@ -132,7 +136,12 @@ function sharedOperations(
     // Done with the parsing.
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
     onExecute: ({ setExecuteFn }) => setExecuteFn(operations.execute),
-    onSubscribe: ({ setSubscribeFn }) => setSubscribeFn(operations.subscribe),
+    onSubscribe: ({ setSubscribeFn }) =>
+      setSubscribeFn(async (args: ExecutionArgs) => {
+        const results = await operations.subscribe(args)
+        const { caller } = args.contextValue as RequestContext
+        return caller !== null && Symbol.asyncIterator in results ? streams.add(caller, results) : results
+      }),
   }
 }
 

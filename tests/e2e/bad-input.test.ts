@@ -335,6 +335,11 @@ describe('bad input', () => {
       const token = await sign({ sub: 'dave' })
       const service = await sign({ sub: 'backend', presence: { role: 'service' } })
       const dave = await openTab(server, 'dave', { token })
+      const stream = await fetch(`${server.url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization: token },
+        body: '{"query":"subscription { presenceChanged { kind } }"}',
+      })
       const closed = new Promise<{ code: number }>((resolve) =>
         dave.client.on('closed', (event) => resolve(event as { code: number })),
       )
@@ -345,6 +350,8 @@ describe('bad input', () => {
       )
       expect(data?.disconnectUser).toEqual({ userId: 'dave', sessionCount: 1 })
       expect((await closed).code).toBe(4403)
+      // It ends, instead of telling a dismissed user on who comes and goes.
+      await stream.text()
       const { data: after } = await post(server, 'dev:reader', '{ user(id: "dave") { isOnline } }')
       expect(after?.user.isOnline).toBe(false)
       const { errors } = await post(server, token, '{ viewer { id } }')
