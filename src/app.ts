@@ -2,9 +2,9 @@
  * The composition root: the one file that knows every part. It touches no global, so that a server of somebody
  * else's can mount what it makes.
  */
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { setTimeout as pass } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
 import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
 import { type Database, openDatabase } from './db/client.ts'
@@ -14,10 +14,12 @@ import { createRecorder } from './db/recorder.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
 import { createSharedSubscribe } from './fanout/shared-execution.ts'
 import type { UserDirectory } from './presence/directory.ts'
+import { PresenceError, unavailable } from './presence/errors.ts'
+import { createNode, type PresenceNode } from './presence/node.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
 import { createSockets, type Sockets } from './presence/sockets.ts'
-import type { PresenceStore } from './presence/store.ts'
+import type { Dismissal, PresenceStore } from './presence/store.ts'
 import { processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
 import { createAuthenticator } from './server/auth.ts'
@@ -31,6 +33,9 @@ import { loadPages } from './server/pages.ts'
 import { createStreams, type Streams } from './server/streams.ts'
 import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
 import { createMemoryStore } from './stores/memory/index.ts'
+import { connectTo } from './stores/redis/connect.ts'
+import { createRedisStore } from './stores/redis/index.ts'
+import { loadScripts } from './stores/redis/scripts.ts'
 
 /** Users of one slice of a sweep: a few milliseconds, then others have their turn. */
 const SWEEP_SLICE = 500
@@ -38,6 +43,10 @@ const SWEEP_SLICE = 500
 const ADOPTED_AT_ONCE = 500
 /** How long the records may take to reach the database when the process stops. */
 const FLUSH_WAIT_MS = 10_000
+/** How often a process that starts looks whether the live state can be used. */
+const JOIN_CHECK_MS = 50
+/** How long requests under way may take when the process stops. */
+const REQUEST_WAIT_MS = 5000
 
 export interface Rollcall {
   /** Answers an HTTP request. */
@@ -46,7 +55,9 @@ export interface Rollcall {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Resolves when requests are served; rejects where that cannot come about. */
   readonly ready: Promise<void>
-  /** Closes the sockets so that their clients come back, and brings every record to the database. */
+  /** Is not ready any more and closes the sockets so that their clients come back. Requests are still answered. */
+  drain(): Promise<void>
+  /** Drains, and brings every record to the database. */
   close(): Promise<void>
   readonly config: Config
 }
@@ -58,8 +69,9 @@ export interface Rollcall {
 export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   const config = parseConfig(settings)
   const timing = timingOf(config)
+  /** Without Redis the live state is in this process, and no other one serves the same database. */
+  const isAlone = config.REDIS_URL === null
   const monotonicMs = () => performance.now()
-  const nodeId = randomUUID()
   const mask = createErrorMask(log)
   const origins = createOrigins(config)
   const health = createHealth('The server is starting.')
@@ -73,6 +85,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** What lives between the start and the stop. */
   interface Running {
     readonly database: Database
+    readonly store: PresenceStore
+    readonly node: PresenceNode
     readonly recorder: Recorder
     readonly hub: Hub
     readonly http: (request: Request) => Promise<Response>
@@ -95,23 +109,36 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
   async function startOn(database: Database): Promise<Running> {
     await migrate(database)
-    // One process serves a database, so what it knows of dismissed users does not age: no heartbeat asks for it again.
-    const directory = createDirectory({ database, revocationLagMs: Number.POSITIVE_INFINITY })
-    const store = createMemoryStore({ timing, clock: processClock() })
+    const directory = createDirectory({ database })
+    let unusable: string | null = null
+    const store = openStore((reason) => {
+      unusable = reason
+    })
     const recorder = createRecorder({ database, records: store.records, timing, log })
-    giveUp = () => recorder.stop()
-    await takeTheWork(recorder)
-    await adoptWhatWasLeft(directory, store)
-    recorder.follow()
+    let isGivenUp = false
+    giveUp = async () => {
+      isGivenUp = true
+      await recorder.stop()
+    }
+    if (isAlone) {
+      await takeTheWork(recorder)
+      await adoptWhatWasLeft(directory, store)
+      await store.adopted()
+      recorder.follow()
+    } else {
+      // Whoever has the work has it for all.
+      recorder.start().then(
+        () => recorder.follow(),
+        (error) => logFailure({ error }, 'Records are not brought to the database.'),
+      )
+    }
 
     const hub = createHub({ store, monotonicMs })
-    await hub.start()
     const sockets = createSockets({
       store,
       timing,
-      nodeId,
       monotonicMs,
-      onError: (error) => log.error({ error }, 'A socket failed inside.'),
+      onError: (error) => logFailure({ error }, 'A socket failed inside.'),
     })
     const streams = createStreams((error) => log.error({ error }, 'A stream could not be ended.'))
     const presence = createPresence({
@@ -125,6 +152,13 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           streams.dismiss(userId, issuedUpToMs)
         },
       },
+    })
+    const node = createNode({
+      store,
+      sockets,
+      adopt: () => adoptWhatWasLeft(directory, store),
+      dismissed: (dismissals) => dismiss(dismissals, { directory, sockets, streams }),
+      onError: (error) => log.error({ error }, 'The node failed inside.'),
     })
     const authenticator = createAuthenticator(config, directory)
     const isReady = () => health.isReady()
@@ -154,18 +188,90 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       mask,
     })
     const background = startBackground(
-      jobs({ store, hub, sockets, presence, webSockets, streams }),
+      jobs({ store, hub, node, presence, webSockets, streams }),
       monotonicMs,
-      (job, error) => log.error({ job, error }, 'A background job failed; it comes again.'),
+      (job, error) => logFailure({ job, error }, 'A background job failed; it comes again.'),
     )
-    health.ready()
-    return { database, recorder, hub, http, webSockets, stopBackground: () => background.stop() }
+    try {
+      if (!isAlone) await untilJoined(node, store, () => (isGivenUp ? 'The server stops.' : unusable))
+      await hub.start()
+    } catch (error) {
+      await background.stop()
+      await recorder.stop()
+      await store.close()
+      throw error
+    }
+    health.ready(() => store.trouble())
+    return { database, store, node, recorder, hub, http, webSockets, stopBackground: () => background.stop() }
+  }
+
+  function openStore(onUnusable: (reason: string) => void): PresenceStore {
+    if (config.REDIS_URL === null) return createMemoryStore({ timing, clock: processClock() })
+    const url = config.REDIS_URL
+    return createRedisStore({
+      timing,
+      scripts: loadScripts({ timing }),
+      app: config.REDIS_APP,
+      beatFlushMs: config.BEAT_FLUSH,
+      connect: (purpose) =>
+        connectTo({
+          url,
+          app: config.REDIS_APP,
+          // A lease that could not be renewed is tried again before it is over.
+          timeLimitMs:
+            purpose === 'work' ? config.REDIS_TIME_LIMIT : Math.min(config.REDIS_TIME_LIMIT, config.NODE_RENEW),
+          retryWithinMs: config.NODE_RENEW,
+        }),
+      onUnusable,
+      log,
+    })
+  }
+
+  /** What is out of reach says so where it is told; what else fails is a fault of ours. */
+  function logFailure(fields: { readonly error: unknown; readonly job?: string }, message: string): void {
+    const { error } = fields
+    if (error instanceof PresenceError && error.code === 'UNAVAILABLE') log.debug(fields, message)
+    else log.error(fields, message)
+  }
+
+  /** Resolves when the live state is there to be read. */
+  async function untilJoined(node: PresenceNode, store: PresenceStore, inVain: () => string | null): Promise<void> {
+    await node.renew().catch((error) => logFailure({ error }, 'The node has no lease yet.'))
+    for (let trouble = store.trouble(); trouble !== null; trouble = store.trouble()) {
+      const reason = inVain()
+      if (reason !== null) throw unavailable('store', reason)
+      health.notReady(trouble)
+      await pass(JOIN_CHECK_MS)
+    }
+  }
+
+  /** Users whose tokens were revoked on another node. */
+  function dismiss(
+    dismissals: readonly Dismissal[] | 'unknown',
+    { directory, sockets, streams }: Pick<Parts, 'streams'> & { directory: UserDirectory; sockets: Sockets },
+  ): void {
+    if (dismissals !== 'unknown') {
+      for (const { userId, issuedUpToMs } of dismissals) {
+        directory.learnRevocation(userId, issuedUpToMs)
+        sockets.dismiss(userId, issuedUpToMs)
+        streams.dismiss(userId, issuedUpToMs)
+      }
+      return
+    }
+    directory.forgetRevocations()
+    const lookAgain = async (): Promise<void> => {
+      for (const userId of new Set([...sockets.userIds(), ...streams.userIds()])) {
+        const validAfterMs = await directory.tokensValidAfterMs(userId)
+        if (validAfterMs !== null) dismiss([{ userId, issuedUpToMs: validAfterMs }], { directory, sockets, streams })
+      }
+    }
+    lookAgain().catch((error) => logFailure({ error }, 'Revoked tokens could not be looked up.'))
   }
 
   /** Without Redis one process has the live state, and a second one waits for it to stop. */
   async function takeTheWork(recorder: Recorder): Promise<void> {
     const waits = setTimeout(() => {
-      health.notReady('Another process serves this database. Stop it, or give this one a database of its own.')
+      health.notReady('Another process serves this database. To serve with many, set REDIS_URL.')
       log.warn({}, health.notReadyBecause())
     }, config.NODE_RENEW)
     try {
@@ -189,15 +295,15 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly streams: Streams
     readonly store: PresenceStore
     readonly hub: Hub
-    readonly sockets: Sockets
+    readonly node: PresenceNode
     readonly presence: Presence
     readonly webSockets: WebSockets
   }
 
-  function jobs({ store, hub, sockets, presence, webSockets, streams }: Parts): Job[] {
+  function jobs({ store, hub, node, presence, webSockets, streams }: Parts): Job[] {
     return [
       { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
-      { name: 'renew', everyMs: config.NODE_RENEW, run: () => sockets.renew() },
+      { name: 'renew', everyMs: config.NODE_RENEW, run: () => node.renew() },
       { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.reapNodes(SWEEP_SLICE)) },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
       { name: 'streams', everyMs: 1000, run: () => streams.check(Date.now()) },
@@ -224,20 +330,38 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     },
     () => {},
   )
+  let draining: Promise<Running | null> | null = null
   let closing: Promise<void> | null = null
+  let underWayCount = 0
 
-  async function close(): Promise<void> {
-    health.notReady('The server is stopping.')
+  async function drain(): Promise<Running | null> {
+    health.drain('The server is stopping.')
     if (running === null) await giveUp()
     const parts = await starting.catch(() => null)
+    if (parts === null) return null
+    if (isAlone) {
+      // From here on the sweep rests: who is here now gets the grace of the next start.
+      await parts.stopBackground()
+      await parts.webSockets.close({ overMs: 0, leavesSessions: true })
+    } else {
+      await parts.webSockets.close({ overMs: config.DRAIN_TIME, leavesSessions: false })
+    }
+    return parts
+  }
+
+  async function close(): Promise<void> {
+    draining ??= drain()
+    const parts = await draining
     if (parts === null) return
-    // From here on the sweep rests: who is here now gets the grace of the next start.
+    for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await pass(20)
+    health.notReady('The server is stopping.')
     await parts.stopBackground()
+    await parts.node.stop()
     parts.hub.close()
-    await parts.webSockets.close()
     const { isComplete } = await parts.recorder.flush(FLUSH_WAIT_MS)
     if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
     await parts.recorder.stop()
+    await parts.store.close()
     await parts.database.close()
   }
 
@@ -246,7 +370,14 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     ready,
 
     async fetch(request) {
-      if (running !== null) return running.http(request)
+      if (running !== null) {
+        underWayCount += 1
+        try {
+          return await running.http(request)
+        } finally {
+          underWayCount -= 1
+        }
+      }
       const { pathname } = new URL(request.url)
       if (pathname === '/healthz') return new Response('ok\n')
       return new Response(`${health.notReadyBecause()}\n`, { status: 503 })
@@ -262,6 +393,11 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         return
       }
       socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+    },
+
+    async drain() {
+      draining ??= drain()
+      await draining
     },
 
     close() {

@@ -66,6 +66,27 @@ export const SETTINGS = {
   },
   DATA_DIR: { kind: 'text', default: './data', meaning: 'the folder of the embedded database' },
 
+  REDIS_URL: {
+    kind: 'text',
+    default: null,
+    isSecret: true,
+    meaning:
+      'where the live state of many processes lies: `redis://…` or `rediss://…`, `redis+sentinel://host:26379,…/name` ' +
+      'or `redis+cluster://host:6379,…`; left out, one process keeps it in its memory',
+  },
+  REDIS_APP: {
+    kind: 'text',
+    default: 'default',
+    meaning: 'the name of the app: apps that share a Redis differ in it',
+  },
+  REDIS_TIME_LIMIT: {
+    kind: 'duration',
+    default: '2s',
+    least: '50ms',
+    meaning: 'how long Redis may take to answer before it counts as away',
+    reason: 'a script takes less than a millisecond; two renewals of a lease fit into `NODE_TTL`',
+  },
+
   JWT_SECRET: {
     kind: 'text',
     default: null,
@@ -147,6 +168,20 @@ export const SETTINGS = {
     default: '10s',
     least: '1s',
     meaning: 'a process that has not renewed its lease for so long counts as dead',
+  },
+  BEAT_FLUSH: {
+    kind: 'duration',
+    default: '20ms',
+    least: '0ms',
+    meaning: 'with Redis, how long heartbeats are gathered to go there together; each is answered after that',
+    reason: 'nobody sees 20 ms, and a busy process sends one message in place of hundreds',
+  },
+  DRAIN_TIME: {
+    kind: 'duration',
+    default: '10s',
+    least: '0ms',
+    meaning: 'with Redis, how long a process that stops takes to close its sockets, one after the other',
+    reason: 'their clients come back elsewhere, and not all at once',
   },
   NODE_RENEW: { kind: 'duration', default: '3s', least: '100ms', meaning: 'how often a process renews its lease' },
   LAST_ACTIVE_FLUSH: {
@@ -366,6 +401,8 @@ function parseNumber(
   return value
 }
 
+const REDIS_ADDRESS = /^rediss?(\+sentinel|\+cluster)?:\/\/[^/]/
+
 function findContradictions(config: Config, problems: string[]): void {
   if (config.SESSION_TTL < config.HEARTBEAT_INTERVAL) {
     problems.push('SESSION_TTL must not be below HEARTBEAT_INTERVAL: sessions would end between two heartbeats.')
@@ -375,6 +412,19 @@ function findContradictions(config: Config, problems: string[]): void {
   }
   if (config.NODE_TTL < 2 * config.NODE_RENEW) {
     problems.push('NODE_TTL must be at least twice NODE_RENEW: one renewal that is late would lose the lease.')
+  }
+  if (config.REDIS_URL !== null && config.NODE_TTL < 4 * config.SWEEP_INTERVAL) {
+    problems.push(
+      'NODE_TTL must be at least four times SWEEP_INTERVAL with REDIS_URL: a sweep that is a little late would look like an outage.',
+    )
+  }
+  if (config.REDIS_URL !== null && !REDIS_ADDRESS.test(config.REDIS_URL)) {
+    problems.push(
+      'REDIS_URL must be an address that begins with `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`.',
+    )
+  }
+  if (!/^[\w.-]{1,64}$/.test(config.REDIS_APP)) {
+    problems.push('REDIS_APP must be 1 to 64 letters, digits, dots, underscores and hyphens.')
   }
   if (config.JWT_SECRET !== null && Buffer.byteLength(config.JWT_SECRET) < 32) {
     problems.push('JWT_SECRET must have at least 32 bytes.')

@@ -52,6 +52,8 @@ function announce(): void {
 
 async function stop(signal: string): Promise<void> {
   log.info({ signal }, 'Stopping.')
+  // Still listening: a load balancer may not have heard yet.
+  await rollcall.drain()
   server.close()
   await rollcall.close()
   server.closeAllConnections()

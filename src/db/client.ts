@@ -9,9 +9,9 @@ import { setTimeout as pass } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres, { type PendingQuery, type Row, type Sql } from 'postgres'
 import type { Config } from '../config.ts'
+import { createPermits } from '../presence/permits.ts'
 import { openEmbedded } from './embedded.ts'
 import { away, databaseFailure, isUnreachable } from './failures.ts'
-import { createPermits } from './permits.ts'
 
 /** What of a pino logger the database uses. */
 export interface DatabaseLog {

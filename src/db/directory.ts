@@ -27,23 +27,23 @@ export const stored = alias(users, 'stored')
 
 export interface DirectoryOptions {
   readonly database: Database
-  /** How long a process may not know that another one revoked a user's tokens. */
-  readonly revocationLagMs?: number
 }
 
 /** Some 10 MB: as many users as one process has sockets for. */
 const REVOCATIONS_KEPT = 50_000
 
-export function createDirectory({ database, revocationLagMs = 1000 }: DirectoryOptions): UserDirectory {
-  const revocations = new LRUCache<string, { readonly atMs: number | null; readonly checkedAtMs: number }>({
+export function createDirectory({ database }: DirectoryOptions): UserDirectory {
+  const revocations = new LRUCache<string, { readonly atMs: number | null; readonly generation: number }>({
     max: REVOCATIONS_KEPT,
   })
+  /** What was learnt in an earlier one may have been overtaken by another process. */
+  let generation = 0
 
   /** A revocation never goes back, so of two answers that crossed each other the later moment is right. */
   function learnRevocation(userId: string, atMs: number | null): number | null {
     const knownAtMs = revocations.peek(userId)?.atMs ?? null
     const latestAtMs = atMs === null || knownAtMs === null ? (atMs ?? knownAtMs) : Math.max(atMs, knownAtMs)
-    revocations.set(userId, { atMs: latestAtMs, checkedAtMs: performance.now() })
+    revocations.set(userId, { atMs: latestAtMs, generation })
     return latestAtMs
   }
 
@@ -106,7 +106,7 @@ export function createDirectory({ database, revocationLagMs = 1000 }: DirectoryO
 
     async tokensValidAfterMs(userId) {
       const known = revocations.get(userId)
-      if (known !== undefined && performance.now() < known.checkedAtMs + revocationLagMs) return known.atMs
+      if (known?.generation === generation) return known.atMs
       try {
         const [row] = await rowsOf<{ atMs: number | null }>(
           sql`select ${msOf(stored.tokensValidAfter)} as "atMs" from ${users} as ${stored} where ${stored.id} = ${userId}`,
@@ -117,6 +117,12 @@ export function createDirectory({ database, revocationLagMs = 1000 }: DirectoryO
         if (known === undefined) throw error
         return known.atMs
       }
+    },
+
+    learnRevocation: (userId, validAfterMs) => void learnRevocation(userId, validAfterMs),
+
+    forgetRevocations() {
+      generation += 1
     },
 
     async leftOpen(after, limit) {

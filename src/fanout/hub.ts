@@ -3,7 +3,7 @@
  * same event object. What a subscription cannot take now it reads from the log later.
  */
 import { type Change, type ChangeFilter, changeOf } from '../presence/changes.ts'
-import { positionExpired } from '../presence/errors.ts'
+import { positionExpired, unavailable } from '../presence/errors.ts'
 import type { ChangeEvent, ChangeFeed, CountEvent, FeedGroup } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
@@ -100,8 +100,8 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     if (!paced.nudge(monotonicMs())) held.add(paced)
   }
 
-  function loseLog(epoch: string): void {
-    head = { epoch, seq: 0 }
+  function loseLog(position: Position): void {
+    head = position
     for (const subscription of index.all()) subscription.fail(positionExpired())
   }
 
@@ -132,7 +132,9 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
       stopListening.push(
         store.changes.listen({ entry: take, newEpoch: loseLog }),
         store.viewers.listen((userId) => {
-          for (const stream of viewersById.get(userId) ?? []) nudge(stream)
+          for (const streams of userId === null ? viewersById.values() : [viewersById.get(userId) ?? []]) {
+            for (const stream of streams) nudge(stream)
+          }
         }),
       )
       const position = await store.changes.position()
@@ -140,7 +142,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     },
 
     async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null) {
-      if (after !== null && after.epoch !== head.epoch) throw positionExpired()
+      if (after !== null && after.epoch !== head.epoch) await refuse(after)
       const subscription = createSubscription({
         filter,
         // In the index before anything is read: what comes meanwhile is not lost.
@@ -217,6 +219,13 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     get subscriptionCount() {
       return all.size
     },
+  }
+
+  /** @throws always: another node may have given a position of a log that this one has not heard of yet */
+  async function refuse(after: Position): Promise<never> {
+    const { epoch } = await store.changes.position()
+    if (epoch === after.epoch) throw unavailable('store', 'The live state began anew just now: ask again.')
+    throw positionExpired()
   }
 
   function written(group: FeedGroup): Position {

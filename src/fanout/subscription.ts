@@ -49,6 +49,8 @@ export function createSubscription({
   let waiting: ChangeEvent[] = []
   /** From where the log has to be read; null while events come as they happen. */
   let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
+  /** What it has taken in: the log may be read ahead of what the hub has heard. */
+  let takenSeq = startSeq
   /** Until it has caught up for the first time, its reader may know later states from a page (see mergedChanges). */
   let mayHaveSeenLater = behindFromSeq !== null
   /** The last entry that the last replay merged: up to it, what waits are changes merged from many entries. */
@@ -88,6 +90,7 @@ export function createSubscription({
     // From here on events come as they happen, unless something came that was not read.
     behindFromSeq = position.seq >= head().seq ? null : position.seq
     mergedUpToSeq = position.seq
+    takenSeq = Math.max(takenSeq, position.seq)
     if (behindFromSeq === null) mayHaveSeenLater = false
   }
 
@@ -142,7 +145,7 @@ export function createSubscription({
 
     offer(event) {
       // Behind, it is in the log; over, nobody reads.
-      if (behindFromSeq !== null || isOver) return
+      if (behindFromSeq !== null || isOver || event.position.seq <= takenSeq) return
       if (waiting.length >= waitingMost) {
         const nextSeq = waiting[0]?.position.seq ?? event.position.seq
         behindFromSeq = nextSeq - 1
@@ -151,6 +154,7 @@ export function createSubscription({
         waiting = []
         return
       }
+      takenSeq = event.position.seq
       waiting.push(event)
       wakeReader()
     },

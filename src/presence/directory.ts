@@ -38,8 +38,14 @@ export interface UserDirectory {
    */
   revokeTokens(userId: string): Promise<number | null>
 
-  /** @returns the moment that `revokeTokens` gave last, null where it never did. Kept in memory for who asks often. */
+  /** @returns the moment that `revokeTokens` gave last, null where it never did. Kept in memory: others' have to be told. */
   tokensValidAfterMs(userId: string): Promise<number | null>
+
+  /** Another process revoked them: from now on `tokensValidAfterMs` knows. */
+  learnRevocation(userId: string, validAfterMs: number): void
+
+  /** Other processes may have revoked anybody's: what is in memory is asked for anew. */
+  forgetRevocations(): void
 
   /**
    * Who an earlier run left online or with open sessions, ordered by id.

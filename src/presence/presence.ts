@@ -242,7 +242,13 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
       parseUserId('userId', userId)
       const validAfterMs = await directory.revokeTokens(userId)
       if (validAfterMs === null) throw notFound('userId', 'user')
-      const { sessionCount } = await store.end({ userId, sessionId: null, fence: null, reason: 'DISCONNECTED' })
+      const { sessionCount } = await store.end({
+        userId,
+        sessionId: null,
+        fence: null,
+        reason: 'DISCONNECTED',
+        tokensIssuedUpToMs: validAfterMs,
+      })
       sockets.dismiss(userId, null)
       return { userId, sessionCount }
     },

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
-import { unauthenticated, unavailable } from './errors.ts'
+import { PresenceError, unauthenticated, unavailable } from './errors.ts'
 import type { EndReason, SessionView } from './model.ts'
 import {
   type Attach,
@@ -17,7 +17,7 @@ import {
   sessionOf,
 } from './presence.ts'
 import type { DetachCause } from './rules.ts'
-import type { Loss, PresenceStore } from './store.ts'
+import type { DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
@@ -42,8 +42,6 @@ export interface Attachment extends SessionChannel {
 export interface SocketsOptions {
   readonly store: PresenceStore
   readonly timing: PresenceTiming
-  /** The process's own name, new at each start. */
-  readonly nodeId: string
   /** Ages are measured with it: monotonic ms. */
   readonly monotonicMs: () => number
   readonly onError: (error: unknown) => void
@@ -60,6 +58,11 @@ interface OpenSocket extends Attachment {
   /** Hangs the session that the client named on the socket. */
   start(words: HeartbeatWords): Promise<SessionView | null>
   lost(cause: Loss['cause']): void
+  /** Its session has to be attached again, to a live state that begins anew. */
+  letGo(): void
+  /** Whether its session has to be attached again, and nothing has to be proved first. */
+  mustComeBack(): boolean
+  comeBack(): Promise<void>
   dismiss(): void
 }
 
@@ -74,16 +77,43 @@ interface Challenge {
   readonly other: Pick<SessionView, 'device' | 'rooms'> | null
 }
 
-export function createSockets({ store, timing, nodeId, monotonicMs, onError }: SocketsOptions) {
+/** A session that its node lost, and will attach again. */
+interface Absence {
+  readonly formerFence: string | null
+  /** What the client's pong has to bring back first, null where it need not prove that it is there. */
+  readonly nonce: string | null
+}
+
+/** What the node knows of a socket's session, to bring it back by itself. Moments by the monotonic clock. */
+interface Known {
+  readonly device: string | null
+  readonly rooms: readonly string[]
+  readonly startedAtMs: number
+}
+
+export function createSockets({ store, timing, monotonicMs, onError }: SocketsOptions) {
   const byUser = new Map<string, Set<OpenSocket>>()
   const byFence = new Map<string, OpenSocket>()
   const challenged = new Set<OpenSocket>()
+  /** Detaches that the store could not be told. As many as there were sockets when it went away. */
+  const untold = new Map<string, DetachRequest>()
+  /** The process's name in the live state: new at each start, and whenever that state begins anew. */
+  let nodeId: string = randomUUID()
   let mintedCount = 0
-  let seenLossCount = 0
 
   function mintFence(): string {
     mintedCount += 1
     return `${nodeId}:${mintedCount}`
+  }
+
+  async function tellDetach(request: DetachRequest): Promise<void> {
+    try {
+      await store.detach(request)
+    } catch (error) {
+      // Told again when the store is back. Its grace counts from then: nobody could come back meanwhile.
+      untold.set(request.fence, { ...request, silentForMs: 0 })
+      throw error
+    }
   }
 
   function startChallenge(open: OpenSocket, other: Challenge['other']): void {
@@ -107,8 +137,10 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     socket: NodeSocket,
     namedSessionId: string | null,
   ): OpenSocket {
-    const openedAtMs = monotonicMs()
-    let lastActiveAtMs = openedAtMs
+    let lastActiveAtMs = monotonicMs()
+    let known: Known = { device: null, rooms: [], startedAtMs: lastActiveAtMs }
+    let absence: Absence | null = null
+    let returning: Promise<void> | null = null
     let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
     /** The attach under way: what the socket says of its session meanwhile waits for it. */
     let attaching: Promise<SessionView | null> | null = null
@@ -130,6 +162,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     /** By a new fence. */
     async function attachNow(request: Omit<Attach, 'userId' | 'fence' | 'nodeId'>): Promise<SessionView | null> {
       if (isDismissed) throw unauthenticated('The socket was told to close.')
+      const mintedBy = nodeId
       const fence = mintFence()
       byFence.set(fence, open)
       let answer: Awaited<ReturnType<Presence['attach']>>
@@ -137,6 +170,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
         answer = await presence.attach(caller, { ...request, userId: caller.userId, fence, nodeId })
       } catch (error) {
         byFence.delete(fence)
+        disown(fence, request.sessionId)
         throw error
       }
       if (answer.kind !== 'attached' || answer.session === null) {
@@ -146,6 +180,8 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       if (open.fence !== null) byFence.delete(open.fence)
       open.fence = fence
       open.sessionId = answer.session.id
+      absence = null
+      learn(answer.session, answer.atMs)
       if (answer.replacedFence !== null) {
         const replaced = byFence.get(answer.replacedFence)
         if (replaced !== undefined && replaced !== open) startChallenge(replaced, answer.session)
@@ -156,8 +192,30 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
         const sessionId = answer.session.id
         forget()
         await store.end({ userId: caller.userId, sessionId, fence, reason: 'DISCONNECTED' })
+      } else if (mintedBy !== nodeId) {
+        // The live state began anew while the answer was on its way: nobody there knows the name by which it came.
+        open.letGo()
+        open.comeBack().catch(onError)
       }
       return answer.session
+    }
+
+    /** Whether the attach took effect is not known, and must not matter: nobody is there to be pinged. */
+    function disown(fence: string, sessionId: string | null): void {
+      if (sessionId === null) return
+      const request = { userId: caller.userId, sessionId, fence, cause: 'ended' as const, silentForMs: 0 }
+      untold.set(fence, { ...request, isAttachUncertain: true })
+    }
+
+    function learn(session: SessionView, storeNowMs: number): void {
+      const offsetMs = monotonicMs() - storeNowMs
+      const { device, rooms, startedAtMs } = session
+      known = { device, rooms, startedAtMs: startedAtMs + offsetMs }
+      lastActiveAtMs = session.lastActiveAtMs + offsetMs
+    }
+
+    function relearn(session: SessionView | null): void {
+      if (session !== null) known = { ...known, device: session.device, rooms: session.rooms }
     }
 
     async function detach(): Promise<void> {
@@ -166,7 +224,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       open.fence = null
       byFence.delete(fence)
       const silentForMs = closedAs.silentForMs + (monotonicMs() - closedAs.atMs)
-      await store.detach({ userId: caller.userId, sessionId, fence, cause: closedAs.cause, silentForMs })
+      await tellDetach({ userId: caller.userId, sessionId, fence, cause: closedAs.cause, silentForMs })
     }
 
     /** Says something of the socket's own session; where another socket took it, after proving to be there. */
@@ -176,6 +234,9 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       for (;;) {
         if (attaching !== null && open.challenge === null) await attaching.catch(() => null)
         if (open.challenge !== null) await open.challenge.settled
+        // It speaks, so it is there.
+        if (absence !== null) await open.comeBack()
+        if (open.challenge !== null) continue
         if (open.sessionId === null || open.fence === null) return null
         const answer = await words(open.sessionId, open.fence)
         if (answer.kind !== 'late') return answer as Exclude<Answer, { kind: 'late' }>
@@ -203,13 +264,17 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       async heartbeat(words): Promise<HeartbeatResult> {
         const observer = observerChannel()
         if (observer !== null) return observer.heartbeat(words)
+        // Whether the store hears of it or not, for it may have to be told later.
+        if (words.isActive) lastActiveAtMs = monotonicMs()
         const beat = { userId: caller.userId, ...words, profile: caller.profile }
         const answer = await speak(async (sessionId, fence) => {
           const [answered] = await store.beat([{ ...beat, sessionId, fence }])
           return answered ?? { kind: 'unknown' as const }
         })
-        if (words.isActive) lastActiveAtMs = monotonicMs()
-        if (answer?.kind === 'counted') return presence.heartbeatResult(answer.session)
+        if (answer?.kind === 'counted') {
+          relearn(answer.session)
+          return presence.heartbeatResult(answer.session)
+        }
         // The session is over: only activity starts it again (rule 5).
         if (!words.isActive) return presence.heartbeatResult(null)
         return presence.heartbeatResult(await open.start(words))
@@ -219,7 +284,9 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
         const observer = observerChannel()
         if (observer !== null) return observer.changeRoom(kind, room)
         const answer = await speak((sessionId, fence) => store[kind]({ userId: caller.userId, sessionId, fence, room }))
-        return sessionOf(answer ?? { kind: 'unknown' })
+        const session = sessionOf(answer ?? { kind: 'unknown' })
+        relearn(session)
+        return session
       },
 
       async goOffline() {
@@ -233,6 +300,7 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       pong(nonce) {
         // Out of the list at once: from here on it is not judged.
         if (open.challenge?.nonce === nonce && challenged.delete(open)) becomeOwn(open.challenge).catch(onError)
+        if (absence?.nonce === nonce) open.comeBack().catch(onError)
       },
 
       challengeFailed() {
@@ -244,13 +312,28 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
 
       lost(cause) {
         if (cause === 'replaced') startChallenge(open, null)
-        else if (cause === 'reaped') comeBack().catch(onError)
+        else if (cause === 'reaped') provesToBeThere()
         else if (cause === 'DISCONNECTED') open.dismiss()
         else forget()
       },
 
+      letGo() {
+        absence = { formerFence: open.fence, nonce: null }
+        forget()
+      },
+
+      mustComeBack: () => absence !== null && absence.nonce === null,
+
+      comeBack() {
+        returning ??= returnNow().finally(() => {
+          returning = null
+        })
+        return returning
+      },
+
       dismiss() {
         isDismissed = true
+        absence = null
         socket.dismiss()
       },
 
@@ -285,16 +368,38 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       return session === undefined ? null : { device: session.device, rooms: session.rooms }
     }
 
-    /** The node was thought dead: its sockets hang their sessions on again, unless they moved on. */
-    async function comeBack(): Promise<void> {
+    /** The node was thought dead, so it may have been away itself: does anybody still hold this socket? */
+    function provesToBeThere(): void {
+      absence = { formerFence: null, nonce: randomUUID() }
       forget()
+      socket.ping(String(absence.nonce))
+    }
+
+    /** Hangs the session on the socket again, unless it moved on or is over. */
+    async function returnNow(): Promise<void> {
+      if (absence === null || closedAs !== null || open.sessionId === null) return
+      const { formerFence } = absence
       const nowMs = monotonicMs()
-      const session = await attach({
+      const request = {
         sessionId: open.sessionId,
         isActive: false,
-        comeback: { startedForMs: nowMs - openedAtMs, lastActiveForMs: nowMs - lastActiveAtMs },
-      })
-      if (session === null) startChallenge(open, null)
+        device: known.device,
+        rooms: known.rooms,
+        comeback: {
+          startedForMs: Math.round(nowMs - known.startedAtMs),
+          lastActiveForMs: Math.round(nowMs - lastActiveAtMs),
+          formerFence,
+        },
+      }
+      try {
+        const session = await attach(request)
+        absence = null
+        if (session === null) startChallenge(open, null)
+      } catch (error) {
+        // Out of reach, it is tried again; all else is an answer.
+        if (!(error instanceof PresenceError && error.code === 'UNAVAILABLE')) absence = null
+        throw error
+      }
     }
 
     /** The session is over, or another's; the socket stays. */
@@ -304,6 +409,10 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
     }
 
     return open
+  }
+
+  function away(): OpenSocket[] {
+    return [...byUser.values()].flatMap((opens) => [...opens].filter((open) => open.mustComeBack()))
   }
 
   function add(open: OpenSocket): void {
@@ -350,6 +459,8 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       return open
     },
 
+    userIds: (): Iterable<string> => byUser.keys(),
+
     /** How many sockets a user has open here. */
     countOf(userId: string): number {
       return byUser.get(userId)?.size ?? 0
@@ -367,13 +478,35 @@ export function createSockets({ store, timing, nodeId, monotonicMs, onError }: S
       }
     },
 
-    /** Renews the node's lease, and learns what its sockets lost. */
-    async renew(): Promise<void> {
-      const { losses, lossCount } = await store.renewNode({ nodeId, seenLossCount })
-      seenLossCount = lossCount
-      for (const { fence, cause } of losses) {
-        const open = byFence.get(fence)
-        if (open?.fence === fence) open.lost(cause)
+    nodeId: (): string => nodeId,
+
+    /** One of this node's sockets no longer has its session. */
+    lost({ fence, cause }: Loss): void {
+      const open = byFence.get(fence)
+      if (open?.fence === fence) open.lost(cause)
+    },
+
+    /** The live state begins anew: under another name, every session has to be attached again (`comeBack`). */
+    startAnew(): void {
+      nodeId = randomUUID()
+      for (const open of [...byFence.values()]) if (open.fence !== null) open.letGo()
+    },
+
+    /**
+     * Attaches again what has to be, without waiting for clients to prove that they are there.
+     *
+     * @returns how many could not be: they are tried again at the next call
+     */
+    async comeBack(): Promise<number> {
+      await Promise.allSettled(away().map((open) => open.comeBack()))
+      return away().length
+    },
+
+    /** Tells the store of sockets that closed while it was away. */
+    async tellUntold(): Promise<void> {
+      for (const [fence, request] of [...untold]) {
+        await store.detach(request)
+        untold.delete(fence)
       }
     },
 

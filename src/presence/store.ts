@@ -48,8 +48,8 @@ export interface PresenceStore {
 
   /**
    * Brings settings, a profile, or the row that an attach had to do without, to a live user. A version that is not
-   * higher, a profile that is not newer, does nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach under
-   * way with a row that was read before does not win over them.
+   * higher, a profile that is not newer, does nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach
+   * under way with a row that was read before does not win over them.
    */
   setUser(request: SetUserRequest): Promise<void>
 
@@ -60,12 +60,14 @@ export interface PresenceStore {
    */
   adopt(users: readonly AdoptedUser[]): Promise<void>
 
-  /**
-   * Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same.
-   *
-   * @param seenLossCount - `lossCount` of the last answer that came through, 0 at first
-   */
-  renewNode(request: { readonly nodeId: string; readonly seenLossCount: number }): Promise<RenewAnswer>
+  /** Everything that an earlier run left open has been adopted: `renewNode` asks no more. */
+  adopted(): Promise<void>
+
+  /** This process has attached all of its sessions again, after `NodeListener.startAnew`. */
+  announced(): Promise<void>
+
+  /** Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same. */
+  renewNode(request: RenewRequest): Promise<RenewAnswer>
 
   /** Lets the sockets of nodes whose lease passed go: each session falls to the whole `RECONNECT_GRACE`. */
   reapNodes(limit: number): Promise<SweepAnswer>
@@ -92,7 +94,11 @@ export interface PresenceStore {
 
   readonly changes: ChangeLog
   readonly viewers: ViewerBell
+  readonly nodes: NodeBell
   readonly records: RecordLog
+
+  /** Why nothing can be asked just now, in a sentence for an operator; null where all is well. */
+  trouble(): string | null
 
   close(): Promise<void>
 }
@@ -118,10 +124,21 @@ export interface AttachRequest {
   /** The user's row. Null first: the store asks for it, by `unseeded`, where it needs it. */
   readonly seed: UserSeed | null
   /**
-   * A node brings a socket back by itself (it was thought dead, or the store's state was lost): only a session that
-   * hangs on no socket is taken, and it brings its ages with it. Null where a client attaches.
+   * A node brings a socket back by itself (it was thought dead, or the store's state was lost). Null where a client
+   * attaches.
    */
-  readonly comeback: { readonly startedForMs: number; readonly lastActiveForMs: number } | null
+  readonly comeback: Comeback | null
+}
+
+/**
+ * Only a session that hangs on no socket is taken, or on the very one that comes back. Where it has ended meanwhile it
+ * starts with these ages, and with the device and the rooms of the request; a live one keeps its own.
+ */
+export interface Comeback {
+  readonly startedForMs: number
+  readonly lastActiveForMs: number
+  /** The name that the socket had in the live state of before, null where it had none. */
+  readonly formerFence: string | null
 }
 
 export type AttachAnswer =
@@ -132,12 +149,14 @@ export type AttachAnswer =
       /** The fence of the socket that owned the session until now. */
       readonly replacedFence: string | null
       readonly lastActiveAtMs: number | null
+      /** The store's moment of this step: what is older is so much older. */
+      readonly atMs: number
     }
   /** The store does not know the user: call again with a seed. Nothing was written. */
   | { readonly kind: 'unseeded' }
   /** All of `SESSIONS_PER_USER` have sockets. Nothing was written. */
   | { readonly kind: 'full' }
-  /** A comeback whose session hangs on another socket. Nothing was written. */
+  /** A comeback whose session hangs on another socket, or a fence that was refused. Nothing was written. */
   | { readonly kind: 'moved' }
 
 export interface DetachRequest {
@@ -147,6 +166,11 @@ export interface DetachRequest {
   readonly cause: DetachCause
   /** Since the last proof of life, by the node's monotonic clock. Counts for `silent` only. */
   readonly silentForMs: number
+  /**
+   * The answer to the attach of this fence did not come, so it may still be under way: should it come later, it is
+   * refused. Left out: it was attached.
+   */
+  readonly isAttachUncertain?: boolean
 }
 
 export interface Beat {
@@ -182,6 +206,11 @@ export interface EndRequest {
   /** Where a socket speaks of its own session: then an old fence does nothing. Null else. */
   readonly fence: string | null
   readonly reason: EndReason
+  /**
+   * Every node is told that the user's sockets whose token is not younger have to go, those without a session too:
+   * by `RenewAnswer.dismissals`.
+   */
+  readonly tokensIssuedUpToMs?: number
 }
 
 export interface EndAnswer {
@@ -220,11 +249,31 @@ export interface AdoptedUser {
   readonly sessions: readonly SessionRow[]
 }
 
+export interface RenewRequest {
+  readonly nodeId: string
+  /** `lossCount` of the last answer that came through, 0 at first. */
+  readonly seenLossCount: number
+  /** `dismissalCount` of the last answer that came through, null at first. */
+  readonly seenDismissalCount: number | null
+}
+
 export interface RenewAnswer {
   /** Attachments of the node that it lost since `seenLossCount`, oldest first. */
   readonly losses: readonly Loss[]
   /** To be told at the next renewal. */
   readonly lossCount: number
+  /** Users who were dismissed since `seenDismissalCount`. `unknown`: more than the store keeps, or they were lost. */
+  readonly dismissals: readonly Dismissal[] | 'unknown'
+  /** To be told at the next renewal. */
+  readonly dismissalCount: number
+  /** This node has to bring what the database has open, by `adopt`, and then to say `adopted`. */
+  readonly mustAdopt: boolean
+}
+
+export interface Dismissal {
+  readonly userId: string
+  /** Sockets whose token is not younger have to go: epoch ms. */
+  readonly issuedUpToMs: number
 }
 
 export interface Loss {
@@ -278,13 +327,33 @@ export interface ChangeLog {
 
 export interface ChangeListener {
   entry(entry: LogEntry, epoch: string): void
-  /** The log was lost, or may have been: positions of other epochs expired. */
-  newEpoch(epoch: string): void
+  /** The log was lost, or may have been: it goes on after this position, and all others expired. */
+  newEpoch(position: Position): void
 }
 
 export interface ViewerBell {
-  /** Names each user whose `ViewerState` changed, but for `lastActiveAtMs` and `leaseEndsAtMs` alone. @returns a function that ends it */
-  listen(listener: (userId: string) => void): () => void
+  /**
+   * Names each user whose `ViewerState` changed, but for `lastActiveAtMs` and `leaseEndsAtMs` alone; null where
+   * names may have been lost, so that it can be anyone's.
+   *
+   * @returns a function that ends it
+   */
+  listen(listener: (userId: string | null) => void): () => void
+}
+
+export interface NodeBell {
+  /** @returns a function that ends it */
+  listen(listener: NodeListener): () => void
+}
+
+export interface NodeListener {
+  /** `renewNode` has something to tell that should not wait for its time. */
+  news(): void
+  /**
+   * The live state was lost, or may have been, and begins anew. The node takes another id, attaches all of its
+   * sessions again as comebacks, and then says `announced`. Until all have, reads throw `UNAVAILABLE`.
+   */
+  startAnew(): void
 }
 
 /** What the database has to learn, in order, kept until it has. */

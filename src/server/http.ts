@@ -83,7 +83,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     if (!origins.allows(request.headers.get('origin'), request.headers.get('host'))) {
       return problem(403, 'FORBIDDEN', 'This origin is not allowed: see ALLOWED_ORIGINS.')
     }
-    if (!health.isReady()) {
+    if (!health.isServing()) {
       const { message, details } = unavailable('server', health.notReadyBecause())
       return problem(503, 'UNAVAILABLE', message, details)
     }

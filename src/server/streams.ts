@@ -10,6 +10,8 @@ export interface Streams {
   add(caller: Caller, results: Results): Results
   /** @param issuedUpToMs - only streams whose token is not younger; null: all of the user's */
   dismiss(userId: string, issuedUpToMs: number | null): void
+  /** Who has streams here. */
+  userIds(): Iterable<string>
   /** @param nowMs - epoch ms by the wall clock, as tokens have it */
   check(nowMs: number): void
 }
@@ -66,6 +68,8 @@ export function createStreams(onError: (error: unknown) => void): Streams {
         if (issuedUpToMs === null || stream.caller.issuedAtMs <= issuedUpToMs) stream.end()
       }
     },
+
+    userIds: () => byUser.keys(),
 
     check: (nowMs) => expiries.check(nowMs),
   }

@@ -5,13 +5,14 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { setTimeout as pass } from 'node:timers/promises'
 import type { GraphQLFormattedError } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 
 import { type Caller, requireCaller } from '../presence/access.ts'
-import { badInput, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { Attachment, Sockets } from '../presence/sockets.ts'
@@ -43,8 +44,14 @@ export interface WebSockets {
   /** @param wasLate - the check came late itself, and judges nobody */
   check(wasLate: boolean): void
   count(): number
-  /** Closes every socket so that its client comes back, and leaves the sessions to whoever runs next. */
-  close(): Promise<void>
+  /**
+   * Closes every socket so that its client comes back.
+   *
+   * @param overMs - one after the other, so that they do not all come back at once
+   * @param leavesSessions - whether the sessions stay as they are, for the next process to take over; else they get
+   *   their grace
+   */
+  close(how: { readonly overMs: number; readonly leavesSessions: boolean }): Promise<void>
 }
 
 export interface WebSocketOptions {
@@ -101,6 +108,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'),
   )
   let isClosing = false
+  let areSessionsLeft = false
+  const leaving = new Set<Promise<void>>()
 
   const protocol = makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: config.CONNECTION_INIT_TIME,
@@ -138,7 +147,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
-    if (!isReady()) throw unavailable('server', 'The server is not ready yet.')
+    if (isClosing || !isReady()) throw unavailable('server', 'The server is not ready.')
     const params = parseConnectionParams(context.connectionParams ?? {})
     const caller = requireCaller(await authenticator.authenticate(params.authorization))
     if (sockets.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
@@ -240,7 +249,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.once('close', (code, reason) => {
       pinger.remove(link)
       expiries.remove(link)
-      left(connection, code).catch((error) => log.error({ error }, 'A session could not be taken from its socket.'))
+      const leave = left(connection, code)
+        .catch((error) => reportLeft(error))
+        .finally(() => leaving.delete(leave))
+      leaving.add(leave)
       closed(code, reason.toString()).catch((error) => log.error({ error }, 'A socket could not be cleaned up.'))
     })
     pinger.add(link, monotonicMs())
@@ -251,10 +263,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const silentForMs = monotonicMs() - link.lastFrameAtMs
     await link.opening
     // Left as they are, the sessions wait for their clients, and for the next process.
-    if (isClosing) return
+    if (areSessionsLeft) return
     // 1006: no close frame came, so the connection ended or was reset.
     const cause = link.isSilent ? 'silent' : link.isClosedByUs || code === 1006 ? 'ended' : 'closed'
     await connection.attachment?.closed(cause, silentForMs)
+  }
+
+  function reportLeft(error: unknown): void {
+    // The store is away: the node tells it later.
+    if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return
+    log.error({ error }, 'A session could not be taken from its socket.')
   }
 
   return {
@@ -270,17 +288,22 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     count: () => pinger.count(),
 
-    async close() {
+    async close({ overMs, leavesSessions }) {
       isClosing = true
+      areSessionsLeft = leavesSessions
+      const links = [...pinger.all()]
       await Promise.all(
-        [...pinger.all()].map((link) => {
+        links.map(async (link, index) => {
+          if (overMs > 0) await pass((overMs * index) / links.length)
+          if (link.socket.readyState === link.socket.CLOSED) return
           const gone = new Promise((resolve) => link.socket.once('close', resolve))
           close(link, SERVICE_RESTART, 'The server restarts.')
           // One that does not answer must not keep the records from the database.
           const timer = setTimeout(() => link.socket.terminate(), CLOSE_WAIT_MS)
-          return gone.finally(() => clearTimeout(timer))
+          await gone.finally(() => clearTimeout(timer))
         }),
       )
+      await Promise.all(leaving)
       wire.close()
     },
   }

@@ -277,7 +277,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   async function attachSocket(socket: ModelSocket, one: Parameters<typeof details>[0], asked: Row) {
     if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId) === 'tie') return
     const row = rowFor(socket.userId, { row: asked, isActive: one.isActive })
-    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
+    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0, seenDismissalCount: null })
     model.renewNode(socket.nodeId)
     const answer = await attach({ ...socket, ...details(one), comeback: null }, row)
     expect(answer).toMatchObject(model.attach(socket, { ...details(one), isPending: row === 'unread' }))
@@ -322,9 +322,13 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     // A node cannot tell what its user did in hiding from what they did in sight.
     if (model.isVisible(user) && last.lastActive > (model.shownMoments(user).lastActive ?? -1)) return
     const ages = { startedFor: model.now() - last.startedAt, lastActiveFor: model.now() - last.lastActive }
-    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0 })
+    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0, seenDismissalCount: null })
     model.renewNode(socket.nodeId)
-    const comeback = { startedForMs: ages.startedFor * stepMs, lastActiveForMs: ages.lastActiveFor * stepMs }
+    const comeback = {
+      startedForMs: ages.startedFor * stepMs,
+      lastActiveForMs: ages.lastActiveFor * stepMs,
+      formerFence: null,
+    }
     const answer = await attach({ ...socket, isActive: false, profile: null, comeback }, 'read')
     expect(answer).toMatchObject(model.comeBack(socket, ages))
   }

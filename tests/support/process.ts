@@ -24,9 +24,10 @@ const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 export async function startProcess(
   settings: SettingTexts,
   lines: Record<string, unknown>[] = [],
+  environment: NodeJS.ProcessEnv = {},
 ): Promise<ServerProcess> {
   const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
-    env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings },
+    env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let errorText = ''

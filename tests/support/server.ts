@@ -1,4 +1,5 @@
 /** A whole server within the test's own process: the one that `npm start` runs, on a free port. */
+import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -7,6 +8,7 @@ import { join } from 'node:path'
 import { createServerAdapter } from '@whatwg-node/server'
 import { pino } from 'pino'
 import postgres from 'postgres'
+import { inject } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
 import type { SettingTexts } from '../../src/config.ts'
 import { freshDatabase } from './postgres.ts'
@@ -29,6 +31,7 @@ export const QUICK: SettingTexts = {
   NODE_RENEW: '300ms',
   NODE_TTL: '2s',
   LAST_ACTIVE_FLUSH: '200ms',
+  DRAIN_TIME: '0ms',
 }
 
 /** A server keeps its data here; whoever starts a second one on it starts it again after a restart. */
@@ -40,6 +43,7 @@ export interface TestData {
 export const DATABASES: readonly { readonly name: string; readonly prepare: () => Promise<TestData> }[] = [
   { name: 'the embedded Postgres', prepare: embeddedData },
   { name: 'a real Postgres', prepare: postgresData },
+  { name: 'a real Postgres and Redis', prepare: redisData },
 ]
 
 export async function embeddedData(): Promise<TestData> {
@@ -54,6 +58,12 @@ export async function postgresData(): Promise<TestData> {
   await app`create table public.users (id uuid primary key, email text not null unique)`
   await app.end()
   return { settings: { DATABASE_URL: database.url }, drop: () => database.drop() }
+}
+
+/** As many nodes as start on it are one presence. */
+export async function redisData(): Promise<TestData> {
+  const { settings, drop } = await postgresData()
+  return { settings: { ...settings, REDIS_URL: inject('redisUrl'), REDIS_APP: randomUUID() }, drop }
 }
 
 /** @param settings - QUICK stands beneath them; without a database of their own they get an embedded one */

@@ -6,6 +6,7 @@ import type {
   AttachRequest,
   Beat,
   BeatAnswer,
+  Comeback,
   EndAnswer,
   EndRequest,
   PresenceStore,
@@ -45,6 +46,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   const nodes = createNodes(timing.nodeTtlMs)
   let lastSweepAtMs = clock()
   let lastReapAtMs = clock()
+  let mustAdopt = true
 
   function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): End {
     user.sessions.delete(session.id)
@@ -61,7 +63,9 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const sessionId = request.sessionId ?? DEFAULT_SESSION_ID
     const live = isForUserAlone ? undefined : known?.sessions.get(sessionId)
     const heldElsewhere = live !== undefined && live.fence !== request.fence ? live.fence : null
-    if (request.comeback !== null && heldElsewhere !== null) return { kind: 'moved' }
+    if (request.fence !== null && nodes.isRefused(request.fence)) return { kind: 'moved' }
+    const isTheirs = heldElsewhere === null || heldElsewhere === request.comeback?.formerFence
+    if (request.comeback !== null && !isTheirs) return { kind: 'moved' }
     const isOneTooMany = !isForUserAlone && live === undefined && (known?.sessions.size ?? 0) >= timing.sessionsPerUser
     const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null
     if (isOneTooMany && displaced === null) return { kind: 'full' }
@@ -73,7 +77,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (isForUserAlone) {
       if (request.isActive) countActivity(user, null, nowMs, timing)
       commit(user, { nowMs, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
-      return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs: user.lastActiveAtMs }
+      return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs: user.lastActiveAtMs, atMs: nowMs }
     }
 
     const touched = new Map<LiveSession, End | null>()
@@ -81,7 +85,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const session = live ?? startSession(user, sessionId, request, nowMs)
     // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
     if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, nowMs, timing)
-    const isDescribed = describe(session, request)
+    if (live !== undefined && request.comeback !== null) bringActivity(user, session, request.comeback, nowMs)
+    const isDescribed = (live === undefined || request.comeback === null) && describe(session, request)
     if (request.fence === null) renewLease(session, nowMs, timing)
     else hang(user, session, request.fence, request.nodeId as string, nowMs)
     touched.set(session, null)
@@ -91,6 +96,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       session: sessionView(session),
       replacedFence: heldElsewhere,
       lastActiveAtMs: user.lastActiveAtMs,
+      atMs: nowMs,
     }
   }
 
@@ -106,11 +112,16 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : nowMs - comeback.lastActiveForMs
     const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
     user.sessions.set(sessionId, session)
-    // What a node brings back may be older than a `goOffline` meanwhile.
-    const isNews = !user.isActivityOver || lastActiveAtMs > user.activityOverAtMs
-    if (comeback !== null && isNews) countActivity(user, session, lastActiveAtMs, timing)
+    if (comeback !== null) bringActivity(user, session, comeback, nowMs)
     if (comeback === null && isActive) countActivity(user, session, nowMs, timing)
     return session
+  }
+
+  /** What a node brings back may be older than what is known, or than a `goOffline` meanwhile. */
+  function bringActivity(user: LiveUser, session: LiveSession, { lastActiveForMs }: Comeback, nowMs: number): void {
+    const atMs = nowMs - lastActiveForMs
+    const isNews = !user.isActivityOver || atMs > user.activityOverAtMs
+    if (isNews && atMs >= session.lastActiveAtMs) countActivity(user, session, atMs, timing)
   }
 
   /** Hangs a session on a socket; the socket that it hung on loses it. */
@@ -157,8 +168,9 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     }
   }
 
-  function end({ userId, sessionId, fence, reason }: EndRequest): EndAnswer {
+  function end({ userId, sessionId, fence, reason, tokensIssuedUpToMs }: EndRequest): EndAnswer {
     const nowMs = clock()
+    if (tokensIssuedUpToMs !== undefined) nodes.dismiss({ userId, issuedUpToMs: tokensIssuedUpToMs })
     const user = users.get(userId)
     const ending =
       user === undefined ? [] : sessionId === null ? [...user.sessions.values()] : [user.sessions.get(sessionId)]
@@ -220,7 +232,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     join: async (request) => changeRoom(request, true),
     leave: async (request) => changeRoom(request, false),
 
-    async detach({ userId, sessionId, fence, cause, silentForMs }) {
+    async detach({ userId, sessionId, fence, cause, silentForMs, isAttachUncertain }) {
+      if (isAttachUncertain) nodes.refuse(fence, clock())
       const user = users.get(userId)
       const session = user?.sessions.get(sessionId)
       if (user === undefined || session === undefined || session.fence !== fence) return
@@ -263,9 +276,16 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       }
     },
 
-    async renewNode({ nodeId, seenLossCount }) {
+    async adopted() {
+      mustAdopt = false
+    },
+
+    // One process, one life of its state: there is nothing to announce.
+    async announced() {},
+
+    async renewNode({ nodeId, seenLossCount, seenDismissalCount }) {
       nodes.renew(nodeId, clock())
-      return nodes.losses(nodeId, seenLossCount)
+      return { ...nodes.losses(nodeId, seenLossCount), ...nodes.dismissals(seenDismissalCount), mustAdopt }
     },
 
     async reapNodes(limit) {
@@ -331,7 +351,10 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
 
     changes: population.changes,
     viewers: population.viewers,
+    nodes: { listen: nodes.listen },
     records: population.records,
+
+    trouble: () => null,
 
     close: async () => population.close(),
   }

@@ -1,5 +1,5 @@
 /** The nodes' leases, and which sockets hang on which node. */
-import type { Loss } from '../../presence/store.ts'
+import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
 import type { LiveSession, LiveUser } from './live-user.ts'
 
 export interface Attachment {
@@ -24,10 +24,26 @@ export interface Nodes {
   losses(nodeId: string, seenLossCount: number): { readonly losses: readonly Loss[]; readonly lossCount: number }
   /** Attachments of nodes whose lease passed. Taking one out is up to the caller. */
   orphans(nowMs: number): Iterable<[fence: string, Attachment]>
+  /** Should an attach by this fence come later, it comes too late. */
+  refuse(fence: string, nowMs: number): void
+  isRefused(fence: string): boolean
+  dismiss(dismissal: Dismissal): void
+  dismissals(seenCount: number | null): Pick<RenewAnswer, 'dismissals' | 'dismissalCount'>
+  listen(listener: NodeListener): () => void
 }
+
+/** What a node has not heard of after so many is looked up by it. */
+const DISMISSALS_KEPT = 10_000
+/** An attach whose answer did not come in time is executed within seconds, or never. */
+const REFUSED_FOR_MS = 60_000
 
 export function createNodes(nodeTtlMs: number): Nodes {
   const nodes = new Map<string, Node>()
+  /** With the end of their time, oldest first. */
+  const refused = new Map<string, number>()
+  let dismissals: Dismissal[] = []
+  let dismissalCount = 0
+  const listeners = new Set<NodeListener>()
 
   function nodeOf(nodeId: string): Node {
     let node = nodes.get(nodeId)
@@ -64,6 +80,33 @@ export function createNodes(nodeTtlMs: number): Nodes {
       const unseenCount = Math.max(0, node.lossCount - seenLossCount)
       node.losses = unseenCount === 0 ? [] : node.losses.slice(-unseenCount)
       return { losses: node.losses, lossCount: node.lossCount }
+    },
+
+    refuse(fence, nowMs) {
+      for (const [other, untilMs] of refused) {
+        if (nowMs < untilMs) break
+        refused.delete(other)
+      }
+      refused.set(fence, nowMs + REFUSED_FOR_MS)
+    },
+
+    isRefused: (fence) => refused.has(fence),
+
+    dismiss(dismissal) {
+      dismissals = [...dismissals.slice(1 - DISMISSALS_KEPT), dismissal]
+      dismissalCount += 1
+      for (const listener of listeners) listener.news()
+    },
+
+    dismissals(seenCount) {
+      const unseenCount = dismissalCount - (seenCount ?? dismissalCount)
+      if (unseenCount < 0 || unseenCount > dismissals.length) return { dismissals: 'unknown', dismissalCount }
+      return { dismissals: unseenCount === 0 ? [] : dismissals.slice(-unseenCount), dismissalCount }
+    },
+
+    listen(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
     },
 
     *orphans(nowMs) {

@@ -42,7 +42,7 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
   /** Settings of who was not there when they came, oldest first. */
   const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilMs: number }>()
   const changeListeners = new Set<ChangeListener>()
-  const viewerListeners = new Set<(userId: string) => void>()
+  const viewerListeners = new Set<(userId: string | null) => void>()
   const recordBells = new Set<() => void>()
 
   /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */

@@ -19,7 +19,7 @@ export function describeViewers(rule: Rule): void {
       'rings for each session that starts, ends, moves, or changes its rooms or its device',
       async ({ store, pass }) => {
         const rung: string[] = []
-        const unlisten = store.viewers.listen((userId) => rung.push(userId))
+        const unlisten = store.viewers.listen((userId) => rung.push(userId ?? 'anyone'))
         const rings = async (step: () => Promise<unknown>) => {
           await pass(SETTLE_MS)
           rung.length = 0
@@ -50,7 +50,7 @@ export function describeViewers(rule: Rule): void {
       async ({ store, pass }) => {
         await connect(store, 'alice', { seed: seedOf({ ...VISIBLE, visibility: 'NOBODY' }) })
         const rung: string[] = []
-        store.viewers.listen((userId) => rung.push(userId))
+        store.viewers.listen((userId) => rung.push(userId ?? 'anyone'))
         await pass(SETTLE_MS)
         rung.length = 0
         await store.setUser({
@@ -69,7 +69,7 @@ export function describeViewers(rule: Rule): void {
       const socket = await connect(store, 'alice', { rooms: ['hall'] })
       await pass(SETTLE_MS)
       const rung: string[] = []
-      store.viewers.listen((userId) => rung.push(userId))
+      store.viewers.listen((userId) => rung.push(userId ?? 'anyone'))
       await beat(store, socket)
       await beat(store, socket, { rooms: ['hall'] })
       await store.join({ ...socket, room: 'hall' })

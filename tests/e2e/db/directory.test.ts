@@ -200,15 +200,19 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     expect(await directory.revokeTokens('nobody')).toBeNull()
   })
 
-  it('learns what another process revoked when the lag is over, and asks seldom before', async () => {
-    const other = createDirectory({ database, revocationLagMs: 0 })
-    const lagging = createDirectory({ database, revocationLagMs: 3_600_000 })
+  it('learns what another process revoked when it is told, and asks for it only where it may have missed it', async () => {
+    const other = createDirectory({ database })
     await directory.ensure('alice', null)
-    expect(await other.tokensValidAfterMs('alice')).toBeNull()
-    expect(await lagging.tokensValidAfterMs('alice')).toBeNull()
-    const moment = await directory.revokeTokens('alice')
-    expect(await other.tokensValidAfterMs('alice')).toBe(moment)
-    expect(await lagging.tokensValidAfterMs('alice')).toBeNull()
+    await directory.ensure('bob', null)
+    for (const userId of ['alice', 'bob']) expect(await other.tokensValidAfterMs(userId)).toBeNull()
+    const [ofAlice, ofBob] = [await directory.revokeTokens('alice'), await directory.revokeTokens('bob')]
+    for (const userId of ['alice', 'bob']) expect(await other.tokensValidAfterMs(userId)).toBeNull()
+
+    other.learnRevocation('alice', Number(ofAlice))
+    expect(await other.tokensValidAfterMs('alice')).toBe(ofAlice)
+    expect(await other.tokensValidAfterMs('bob')).toBeNull()
+    other.forgetRevocations()
+    expect(await other.tokensValidAfterMs('bob')).toBe(ofBob)
   })
 
   it('seeds the private truth from the sessions, and what everyone may see from the column', async () => {

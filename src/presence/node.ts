@@ -1,0 +1,106 @@
+/**
+ * This process as a node of the live state: it keeps its lease, learns what its sockets lost, and brings its sessions
+ * back where that state was lost.
+ */
+import { PresenceError } from './errors.ts'
+import type { Sockets } from './sockets.ts'
+import type { Dismissal, PresenceStore } from './store.ts'
+
+export interface NodeOptions {
+  readonly store: PresenceStore
+  readonly sockets: Sockets
+  /** Their tokens no longer hold, here and now. `unknown`: it can be anyone's. */
+  readonly dismissed: (dismissals: readonly Dismissal[] | 'unknown') => void
+  /** Brings to the store what the database has open. */
+  readonly adopt: () => Promise<void>
+  readonly onError: (error: unknown) => void
+}
+
+export interface PresenceNode {
+  /**
+   * Renews the lease, and does what follows from the answer.
+   *
+   * @throws PresenceError `UNAVAILABLE`
+   */
+  renew(): Promise<void>
+  /** Resolves when no work of its own is under way. */
+  stop(): Promise<void>
+}
+
+export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOptions): PresenceNode {
+  let seen: { readonly nodeId: string; readonly lossCount: number } | null = null
+  let seenDismissalCount: number | null = null
+  let hasAnnounced = false
+  let announcing: Promise<void> | null = null
+  let adopting: Promise<void> | null = null
+  let renewing: Promise<void> | null = null
+  let isStopped = false
+
+  const unlisten = store.nodes.listen({
+    news: () => void renew().catch(quietly),
+    startAnew() {
+      hasAnnounced = false
+      sockets.startAnew()
+      announce()
+    },
+  })
+
+  /** One at a time: the next one tells what this one learnt. */
+  function renew(): Promise<void> {
+    renewing ??= renewNow().finally(() => {
+      renewing = null
+    })
+    return renewing
+  }
+
+  async function renewNow(): Promise<void> {
+    const nodeId = sockets.nodeId()
+    const seenLossCount = seen?.nodeId === nodeId ? seen.lossCount : 0
+    const answer = await store.renewNode({ nodeId, seenLossCount, seenDismissalCount })
+    seen = { nodeId, lossCount: answer.lossCount }
+    seenDismissalCount = answer.dismissalCount
+    for (const loss of answer.losses) sockets.lost(loss)
+    if (answer.dismissals === 'unknown' || answer.dismissals.length > 0) dismissed(answer.dismissals)
+    if (!hasAnnounced) announce()
+    if (answer.mustAdopt && adopting === null && !isStopped) {
+      adopting = adopt()
+        .then(() => store.adopted())
+        .catch(quietly)
+        .finally(() => {
+          adopting = null
+        })
+    }
+    await sockets.tellUntold()
+  }
+
+  function announce(): void {
+    announcing ??= announceNow()
+      .catch(quietly)
+      .finally(() => {
+        announcing = null
+      })
+  }
+
+  async function announceNow(): Promise<void> {
+    const nodeId = sockets.nodeId()
+    const awayCount = await sockets.comeBack()
+    // What is left, or another life of the state that began meanwhile, is for the next renewal.
+    if (awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
+    await store.announced()
+    hasAnnounced = true
+  }
+
+  function quietly(error: unknown): void {
+    // Away: the next renewal tries again.
+    if (!(error instanceof PresenceError && error.code === 'UNAVAILABLE')) onError(error)
+  }
+
+  return {
+    renew,
+    async stop() {
+      isStopped = true
+      unlisten()
+      await Promise.allSettled([renewing, announcing, adopting])
+    },
+  }
+}

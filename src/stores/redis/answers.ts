@@ -1,0 +1,178 @@
+/** What the scripts answer, as the domain's own types. In their lists `false` stands for null, and `{}` for none. */
+import type {
+  EndReason,
+  LogEntry,
+  PresenceRecord,
+  PresenceStatus,
+  PublicUser,
+  SessionRow,
+  SessionView,
+  StatusChoice,
+  ViewerState,
+  Visibility,
+} from '../../presence/model.ts'
+
+type Nullable<Value> = Value | false
+/** Lua writes an empty list as an empty object. */
+type List<Item> = readonly Item[] | Readonly<Record<string, never>>
+
+/** public_of in lua/shared/user.lua. */
+export type PublicAnswer = readonly [
+  id: string,
+  name: string,
+  avatarUrl: Nullable<string>,
+  isOnline: boolean,
+  status: PresenceStatus,
+  statusMessage: Nullable<string>,
+  onlineSinceMs: Nullable<number>,
+  lastActiveAtMs: Nullable<number>,
+]
+
+/** session_view in lua/shared/user.lua. */
+export type SessionAnswer = readonly [
+  id: string,
+  device: Nullable<string>,
+  rooms: List<string>,
+  startedAtMs: number,
+  lastActiveAtMs: number,
+  fence: Nullable<string>,
+  leaseEndsAtMs: Nullable<number>,
+]
+
+/** append in lua/shared/commit.lua. */
+export type EntryAnswer = readonly [
+  seq: number,
+  atMs: number,
+  before: PublicAnswer,
+  roomsBefore: List<string>,
+  after: PublicAnswer,
+  roomsAfter: List<string>,
+]
+
+/** session_row in lua/shared/commit.lua. */
+type RowAnswer = readonly [
+  startId: string,
+  sessionId: string,
+  device: Nullable<string>,
+  rooms: List<string>,
+  nodeId: Nullable<string>,
+  hadSocket: boolean,
+  startedAtMs: number,
+  lastActiveAtMs: number,
+  endedAtMs: Nullable<number>,
+  endReason: Nullable<EndReason>,
+]
+
+/** record_of in lua/shared/commit.lua. */
+type RecordAnswer = readonly [
+  userId: string,
+  profile: Nullable<readonly [name: Nullable<string>, avatarUrl: Nullable<string>, issuedAtMs: number]>,
+  columns: Nullable<readonly [isOnline: boolean, onlineSinceMs: Nullable<number>, lastActiveAtMs: Nullable<number>]>,
+  sessions: List<RowAnswer>,
+]
+
+/** viewer.lua. */
+export type ViewerAnswer = readonly [
+  user: PublicAnswer,
+  ownStatus: PresenceStatus,
+  settings: readonly [
+    statusChoice: StatusChoice,
+    statusMessage: Nullable<string>,
+    visibility: Visibility,
+    hideLastActive: boolean,
+  ],
+  lastActiveAtMs: Nullable<number>,
+  sessions: List<SessionAnswer>,
+]
+
+export function orNull<Value>(value: Nullable<Value>): Value | null {
+  return value === false ? null : value
+}
+
+export function listOf<Item>(list: List<Item>): readonly Item[] {
+  return Array.isArray(list) ? list : []
+}
+
+export function publicUser(answer: PublicAnswer): PublicUser {
+  const [id, name, avatarUrl, isOnline, status, statusMessage, onlineSinceMs, lastActiveAtMs] = answer
+  return {
+    id,
+    name,
+    avatarUrl: orNull(avatarUrl),
+    isOnline,
+    status,
+    statusMessage: orNull(statusMessage),
+    onlineSinceMs: orNull(onlineSinceMs),
+    lastActiveAtMs: orNull(lastActiveAtMs),
+  }
+}
+
+export function sessionView(answer: SessionAnswer): SessionView {
+  const [id, device, rooms, startedAtMs, lastActiveAtMs, fence, leaseEndsAtMs] = answer
+  return {
+    id,
+    device: orNull(device),
+    rooms: listOf(rooms),
+    startedAtMs,
+    lastActiveAtMs,
+    fence: orNull(fence),
+    leaseEndsAtMs: orNull(leaseEndsAtMs),
+  }
+}
+
+export function viewerState([user, status, settings, lastActiveAtMs, sessions]: ViewerAnswer): ViewerState {
+  const [statusChoice, statusMessage, visibility, hideLastActive] = settings
+  return {
+    user: publicUser(user),
+    isOnline: status !== 'OFFLINE',
+    status,
+    statusChoice,
+    statusMessage: orNull(statusMessage),
+    lastActiveAtMs: orNull(lastActiveAtMs),
+    visibility,
+    hideLastActive,
+    sessions: listOf(sessions).map(sessionView),
+  }
+}
+
+export function logEntry(text: string): LogEntry {
+  const [seq, atMs, before, roomsBefore, after, roomsAfter] = JSON.parse(text) as EntryAnswer
+  return {
+    seq,
+    atMs,
+    before: { user: publicUser(before), rooms: new Set(listOf(roomsBefore)) },
+    after: { user: publicUser(after), rooms: new Set(listOf(roomsAfter)) },
+  }
+}
+
+export function presenceRecord(seq: number, text: string): PresenceRecord {
+  const [userId, profile, columns, sessions] = JSON.parse(text) as RecordAnswer
+  return {
+    seq,
+    userId,
+    profile:
+      profile === false ? null : { name: orNull(profile[0]), avatarUrl: orNull(profile[1]), issuedAtMs: profile[2] },
+    columns:
+      columns === false
+        ? null
+        : { isOnline: columns[0], onlineSinceMs: orNull(columns[1]), lastActiveAtMs: orNull(columns[2]) },
+    sessions: listOf(sessions).map(sessionRow),
+  }
+}
+
+function sessionRow(answer: RowAnswer): SessionRow {
+  const [startId, sessionId, device, rooms, nodeId, hadSocket, startedAtMs, lastActiveAtMs, endedAtMs, endReason] =
+    answer
+  return {
+    startId,
+    sessionId,
+    device: orNull(device),
+    rooms: listOf(rooms),
+    nodeId: orNull(nodeId),
+    hadSocket,
+    startedAtMs,
+    lastActiveAtMs,
+    endedAtMs: orNull(endedAtMs),
+    endReason: orNull(endReason),
+  }
+}

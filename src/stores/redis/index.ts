@@ -1,0 +1,416 @@
+/**
+ * The store for many processes: the live state lies in Redis, and every step of it is one script there.
+ *
+ * An epoch is one life of that state. It ends where the state was lost, or may have been; then the nodes bring to the
+ * next one what they know (docs/architecture.md, many nodes).
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { Redis } from 'ioredis'
+import { unavailable } from '../../presence/errors.ts'
+import { createPermits } from '../../presence/permits.ts'
+import { endReasonOf, graceMs } from '../../presence/rules.ts'
+import type {
+  AdoptedUser,
+  AttachAnswer,
+  BeatAnswer,
+  EndAnswer,
+  Loss,
+  NodeListener,
+  PresenceStore,
+  RoomAnswer,
+  RoomRequest,
+  SweepAnswer,
+} from '../../presence/store.ts'
+import type { PresenceTiming } from '../../presence/timing.ts'
+import {
+  listOf,
+  logEntry,
+  orNull,
+  type PublicAnswer,
+  presenceRecord,
+  publicUser,
+  type SessionAnswer,
+  sessionView,
+  type ViewerAnswer,
+  viewerState,
+} from './answers.ts'
+import { createBeatBatches } from './beats.ts'
+import { type BellMessage, openBell } from './bell.ts'
+import { createChangeFollower } from './change-follower.ts'
+import { createLink, type Link, type LinkLog } from './link.ts'
+import type { ScriptName, Scripts } from './scripts.ts'
+
+/** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
+const ATTACHES_AT_ONCE = 64
+/** Users of one call of a script that does many: some 5 ms of Redis, and then others have their turn. */
+const USERS_AT_ONCE = 100
+
+export interface RedisStoreOptions {
+  readonly timing: PresenceTiming
+  readonly scripts: Scripts
+  /** Apps that share a Redis differ in it. */
+  readonly app: string
+  /** Heartbeats are gathered for so long. */
+  readonly beatFlushMs: number
+  /** Opens a connection: one for work, one for leases, one that listens. */
+  readonly connect: (purpose: 'work' | 'lease' | 'bell') => Redis
+  /** Told where the server can never do, as it is set up: with a sentence for an operator. */
+  readonly onUnusable?: (reason: string) => void
+  readonly log: LinkLog
+}
+
+export function createRedisStore(options: RedisStoreOptions): PresenceStore {
+  const { timing, scripts, app, beatFlushMs, connect, onUnusable = () => {}, log } = options
+  const root = `{rollcall:${app}}`
+  /** This process, among those that announce. */
+  const announcer = randomUUID()
+  const nodeListeners = new Set<NodeListener>()
+  const viewerListeners = new Set<(userId: string | null) => void>()
+  const recordBells = new Set<() => void>()
+  let epoch = ''
+  let runId = ''
+  let isReading = false
+  let opening: Promise<void> | null = null
+  let heardBell = 0
+  /** What the last renewal said of the bell: by the next one it must have been heard. */
+  let expected: { readonly epoch: string; readonly bell: number } | null = null
+  const counters = { epochs: 0, bellGaps: 0 }
+
+  const follower = createChangeFollower({
+    read: (after, limit) => readStream(after.seq, limit),
+    onError: (error) => log.warn({ error }, 'Missed changes could not be read yet.'),
+  })
+
+  const linkOptions = { root, scripts, epoch: () => epoch, join, onUnusable, log }
+  const work = createLink({ ...linkOptions, redis: connect('work') })
+  const lease = createLink({ ...linkOptions, redis: connect('lease') })
+  const bell = openBell({
+    redis: connect('bell'),
+    channel: `${root}:bell`,
+    onMessage: hear,
+    onListening() {
+      // What was said meanwhile is in the streams; whose view changed is not.
+      tellEveryViewer()
+      for (const ring of recordBells) ring()
+      lookAtTheHead().catch(() => {})
+    },
+    onError: (error) => log.warn({ error }, 'The bell cannot be heard yet.'),
+  })
+  const permits = createPermits(ATTACHES_AT_ONCE, () => unavailable('store', 'Too many sockets come at once.'))
+  const beats = createBeatBatches({
+    flushMs: beatFlushMs,
+    most: USERS_AT_ONCE,
+    send: async (batch) => (await ask<BeatReply[]>(work, 'beat', batch)).map(beatAnswer),
+  })
+
+  /** Before anything goes through a connection: is what lies there what this node knows? */
+  async function join(
+    foundRunId: string,
+    run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>,
+  ): Promise<void> {
+    const fresh = randomBytes(8).toString('hex')
+    const [found, isAnnouncing] = (await run('join-epoch', foundRunId, fresh, announcer, epoch)) as [string, number]
+    const isMoved = runId !== '' && runId !== foundRunId
+    runId = foundRunId
+    if (found !== epoch) {
+      const isFirst = epoch === ''
+      epoch = found
+      isReading = false
+      heardBell = 0
+      expected = null
+      follower.pause()
+      counters.epochs += 1
+      log.warn(
+        { epoch, isOpenedHere: found === fresh },
+        isFirst ? 'Joined the live state.' : 'The live state begins anew.',
+      )
+      if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
+    }
+    // The others may still lead to the server of before.
+    if (isMoved) for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
+    if (isAnnouncing === 0 && !isReading) await startReading(run)
+  }
+
+  /** Announcements are over: from here on the log is followed. */
+  function startReading(run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>): Promise<void> {
+    opening ??= (async () => {
+      const of = epoch
+      const [lastSeq] = (await run('read-changes', of, JSON.stringify([-1, 0]))) as [number]
+      // Listening first: what comes between would be missed until the next renewal.
+      await bell.listening
+      if (of !== epoch || isReading) return
+      isReading = true
+      follower.begin({ epoch, seq: lastSeq })
+      tellEveryViewer()
+      for (const ring of recordBells) ring()
+    })().finally(() => {
+      opening = null
+    })
+    return opening
+  }
+
+  function withoutEpoch(link: Link) {
+    return (script: ScriptName, _epoch: string, ...args: readonly string[]) => link.call(script, ...args)
+  }
+
+  async function lookAtTheHead(): Promise<void> {
+    if (!isReading) return
+    const [lastSeq] = (await work.call('read-changes', JSON.stringify([-1, 0]))) as [number]
+    follower.catchUp(lastSeq)
+  }
+
+  function hear(message: BellMessage): void {
+    if (message.epoch !== epoch) return
+    if (message.bell > heardBell + 1 && heardBell > 0) {
+      counters.bellGaps += 1
+      tellEveryViewer()
+    }
+    heardBell = Math.max(heardBell, message.bell)
+    const { seq, entry, viewer, record, dismissal, isOpen } = message
+    if (isOpen === true) startReading(withoutEpoch(work)).catch(() => {})
+    if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => logEntry(entry))
+    if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
+    if (record !== undefined) for (const ring of recordBells) ring()
+    if (dismissal !== undefined) for (const listener of nodeListeners) listener.news()
+  }
+
+  function tellEveryViewer(): void {
+    for (const listener of viewerListeners) listener(null)
+  }
+
+  /** Calls a script that takes and answers JSON. */
+  async function ask<Answer>(link: Link, script: ScriptName, request: unknown): Promise<Answer> {
+    return JSON.parse(String(await link.call(script, JSON.stringify(request)))) as Answer
+  }
+
+  async function readStream(afterSeq: number, limit: number) {
+    const answer = await work.call('read-changes', JSON.stringify([afterSeq, limit]))
+    const [lastSeq, isWhole, ...entries] = answer as [number, number, ...string[]]
+    return { isExpired: isWhole === 0, entries: entries.map(logEntry), lastSeq }
+  }
+
+  async function changeRoom(request: RoomRequest, isJoin: boolean): Promise<RoomAnswer> {
+    const [kind, session] = await ask<[RoomAnswer['kind'], SessionAnswer]>(work, 'change-room', { ...request, isJoin })
+    return kind === 'done' ? { kind, session: sessionView(session) } : { kind }
+  }
+
+  async function sweepOf(script: 'sweep' | 'reap-nodes', limit: number): Promise<SweepAnswer> {
+    const answer = await lease.call(script, String(Math.min(limit, USERS_AT_ONCE)))
+    const [count, hasMore, wasLate] = JSON.parse(String(answer)) as [number, boolean, boolean]
+    return { count, hasMore, wasLate }
+  }
+
+  return {
+    async attach(request) {
+      const release = await permits.acquire(timing.nodeTtlMs)
+      try {
+        const [kind, session, replacedFence, lastActiveAtMs, atMs] = await ask<AttachReply>(work, 'attach', {
+          ...request,
+          startId: randomUUID(),
+        })
+        if (kind !== 'attached') return { kind }
+        return {
+          kind,
+          session: session === false ? null : sessionView(session),
+          replacedFence: orNull(replacedFence),
+          lastActiveAtMs: orNull(lastActiveAtMs),
+          atMs,
+        }
+      } finally {
+        release()
+      }
+    },
+
+    async detach({ cause, silentForMs, ...request }) {
+      await work.call(
+        'detach',
+        JSON.stringify({
+          ...request,
+          graceMs: Math.round(graceMs(cause, silentForMs, timing)),
+          reason: endReasonOf(cause),
+        }),
+      )
+    },
+
+    beat: (all) => Promise.all(all.map((one) => beats.beat(one))),
+
+    async end(request) {
+      const [kind, sessionCount, fences] = await ask<[EndAnswer['kind'], number, string[]]>(work, 'end', request)
+      return { kind, sessionCount, fences: listOf(fences) }
+    },
+
+    join: (request) => changeRoom(request, true),
+    leave: (request) => changeRoom(request, false),
+
+    async setUser(request) {
+      await work.call('set-user', JSON.stringify(request))
+    },
+
+    async adopt(users) {
+      for (let from = 0; from < users.length; from += USERS_AT_ONCE) {
+        const slice: readonly AdoptedUser[] = users.slice(from, from + USERS_AT_ONCE)
+        await work.call('adopt', JSON.stringify(slice))
+      }
+    },
+
+    async adopted() {
+      await lease.call('adopted')
+    },
+
+    async announced() {
+      await lease.call('announced', announcer)
+    },
+
+    async renewNode(request) {
+      const answer = await ask<RenewReply>(lease, 'renew-node', request)
+      const [losses, lossCount, dismissals, dismissalCount, isMissed, mustAdopt, isAnnouncing, seq, bellCount] = answer
+      if (!isAnnouncing && !isReading) startReading(withoutEpoch(lease)).catch(() => {})
+      if (expected !== null && expected.epoch === epoch && heardBell < expected.bell) {
+        // Nothing of it came in all that time: the connection that listens hears nothing.
+        counters.bellGaps += 1
+        heardBell = expected.bell
+        tellEveryViewer()
+        for (const ring of recordBells) ring()
+      }
+      expected = { epoch, bell: bellCount }
+      if (isReading) follower.catchUp(seq)
+      return {
+        losses: listOf(losses).map(([fence, cause]) => ({ fence, cause })),
+        lossCount,
+        dismissals: isMissed
+          ? 'unknown'
+          : listOf(dismissals).map(([userId, issuedUpToMs]) => ({ userId, issuedUpToMs })),
+        dismissalCount,
+        mustAdopt,
+      }
+    },
+
+    reapNodes: (limit) => sweepOf('reap-nodes', limit),
+    sweep: (limit) => sweepOf('sweep', limit),
+
+    async page(request) {
+      const [users, hasMore, totalCount, [of, seq]] = await ask<PageReply>(work, 'page', request)
+      return { users: listOf(users).map(publicUser), hasMore, totalCount, position: { epoch: of, seq } }
+    },
+
+    async count(room) {
+      return Number(await work.call('count', JSON.stringify([room])))
+    },
+
+    async lookup(userIds) {
+      const users = await ask<(PublicAnswer | false)[]>(work, 'lookup', userIds)
+      return listOf(users).map((user) => (user === false ? null : publicUser(user)))
+    },
+
+    async viewer(userId) {
+      const viewer = await ask<false | 'pending' | ViewerAnswer>(work, 'viewer', [userId])
+      if (viewer === false) return null
+      return viewer === 'pending' ? viewer : viewerState(viewer)
+    },
+
+    changes: {
+      async position() {
+        const of = epoch
+        const [seq] = (await work.call('read-changes', JSON.stringify([-1, 0]))) as [number]
+        return { epoch: of, seq }
+      },
+
+      async read(after, limit) {
+        const of = epoch
+        if (after.epoch !== of) return 'expired'
+        const read = await readStream(after.seq, limit)
+        if (read.isExpired) return 'expired'
+        return { entries: read.entries, position: { epoch: of, seq: read.entries.at(-1)?.seq ?? after.seq } }
+      },
+
+      listen: (listener) => follower.listen(listener),
+    },
+
+    viewers: { listen: (listener) => listenIn(viewerListeners, listener) },
+    nodes: { listen: (listener) => listenIn(nodeListeners, listener) },
+
+    records: {
+      async read(afterSeq, limit) {
+        const of = epoch
+        const answer = await work.call('read-records', JSON.stringify([afterSeq, limit]))
+        const [lastSeq, isGap, ...numbered] = answer as [number, number, ...string[]]
+        const records = []
+        for (let index = 0; index < numbered.length; index += 2) {
+          records.push(presenceRecord(Number(numbered[index]), String(numbered[index + 1])))
+        }
+        return { epoch: of, records, isGap: isGap === 1, lastSeq }
+      },
+
+      async ack(seq) {
+        for (let hasMore = true; hasMore; ) {
+          hasMore = (await work.call('ack-records', JSON.stringify([seq, USERS_AT_ONCE]))) === 1
+        }
+      },
+
+      async snapshot(after, limit) {
+        const [seq, ...records] = (await work.call('snapshot', JSON.stringify([after, limit]))) as [number, ...string[]]
+        return records.map((record) => presenceRecord(seq, record))
+      },
+
+      listen: (ring) => listenIn(recordBells, ring),
+    },
+
+    trouble() {
+      for (const link of [work, lease]) if (!link.isOpen()) return link.closedBecause()
+      return isReading ? null : 'The nodes announce their sessions to a new live state.'
+    },
+
+    async close() {
+      follower.close()
+      beats.close()
+      await permits.close(unavailable('server', 'The server stops.'))
+      await bell.close()
+      work.close()
+      lease.close()
+    },
+  }
+}
+
+type AttachReply = readonly [
+  kind: AttachAnswer['kind'],
+  session: SessionAnswer | false,
+  replacedFence: string | false,
+  lastActiveAtMs: number | false,
+  atMs: number,
+]
+
+type BeatReply = readonly [kind: BeatAnswer['kind'], session: SessionAnswer | false, lastActiveAtMs: number | false]
+
+/** renew-node.lua. */
+type RenewReply = readonly [
+  losses: readonly (readonly [string, Loss['cause']])[],
+  lossCount: number,
+  dismissals: readonly (readonly [string, number])[],
+  dismissalCount: number,
+  isMissed: boolean,
+  mustAdopt: boolean,
+  isAnnouncing: boolean,
+  seq: number,
+  bell: number,
+]
+
+type PageReply = readonly [
+  users: readonly PublicAnswer[],
+  hasMore: boolean,
+  totalCount: number,
+  position: readonly [epoch: string, seq: number],
+]
+
+function beatAnswer([kind, session, lastActiveAtMs]: BeatReply): BeatAnswer {
+  if (kind !== 'counted') return { kind }
+  return {
+    kind,
+    session: session === false ? null : sessionView(session),
+    lastActiveAtMs: orNull(lastActiveAtMs),
+  }
+}
+
+function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
+  listeners.add(listener)
+  return () => void listeners.delete(listener)
+}

@@ -1,0 +1,183 @@
+/**
+ * One connection to Redis, and what has to hold before anything goes through it: it leads to a server that takes
+ * writes, and its node knows the epoch of what lies there.
+ *
+ * ioredis connects and connects again; it neither queues while there is no connection nor sends anything twice by
+ * itself, for what is safe to send again is ours to know.
+ */
+import type { Redis } from 'ioredis'
+import { type PresenceError, unavailable } from '../../presence/errors.ts'
+import type { Script, ScriptName, Scripts } from './scripts.ts'
+
+export interface Link {
+  /**
+   * @param args - what follows the root and the epoch
+   * @throws PresenceError `UNAVAILABLE`: whether it took effect is not known
+   */
+  call(script: ScriptName, ...args: readonly string[]): Promise<unknown>
+  isOpen(): boolean
+  /** Why it is not open, for an operator. */
+  closedBecause(): string
+  /** Drops the connection and makes a new one: it may lead to another server then. */
+  reconnect(): void
+  close(): void
+}
+
+export interface LinkOptions {
+  readonly redis: Redis
+  readonly root: string
+  readonly scripts: Scripts
+  /** The epoch that the node believes in. */
+  readonly epoch: () => string
+  /**
+   * Called on each new connection and where a script found another epoch, before anything else goes through.
+   *
+   * @param runId - the server's name, new at each of its starts
+   * @param run - calls a script on this connection, open or not
+   */
+  readonly join: (
+    runId: string,
+    run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>,
+  ) => Promise<void>
+  /** Told where the server can never do, as it is set up. */
+  readonly onUnusable: (reason: string) => void
+  readonly log: LinkLog
+}
+
+export interface LinkLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export function createLink({ redis, root, scripts, epoch, join, onUnusable, log }: LinkOptions): Link {
+  let closedBecause: string | null = 'Redis has not answered yet.'
+  let isClosed = false
+  let joining: Promise<void> | null = null
+  let isWarned = false
+
+  function shut(reason: string): void {
+    closedBecause = reason
+  }
+
+  async function run(name: ScriptName, ...args: readonly string[]): Promise<unknown> {
+    const script = scripts[name]
+    try {
+      return await redis.evalsha(script.sha, 1, root, ...args)
+    } catch (error) {
+      // It was not executed: a server that started anew does not know it.
+      if (!isReply(error, 'NOSCRIPT')) throw error
+      return await evaluate(script, args)
+    }
+  }
+
+  function evaluate(script: Script, args: readonly string[]): Promise<unknown> {
+    return redis.eval(script.source, 1, root, ...args)
+  }
+
+  /** Finds out where the connection leads, and joins the epoch there. One at a time. */
+  function prepare(): Promise<void> {
+    shut('The node joins the state that lies in Redis.')
+    joining ??= prepareNow().finally(() => {
+      joining = null
+    })
+    return joining
+  }
+
+  async function prepareNow(): Promise<void> {
+    try {
+      // One section a call: the older servers take no more.
+      const [server, memory, replication] = await Promise.all(
+        ['server', 'memory', 'replication'].map((section) => redis.info(section)),
+      )
+      const facts = `${server}\n${memory}\n${replication}`
+      const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
+      if (runId === undefined) throw new Error('Redis does not say its run_id.')
+      const unusable = whyUnusable(facts)
+      if (unusable !== null) {
+        onUnusable(unusable)
+        throw new Error(unusable)
+      }
+      if (/^role:(slave|replica)/m.test(facts)) throw new Error('Redis is a replica, and takes no writes.')
+      await join(runId, run)
+      closedBecause = null
+      if (isWarned) log.info({}, 'Redis is back.')
+      isWarned = false
+    } catch (error) {
+      warn(error)
+      // Not at once: what stands in the way may stand there for a while.
+      if (!isClosed) setTimeout(() => redis.disconnect(true), RETRY_MS).unref()
+    }
+  }
+
+  function warn(error: unknown): void {
+    shut(`Redis cannot be used: ${error instanceof Error ? error.message : String(error)}`)
+    if (isClosed || isWarned) return
+    isWarned = true
+    log.warn({ error }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
+  }
+
+  redis.on('ready', () => void prepare())
+  redis.on('close', () => warn(new Error('the connection was lost')))
+  redis.on('error', warn)
+
+  return {
+    async call(name, ...args) {
+      if (closedBecause !== null) throw unavailable('store', 'The live state is out of reach just now.')
+      try {
+        return await run(name, epoch(), ...args)
+      } catch (error) {
+        throw translate(error)
+      }
+    },
+
+    isOpen: () => closedBecause === null,
+    closedBecause: () => closedBecause ?? '',
+    reconnect: () => redis.disconnect(true),
+
+    close() {
+      isClosed = true
+      shut('The server stops.')
+      redis.disconnect()
+    },
+  }
+
+  function translate(error: unknown): PresenceError {
+    // Its own words for those who keep the state out of reach on purpose.
+    if (isReply(error, 'EPOCH')) void prepare()
+    else if (isReply(error, 'ANNOUNCING')) {
+      return unavailable('store', 'The live state is gathered anew: ask again in a few seconds.', { cause: error })
+    } else if (isReply(error, 'READONLY') || isReply(error, 'MASTERDOWN') || isReply(error, 'LOADING')) {
+      // It was demoted: somewhere there is another.
+      redis.disconnect(true)
+    } else {
+      log.warn({ error }, 'Redis did not do what it was asked.')
+    }
+    return unavailable('store', 'The live state is out of reach just now.', { cause: error })
+  }
+}
+
+const RETRY_MS = 100
+
+/** Streams are trimmed by number, and lists read by the order of ids: both since 6.2. */
+const LEAST_VERSION = [6, 2] as const
+
+/** @returns what an operator has to change, null where the server will do */
+function whyUnusable(facts: string): string | null {
+  const [, major, minor] = /^redis_version:(\d+)\.(\d+)/m.exec(facts) ?? []
+  const isOld =
+    Number(major) < LEAST_VERSION[0] || (Number(major) === LEAST_VERSION[0] && Number(minor) < LEAST_VERSION[1])
+  if (isOld) return `Redis ${major}.${minor} is too old: ${LEAST_VERSION.join('.')} or later is needed.`
+  const policy = /^maxmemory_policy:(\S+)/m.exec(facts)?.[1]
+  if (policy !== undefined && policy !== 'noeviction') {
+    return `Redis may throw keys away (maxmemory-policy ${policy}): set \`maxmemory-policy noeviction\`.`
+  }
+  return null
+}
+
+function isReply(error: unknown, code: string): boolean {
+  return (
+    error instanceof Error &&
+    (error.message === code || error.message.startsWith(`${code} `) || error.message.startsWith(`ERR ${code}`))
+  )
+}

@@ -1,0 +1,17 @@
+-- ack-records: records up to a number are in the database. Whoever has no session and no record left leaves.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  JSON: { number, at most so many users }
+-- Returns  1 where more users have to leave, else 0
+local refusal = refuse_stranger(ARGV[1])
+if refusal then return refusal end
+local seq, limit = unpack(cjson.decode(ARGV[2]))
+redis.call('XTRIM', RECORDS, 'MINID', (seq + 1) .. '-0')
+local leaving = redis.call('ZRANGEBYSCORE', DEPARTING, '-inf', seq, 'LIMIT', 0, limit)
+for _, userId in ipairs(leaving) do
+  redis.call('DEL', user_key(userId))
+  redis.call('ZREM', DEPARTING, userId)
+  redis.call('ZREM', UNLISTED, userId)
+  redis.call('ZREM', DUE, userId)
+end
+return #leaving == limit and 1 or 0

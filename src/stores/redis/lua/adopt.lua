@@ -1,0 +1,33 @@
+-- adopt: takes over sessions that the database has open and nobody has brought.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  JSON: a list of AdoptedUser of src/presence/store.ts
+-- Returns  'done'
+local refusal = refuse_stranger(ARGV[1])
+if refusal then return refusal end
+
+for _, adopted in ipairs(cjson.decode(ARGV[2])) do
+  local user = load_to_change(adopted.userId) or admit(adopted.userId, adopted.seed)
+  local onlineSinceMs = given(adopted.onlineSinceMs)
+  if not user.before.public[4] then
+    user.shownSinceMs = onlineSinceMs
+  elseif meta.isAnnouncing and onlineSinceMs then
+    -- Their node came first, and nobody has read it yet.
+    user.shownSinceMs = math.min(user.shownSinceMs, onlineSinceMs)
+  end
+  for _, row in ipairs(adopted.sessions) do
+    if not session_of(user, row.sessionId) then
+      local session = create_session(row.sessionId, row.startId, row.startedAtMs, row.lastActiveAtMs)
+      session.device = given(row.device)
+      session.rooms = row.rooms
+      session.nodeId = given(row.nodeId)
+      session.hadSocket = row.hadSocket
+      session.isInGrace = row.hadSocket
+      session.leaseEndsAtMs = nowMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
+      session.leaseReason = 'SERVER_RESTART'
+      add_session(user, session)
+    end
+  end
+  commit(user, { mustRecord = true, isViewerChanged = true })
+end
+return 'done'

@@ -1,0 +1,68 @@
+-- attach: starts a session, or hangs a live one on a socket (rules 4 and 6).
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: a name for the start that it may be
+-- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, now };
+--          { 'unseeded' }, { 'full' } and { 'moved' } wrote nothing
+local refusal = refuse_stranger(ARGV[1])
+if refusal then return refusal end
+local request = cjson.decode(ARGV[2])
+local fence, nodeId, comeback = given(request.fence), given(request.nodeId), given(request.comeback)
+local seed = given(request.seed)
+
+local known = load_to_change(request.userId)
+if not known and not seed then return cjson.encode({ 'unseeded' }) end
+if fence and redis.call('EXISTS', refused_key(fence)) == 1 then return cjson.encode({ 'moved' }) end
+local isForUserAlone = not given(request.sessionId) and known and is_on_socket(known)
+local sessionId = given(request.sessionId) or limits.defaultSessionId
+local live = not isForUserAlone and known and session_of(known, sessionId) or nil
+local heldElsewhere = live and live.fence ~= fence and live.fence or false
+if comeback and heldElsewhere and heldElsewhere ~= given(comeback.formerFence) then return cjson.encode({ 'moved' }) end
+local isOneTooMany = not isForUserAlone and not live and known and #known.sessions >= timing.sessionsPerUser
+local displaced = isOneTooMany and first_to_give_way(known) or nil
+if isOneTooMany and not displaced then return cjson.encode({ 'full' }) end
+
+local user = known or admit(request.userId, seed)
+local isSeedNew = known and seed and take_seed(user, seed)
+local areSettingsNew = known and seed and take_settings(user, given(seed.settings))
+local isProfileNew = take_profile(user, request.profile) or isSeedNew or areSettingsNew
+if isForUserAlone then
+  if request.isActive then count_activity(user, nil, nowMs) end
+  commit(user, { isViewerChanged = isProfileNew, mustRecord = isProfileNew })
+  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, nowMs })
+end
+
+local touched = {}
+if displaced then touched[1] = { session = displaced, finish = end_session(user, displaced, 'DISPLACED') } end
+
+-- What a node brings back may be older than what is known, or than a goOffline meanwhile.
+local function bring_activity(session)
+  local atMs = nowMs - comeback.lastActiveForMs
+  local isNews = not user.isActivityOver or atMs > user.activityOverAtMs
+  if isNews and atMs >= session.lastActiveAtMs then count_activity(user, session, atMs) end
+end
+
+local function start_session()
+  local startedAtMs = nowMs - (comeback and comeback.startedForMs or 0)
+  -- Without activity of its own it must not look as if there had been some.
+  local lastActiveAtMs = comeback and nowMs - comeback.lastActiveForMs
+    or math.min(startedAtMs, user.lastActiveAtMs or startedAtMs)
+  local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs)
+  add_session(user, session)
+  if comeback then bring_activity(session) end
+  if not comeback and request.isActive then count_activity(user, session, nowMs) end
+  return session
+end
+
+local session = live or start_session()
+-- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
+if live and not fence and request.isActive then count_activity(user, session, nowMs) end
+if live and comeback then bring_activity(session) end
+local isDescribed = (not live or not comeback) and describe(session, request.device, request.rooms)
+if fence then hang(user, session, fence, nodeId) else renew_lease(session) end
+touched[#touched + 1] = { session = session, finish = false }
+commit(user, {
+  touched = touched,
+  isViewerChanged = isDescribed or isProfileNew or not live or session.fence ~= false,
+})
+return cjson.encode({ 'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, nowMs })

@@ -1,0 +1,9 @@
+-- count: how many everyone sees online.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  JSON: { room or null }
+-- Returns  the number
+local refusal = refuse_reader(ARGV[1])
+if refusal then return refusal end
+local room = given(cjson.decode(ARGV[2])[1])
+return redis.call('ZCARD', room and room_key(room) or ONLINE)

@@ -1,0 +1,35 @@
+-- end: ends sessions at once.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  the EndRequest of src/presence/store.ts as JSON
+-- Returns  JSON: { 'ended', number of sessions, { fences that they hung on } }; { 'late', 0, {} } wrote nothing
+local refusal = refuse_stranger(ARGV[1])
+if refusal then return refusal end
+local request = cjson.decode(ARGV[2])
+
+local issuedUpToMs = given(request.tokensIssuedUpToMs)
+if issuedUpToMs then
+  local number = redis.call('HINCRBY', META, 'dismissedCount', 1)
+  redis.call('XADD', DISMISSED, 'MAXLEN', limits.dismissalsKept, number .. '-0', 'userId', request.userId,
+    'issuedUpToMs', issuedUpToMs)
+  ring({ dismissal = number })
+end
+
+local user = load_to_change(request.userId)
+local fence, ending, fences, touched = given(request.fence), {}, {}, {}
+if user then
+  for _, session in ipairs(user.sessions) do
+    if not given(request.sessionId) or session.id == request.sessionId then ending[#ending + 1] = session end
+  end
+end
+if #ending == 0 then return cjson.encode({ 'ended', 0, {} }) end
+for _, session in ipairs(ending) do
+  if fence and session.fence ~= fence then return cjson.encode({ 'late', 0, {} }) end
+  if session.fence then fences[#fences + 1] = session.fence end
+end
+for index, session in ipairs(ending) do
+  touched[index] = { session = session, finish = end_session(user, session, request.reason) }
+end
+if request.reason == 'WENT_OFFLINE' and #user.sessions == 0 then end_activity(user) end
+commit(user, { touched = touched, isViewerChanged = true })
+return cjson.encode({ 'ended', #ending, fences })

@@ -1,0 +1,24 @@
+-- join-epoch: what a node does before its first script on a connection. Where the store holds no epoch, or that of
+-- another server (its state was lost, or may have been), it opens a new one.
+-- KEYS[1]  the root
+-- ARGV[1]  the server's run_id, as this connection has it
+-- ARGV[2]  the name of an epoch to open, 16 hexadecimal digits
+-- ARGV[3]  the node's id in that epoch
+-- ARGV[4]  the epoch that the node believed in, '' at first
+-- Returns  { the epoch, 1 while reads wait for announcements, else 0 }
+read_meta()
+local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
+if isNew then
+  if meta.epoch then calm_down() end
+  -- The state is kept, as far as it is there: every session has to be announced anew, and what hangs on the nodes of
+  -- before falls to its grace when announcements are over.
+  redis.call('DEL', LOG, ANNOUNCING, DISMISSED)
+  redis.call('HSET', META, 'epoch', ARGV[2], 'runId', ARGV[1], 'openedAtMs', nowMs, 'isAnnouncing', 1, 'isAdopted', 0,
+    'seq', 0, 'bell', 0, 'sweptAtMs', nowMs, 'reapedAtMs', nowMs)
+  redis.call('HDEL', META, 'adopter')
+  redis.call('HINCRBY', META, 'epochCount', 1)
+  for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do redis.call('ZADD', NODES, nowMs, nodeId) end
+  meta.epoch, meta.isAnnouncing = ARGV[2], true
+end
+if meta.isAnnouncing and meta.epoch ~= ARGV[4] then redis.call('SADD', ANNOUNCING, ARGV[3]) end
+return { meta.epoch, meta.isAnnouncing and 1 or 0 }

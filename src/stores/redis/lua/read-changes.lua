@@ -1,0 +1,19 @@
+-- read-changes: what the log has after a number.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  JSON: { number or -1 to learn the position alone, at most so many entries }
+-- Returns  { the newest number, 1 where the log holds everything after the number, else 0, entries as JSON... }
+local refusal = refuse_reader(ARGV[1])
+if refusal then return refusal end
+local after, limit = unpack(cjson.decode(ARGV[2]))
+local lastSeq = last_seq()
+if after < 0 then return { lastSeq, 1 } end
+trim_log()
+local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
+local firstSeq = oldest and tonumber(string.match(oldest[1], '^%d+')) or lastSeq + 1
+if after > lastSeq or after < firstSeq - 1 then return { lastSeq, 0 } end
+local answer = { lastSeq, 1 }
+for _, entry in ipairs(redis.call('XRANGE', LOG, (after + 1) .. '-0', '+', 'COUNT', limit)) do
+  answer[#answer + 1] = entry[2][4]
+end
+return answer

@@ -1,0 +1,65 @@
+-- Sessions, and the sockets and nodes that they hang on.
+
+-- The node learns it by its next renewal. Kept long enough for one that was thought dead.
+local function lose(nodeId, fence, cause)
+  redis.call('RPUSH', losses_key(nodeId), cjson.encode({ fence, cause }))
+  redis.call('INCR', loss_count_key(nodeId))
+  redis.call('PEXPIRE', losses_key(nodeId), 100 * timing.nodeTtlMs)
+  redis.call('PEXPIRE', loss_count_key(nodeId), 100 * timing.nodeTtlMs)
+end
+
+-- To be called when a session of the user no longer hangs on the node.
+local function leave_node(user, nodeId)
+  for _, session in ipairs(user.sessions) do if session.fence and session.nodeId == nodeId then return end end
+  redis.call('SREM', node_key(nodeId), user.id)
+end
+
+local function renew_node(nodeId) redis.call('ZADD', NODES, nowMs + timing.nodeTtlMs, nodeId) end
+
+-- Hangs a session on a socket; the socket that it hung on loses it.
+local function hang(user, session, fence, nodeId)
+  local formerFence, formerNodeId = session.fence, session.nodeId
+  session.fence = fence
+  session.nodeId = nodeId
+  session.hadSocket = true
+  session.leaseEndsAtMs = false
+  session.isInGrace = false
+  if formerFence and formerFence ~= fence then lose(formerNodeId, formerFence, 'replaced') end
+  if formerFence and formerNodeId ~= nodeId then leave_node(user, formerNodeId) end
+  renew_node(nodeId)
+  redis.call('SADD', node_key(nodeId), user.id)
+end
+
+-- Returns how it ended, for its row.
+local function end_session(user, session, reason)
+  local _, index = session_of(user, session.id)
+  table.remove(user.sessions, index)
+  redis.call('HINCRBY', META, 'sessionCount', -1)
+  if session.fence then
+    lose(session.nodeId, session.fence, reason)
+    leave_node(user, session.nodeId)
+  end
+  -- Nobody was there after a restart, so it ended when its user was last known to be.
+  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or nowMs, reason = reason }
+end
+
+local function add_session(user, session)
+  user.sessions[#user.sessions + 1] = session
+  redis.call('HINCRBY', META, 'sessionCount', 1)
+end
+
+-- A session that lost its socket lives on for its grace, or ends in this very step.
+local function give_grace(user, session, graceMs, reason)
+  session.fence = false
+  leave_node(user, session.nodeId)
+  local touched = {}
+  if graceMs <= 0 then
+    touched = { { session = session, finish = end_session(user, session, reason) } }
+  else
+    session.leaseEndsAtMs = nowMs + graceMs
+    session.leaseReason = reason
+    session.isInGrace = true
+  end
+  -- A row does not say whether its socket is there just now, so only an end is one for the records.
+  commit(user, { touched = touched, isViewerChanged = true })
+end

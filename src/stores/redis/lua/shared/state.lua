@@ -1,0 +1,81 @@
+-- Where everything lies, and what every script looks at first.
+--
+-- KEYS[1] is the root, `{rollcall:<app>}`. All keys begin with it, so they lie in one slot, and a script may derive
+-- what it needs. `false` stands for null wherever a value is kept or answered: a Lua table cannot hold nil.
+local root = KEYS[1]
+local META = root .. ':meta' -- hash: the epoch, the numbers that count up, and when things last happened
+local ONLINE = root .. ':online' -- zset, by id: who everyone sees online
+local UNLISTED = root .. ':unlisted' -- zset, by id: who is in the store and in no list
+local DUE = root .. ':due' -- zset: user ids by the moment that something of theirs may be due
+local DEPARTING = root .. ':departing' -- zset: users without sessions by their last record
+local LOG = root .. ':log' -- stream `<seq>-0`: the changes
+local RECORDS = root .. ':records' -- stream `<seq>-0`: what the database has to learn
+local NODES = root .. ':nodes' -- zset: node ids by the end of their lease
+local DISMISSED = root .. ':dismissed' -- stream `<n>-0`: users whose sockets have to go
+local ANNOUNCING = root .. ':announcing' -- set: nodes that still bring their sessions to a new epoch
+local BELL = root .. ':bell' -- channel: says at once what the streams keep
+
+local function user_key(userId) return root .. ':user:' .. userId end
+local function room_key(room) return root .. ':room:' .. room end
+local function node_key(nodeId) return root .. ':node:' .. nodeId end -- set: users with a socket there
+local function losses_key(nodeId) return root .. ':losses:' .. nodeId end -- list: what it was not told yet
+local function loss_count_key(nodeId) return root .. ':loss-count:' .. nodeId end
+local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
+local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
+
+local nowMs = store_time_ms()
+local meta = {}
+
+local function read_meta()
+  local values = redis.call('HMGET', META, 'epoch', 'sweptAtMs', 'calmUntilMs', 'frozenAtMs', 'isAnnouncing', 'isAdopted')
+  meta.epoch = values[1]
+  meta.sweptAtMs = tonumber(values[2] or nowMs)
+  meta.calmUntilMs = tonumber(values[3] or 0)
+  meta.frozenAtMs = tonumber(values[4] or nowMs)
+  meta.isAnnouncing = values[5] == '1'
+  meta.isAdopted = values[6] == '1'
+end
+
+-- Where no sweep came for so long, Redis was away or its clock stepped: nobody could tell anything meanwhile.
+local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, 2 * timing.sweepIntervalMs + 500)
+
+local function calm_down()
+  if nowMs - meta.sweptAtMs <= CALM_GAP_MS then return end
+  -- Statuses stay for now as they were when the last sweep looked.
+  meta.frozenAtMs = nowMs < meta.calmUntilMs and meta.frozenAtMs or meta.sweptAtMs
+  meta.calmUntilMs = nowMs + timing.heartbeatIntervalMs + timing.nodeTtlMs
+  meta.sweptAtMs = nowMs
+  redis.call('HSET', META, 'frozenAtMs', meta.frozenAtMs, 'calmUntilMs', meta.calmUntilMs, 'sweptAtMs', nowMs,
+    'reapFromMs', nowMs + timing.nodeTtlMs, 'isSweepLate', 1, 'isReapLate', 1)
+end
+
+-- Every script but those that open and join an epoch begins here, with what its node believes.
+-- Returns an error where the store's epoch is another or missing: then nothing may be done.
+local function refuse_stranger(epoch)
+  read_meta()
+  if meta.epoch ~= epoch then return redis.error_reply('EPOCH The state is of another epoch.') end
+  calm_down()
+  return nil
+end
+
+-- Reads wait until the nodes have announced their sessions, so that nobody reads a half-empty list.
+local function refuse_reader(epoch)
+  local refusal = refuse_stranger(epoch)
+  if refusal then return refusal end
+  if meta.isAnnouncing then return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
+  return nil
+end
+
+local function is_calm() return nowMs < meta.calmUntilMs end
+
+-- The moment by which time alone makes people away and idle.
+local function judged_ms() return is_calm() and math.min(nowMs, meta.frozenAtMs) or nowMs end
+
+local function last_seq() return tonumber(redis.call('HGET', META, 'seq') or 0) end
+local function position() return { meta.epoch, last_seq() } end
+
+-- JSON has null, Lua has false.
+local function given(value)
+  if value == nil or value == cjson.null then return false end
+  return value
+end

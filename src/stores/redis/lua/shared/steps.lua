@@ -1,0 +1,150 @@
+-- What can happen to a user or a session, before anything that follows from it is drawn.
+
+local function later(one, other)
+  if not one or not other then return one or other end
+  return math.max(one, other)
+end
+
+-- session: nil where no one knows in which it was.
+local function count_activity(user, session, atMs)
+  user.isActivityOver = false
+  user.lastActiveAtMs = math.max(atMs, user.lastActiveAtMs or 0)
+  if is_visible(user) then user.shownLastActiveAtMs = math.max(atMs, user.shownLastActiveAtMs or 0) end
+  if session then
+    session.lastActiveAtMs = math.max(atMs, session.lastActiveAtMs)
+    session.hasUnrecordedActivity = true
+  end
+  user.activityFlushAtMs = user.activityFlushAtMs or atMs + timing.lastActiveFlushMs
+end
+
+-- The user went offline: only activity from now on brings them back.
+local function end_activity(user)
+  user.isActivityOver = true
+  user.activityOverAtMs = nowMs
+end
+
+-- Returns whether they were newer.
+local function take_settings(user, settings)
+  if not settings or (user.settingsVersion and settings.version <= user.settingsVersion) then return false end
+  local wasVisible = is_visible(user)
+  user.settingsVersion = settings.version
+  user.statusChoice = settings.statusChoice
+  user.statusMessage = given(settings.statusMessage)
+  user.visibility = settings.visibility
+  user.hideLastActive = settings.hideLastActive
+  -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
+  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = nowMs end
+  return true
+end
+
+-- The newer of two profiles wins, and what it leaves out stays. Both: { name, avatarUrl, issuedAtMs } or false.
+local function newer_profile(current, brought)
+  if not brought or (not given(brought.name) and not given(brought.avatarUrl)) then return current end
+  if not current then return brought end
+  if brought.issuedAtMs <= current.issuedAtMs then return current end
+  return {
+    name = given(brought.name) or given(current.name),
+    avatarUrl = given(brought.avatarUrl) or given(current.avatarUrl),
+    issuedAtMs = brought.issuedAtMs,
+  }
+end
+
+local function profile_of(user)
+  if not user.hasProfile then return false end
+  return { name = user.name, avatarUrl = user.avatarUrl, issuedAtMs = user.profileIssuedAtMs }
+end
+
+local function set_profile(user, profile)
+  user.hasProfile = profile and true
+  user.name = profile and given(profile.name)
+  user.avatarUrl = profile and given(profile.avatarUrl)
+  user.profileIssuedAtMs = profile and profile.issuedAtMs
+end
+
+local function take_profile(user, profile)
+  local current = profile_of(user)
+  local newer = newer_profile(current, given(profile))
+  if newer == current then return false end
+  set_profile(user, newer)
+  return true
+end
+
+-- What an attach had to do without, or read while the user became known. Its settings are take_settings'.
+local function take_seed(user, seed)
+  -- Without any activity since, the row knows best whether the last one is over.
+  if not user.lastActiveAtMs and seed.isActivityOver then end_activity(user) end
+  user.lastActiveAtMs = later(user.lastActiveAtMs, given(seed.lastActiveAtMs))
+  user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, given(seed.shownLastActiveAtMs))
+  local name, avatarUrl = user.name, user.avatarUrl
+  -- As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
+  set_profile(user, newer_profile(given(seed.profile), profile_of(user)))
+  return user.name ~= name or user.avatarUrl ~= avatarUrl
+end
+
+-- Returns whether anything of it is new. device, rooms: nil where left out.
+local function describe(session, device, rooms)
+  local isSame = true
+  if device ~= nil and given(device) ~= session.device then isSame = false end
+  if rooms ~= nil and isSame then
+    local isIn = {}
+    for _, room in ipairs(session.rooms) do isIn[room] = true end
+    if #rooms ~= #session.rooms then isSame = false end
+    for _, room in ipairs(rooms) do if not isIn[room] then isSame = false end end
+  end
+  if isSame then return false end
+  if device ~= nil then session.device = given(device) end
+  if rooms ~= nil then session.rooms = rooms end
+  return true
+end
+
+-- Whether a beat without a session id is a word of one of these sessions' clients (rule 7).
+local function is_on_socket(user)
+  for _, session in ipairs(user.sessions) do if session.fence or session.isInGrace then return true end end
+  return false
+end
+
+-- The session without a socket whose lease ends first, nil where all have one.
+local function first_to_give_way(user)
+  local first
+  for _, session in ipairs(user.sessions) do
+    if session.leaseEndsAtMs and (not first or session.leaseEndsAtMs < first.leaseEndsAtMs) then first = session end
+  end
+  return first
+end
+
+-- A heartbeat over HTTP: it keeps the session for SESSION_TTL, and never for less than it had.
+local function renew_lease(session)
+  if session.fence then return end
+  local renewedMs = nowMs + timing.sessionTtlMs
+  if session.leaseEndsAtMs and session.leaseEndsAtMs > renewedMs then return end
+  session.leaseEndsAtMs = renewedMs
+  session.leaseReason = 'EXPIRED'
+  session.isInGrace = false
+end
+
+local function create_session(id, startId, startedAtMs, lastActiveAtMs)
+  return {
+    id = id, startId = startId, device = false, rooms = {}, fence = false, nodeId = false, hadSocket = false,
+    startedAtMs = startedAtMs, lastActiveAtMs = lastActiveAtMs, leaseEndsAtMs = false, leaseReason = 'EXPIRED',
+    isInGrace = false, hasUnrecordedActivity = false,
+  }
+end
+
+-- Takes in a user who was not there.
+local function admit(userId, seed)
+  local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE' }
+  set_profile(user, given(seed.profile))
+  local settings, ahead = given(seed.settings), redis.call('GET', ahead_key(userId))
+  if ahead then
+    ahead = cjson.decode(ahead)
+    if ahead.version > (settings and settings.version or 0) then settings = ahead end
+  end
+  take_settings(user, settings)
+  user.lastActiveAtMs = given(seed.lastActiveAtMs)
+  user.shownLastActiveAtMs = given(seed.shownLastActiveAtMs)
+  user.isActivityOver = seed.isActivityOver
+  user.activityOverAtMs = nowMs
+  user.shownSinceMs = false
+  redis.call('ZADD', UNLISTED, 0, userId)
+  return remember(user)
+end

@@ -1,0 +1,130 @@
+-- A user with their sessions: one value, so that a step of a user reads once and writes once.
+local USER_FIELDS = {
+  'hasProfile', 'name', 'avatarUrl', 'profileIssuedAtMs',
+  'settingsVersion', 'statusChoice', 'statusMessage', 'visibility', 'hideLastActive', -- version false: not known
+  'lastActiveAtMs', 'isActivityOver', 'activityOverAtMs', 'shownSinceMs', 'shownLastActiveAtMs',
+  'shownStatus', -- what the log said last
+  'ownStatus', -- the user's own truth at the last step
+  'activityFlushAtMs', 'dueAtMs', 'isRecorded',
+}
+local SESSION_FIELDS = {
+  'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
+  'leaseEndsAtMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
+}
+
+local function pack_fields(fields, from)
+  local values = {}
+  for index, field in ipairs(fields) do values[index] = from[field] or false end
+  return values
+end
+
+local function unpack_fields(fields, values)
+  local into = {}
+  for index, field in ipairs(fields) do into[field] = values[index] end
+  return into
+end
+
+local function save(user)
+  local sessions = {}
+  for index, session in ipairs(user.sessions) do sessions[index] = pack_fields(SESSION_FIELDS, session) end
+  redis.call('SET', user_key(user.id), cmsgpack.pack({ pack_fields(USER_FIELDS, user), sessions }))
+end
+
+local function session_of(user, sessionId)
+  for index, session in ipairs(user.sessions) do
+    if session.id == sessionId then return session, index end
+  end
+  return nil
+end
+
+local function is_visible(user) return user.settingsVersion and user.visibility == 'EVERYONE' end
+
+-- Rule 2.
+local function is_online(user)
+  if #user.sessions == 0 then return false end
+  if not user.lastActiveAtMs or user.isActivityOver then return false end
+  return judged_ms() < user.lastActiveAtMs + timing.idleTimeoutMs
+end
+
+-- Rule 3.
+local function status_of(user)
+  if not is_online(user) then return 'OFFLINE' end
+  if user.settingsVersion and user.statusChoice ~= 'AUTOMATIC' then return user.statusChoice end
+  return judged_ms() < user.lastActiveAtMs + timing.awayAfterMs and 'ONLINE' or 'AWAY'
+end
+
+-- When time alone changes one of these two, false where it never does.
+local function next_flip_ms(user)
+  if not is_online(user) then return false end
+  local awayAtMs = user.lastActiveAtMs + timing.awayAfterMs
+  local isAutomatic = not user.settingsVersion or user.statusChoice == 'AUTOMATIC'
+  if isAutomatic and judged_ms() < awayAtMs then return awayAtMs end
+  return user.lastActiveAtMs + timing.idleTimeoutMs
+end
+
+local function shown_last_active(user)
+  if user.settingsVersion and user.hideLastActive then return false end
+  return user.shownLastActiveAtMs
+end
+
+-- What everyone sees, in the order that src/stores/redis/answers.ts reads: as the log said it last, with the
+-- activity since.
+local function public_of(user)
+  local isShown = user.shownStatus ~= 'OFFLINE'
+  return {
+    user.id, user.name or user.id, user.avatarUrl, isShown, user.shownStatus,
+    isShown and user.statusMessage or false, isShown and user.shownSinceMs or false, shown_last_active(user),
+  }
+end
+
+local function rooms_of(user)
+  local rooms, isIn = {}, {}
+  if user.shownStatus == 'OFFLINE' then return rooms, isIn end
+  for _, session in ipairs(user.sessions) do
+    for _, room in ipairs(session.rooms) do
+      if not isIn[room] then
+        isIn[room] = true
+        rooms[#rooms + 1] = room
+      end
+    end
+  end
+  return rooms, isIn
+end
+
+-- The public columns of the database, false while the settings are not known.
+local function columns_of(user)
+  if not user.settingsVersion then return false end
+  local isShown = user.shownStatus ~= 'OFFLINE'
+  return { isShown, isShown and user.shownSinceMs or false, shown_last_active(user) }
+end
+
+-- Keeps what was, to see what a step changes.
+local function remember(user)
+  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user), hasColumns = user.isRecorded }
+  user.before.rooms, user.before.isIn = rooms_of(user)
+  return user
+end
+
+-- The user as the store has them, nil where it does not know them.
+local function load(userId, value)
+  value = value or redis.call('GET', user_key(userId))
+  if not value then return nil end
+  local values = cmsgpack.unpack(value)
+  local user = unpack_fields(USER_FIELDS, values[1])
+  user.id = userId
+  user.sessions = {}
+  for index, session in ipairs(values[2]) do user.sessions[index] = unpack_fields(SESSION_FIELDS, session) end
+  return user
+end
+
+local function load_to_change(userId)
+  local user = load(userId)
+  return user and remember(user)
+end
+
+local function session_view(session)
+  return {
+    session.id, session.device, session.rooms, session.startedAtMs, session.lastActiveAtMs, session.fence,
+    session.leaseEndsAtMs,
+  }
+end

@@ -1,0 +1,92 @@
+/**
+ * The Lua scripts: one file each in `lua/`, behind the parts that they share. How long things last is compiled in, so
+ * that a call carries only what it is about.
+ */
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
+import { SEED_MEMORY_MS } from '../../presence/store.ts'
+import type { PresenceTiming } from '../../presence/timing.ts'
+
+const FOLDER = new URL('./lua/', import.meta.url)
+/** In the order in which they build on each other. */
+const SHARED = ['time', 'state', 'user', 'steps', 'commit', 'sockets'] as const
+
+const SCRIPT_NAMES = [
+  'ack-records',
+  'adopt',
+  'adopted',
+  'announced',
+  'attach',
+  'beat',
+  'change-room',
+  'count',
+  'detach',
+  'end',
+  'join-epoch',
+  'lookup',
+  'page',
+  'read-changes',
+  'read-records',
+  'reap-nodes',
+  'renew-node',
+  'set-user',
+  'snapshot',
+  'sweep',
+  'viewer',
+] as const
+export type ScriptName = (typeof SCRIPT_NAMES)[number]
+
+export interface Script {
+  readonly source: string
+  readonly sha: string
+}
+export type Scripts = Readonly<Record<ScriptName, Script>>
+
+const LIMITS = {
+  defaultSessionId: DEFAULT_SESSION_ID,
+  roomsPerSession: BOUNDS.roomsPerSession,
+  seedMemoryMs: SEED_MEMORY_MS,
+  /** Records that wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
+  recordsKept: 200_000,
+  /** A command whose answer did not come in time is executed within seconds, or never. */
+  refusedForMs: 60_000,
+  /** An answer of some 300 KB. */
+  lossesAtOnce: 5000,
+  dismissalsKept: 10_000,
+} as const
+
+export interface ScriptOptions {
+  readonly timing: PresenceTiming
+  /** Fewer, for a test of what happens beyond it. */
+  readonly recordsKept?: number
+  /** Another text of a shared part, for a test that owns the clock. */
+  readonly shared?: Partial<Readonly<Record<(typeof SHARED)[number], string>>>
+}
+
+export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared = {} }: ScriptOptions): Scripts {
+  const head = [
+    `local timing = ${luaTable(timing)}`,
+    `local limits = ${luaTable({ ...LIMITS, recordsKept })}`,
+    ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
+  ].join('\n')
+  const scripts = SCRIPT_NAMES.map((name) => {
+    const source = `${head}\n${read(`${name}.lua`)}`
+    return [name, { source, sha: createHash('sha1').update(source).digest('hex') }] as const
+  })
+  return Object.fromEntries(scripts) as Record<ScriptName, Script>
+}
+
+/** What lies in the folder, for a test that no file is forgotten. */
+export function scriptFiles(): readonly string[] {
+  return readdirSync(FOLDER).filter((name) => name.endsWith('.lua'))
+}
+
+function read(path: string): string {
+  return readFileSync(new URL(path, FOLDER), 'utf8')
+}
+
+function luaTable(values: object): string {
+  const fields = Object.entries(values).map(([name, value]) => `${name} = ${JSON.stringify(value)}`)
+  return `{ ${fields.join(', ')} }`
+}
