@@ -98,10 +98,7 @@ export function createRecorder({
       hasWarnedOfWaiting = false
     } else if (!hasWarnedOfWaiting) {
       hasWarnedOfWaiting = true
-      log.warn(
-        {},
-        'Another process records on this DATABASE_URL, and this one waits. To serve with many, set REDIS_URL.',
-      )
+      log.warn({}, 'Another process brings the records to this database. This one takes over should it stop.')
     }
     progress.ring()
   }
@@ -153,7 +150,13 @@ export function createRecorder({
   }
 
   async function follow(): Promise<void> {
-    const batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    let batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    if (batch.epoch === checkpoint.epoch && batch.isGap) {
+      // Another process may have written them while this one was away.
+      await acquire()
+      if (!isHolder) return
+      batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    }
     if (batch.epoch !== checkpoint.epoch) {
       // The numbers of another epoch say nothing here.
       return await repair(await records.read(batch.epoch === acknowledged.epoch ? acknowledged.seq : 0, BATCH_COUNT))

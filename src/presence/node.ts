@@ -61,7 +61,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     seenDismissalCount = answer.dismissalCount
     for (const loss of answer.losses) sockets.lost(loss)
     if (answer.dismissals === 'unknown' || answer.dismissals.length > 0) dismissed(answer.dismissals)
-    if (!hasAnnounced) announce()
+    announce()
     if (answer.mustAdopt && adopting === null && !isStopped) {
       adopting = adopt()
         .then(() => store.adopted())
@@ -85,7 +85,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     const nodeId = sockets.nodeId()
     const awayCount = await sockets.comeBack()
     // What is left, or another life of the state that began meanwhile, is for the next renewal.
-    if (awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
+    if (hasAnnounced || awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
     await store.announced()
     hasAnnounced = true
   }

@@ -325,6 +325,8 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       mustComeBack: () => absence !== null && absence.nonce === null,
 
       comeBack() {
+        // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
+        if (absence !== null) absence = { ...absence, nonce: null }
         returning ??= returnNow().finally(() => {
           returning = null
         })

@@ -104,21 +104,26 @@ export function createLink({ redis, root, scripts, epoch, join, onUnusable, log 
       if (isWarned) log.info({}, 'Redis is back.')
       isWarned = false
     } catch (error) {
-      warn(error)
+      fail(error)
       // Not at once: what stands in the way may stand there for a while.
       if (!isClosed) setTimeout(() => redis.disconnect(true), RETRY_MS).unref()
     }
   }
 
-  function warn(error: unknown): void {
+  function fail(error: unknown): void {
     shut(`Redis cannot be used: ${error instanceof Error ? error.message : String(error)}`)
+    warn(error)
+  }
+
+  function warn(error: unknown): void {
     if (isClosed || isWarned) return
     isWarned = true
     log.warn({ error }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
   }
 
   redis.on('ready', () => void prepare())
-  redis.on('close', () => warn(new Error('the connection was lost')))
+  redis.on('close', () => fail(new Error('the connection was lost')))
+  // It says why; whether the connection is there, `ready` and `close` say.
   redis.on('error', warn)
 
   return {

@@ -1,0 +1,115 @@
+/** What can break, and how each is made and mended. */
+import { setTimeout as pass } from 'node:timers/promises'
+import { command } from '../support/redis-process.ts'
+import type { Random } from './random.ts'
+import type { Node, World } from './world.ts'
+
+export interface Fault {
+  readonly name: string
+  /** Nodes that were away alone for longer than a lease and a grace may be: others may see their users leave. */
+  readonly isolated: readonly Node[]
+}
+
+/** Short: less than a lease (`NODE_TTL`, 2 s in these tests). Long: more than a lease and a grace together. */
+const SHORT_MS = [200, 1000] as const
+const LONG_MS = [4500, 5500] as const
+
+type Make = (world: World, random: Random) => Promise<Fault>
+
+export const FAULTS: Readonly<Record<string, Make>> = {
+  async flush({ redis }) {
+    await command(redis, 'FLUSHALL')
+    return named('FLUSHALL')
+  },
+
+  async restartEmpty({ redis }, random) {
+    await redis.kill()
+    await pass(random.between(0, 3000))
+    await redis.restart()
+    return named('Redis killed and restarted empty')
+  },
+
+  async pauseRedis({ redis }, random) {
+    redis.pause()
+    await pass(random.between(500, 5000))
+    redis.resume()
+    return named('Redis stopped for a while, with its data')
+  },
+
+  async cutAll({ nodes }, random) {
+    for (const { wire } of nodes) wire.refuse()
+    await pass(random.between(500, 5000))
+    for (const { wire } of nodes) wire.mend()
+    return named('the links of all nodes cut')
+  },
+
+  async silenceAll({ nodes }, random) {
+    for (const { wire } of nodes) wire.fallSilent()
+    await pass(random.between(500, 5000))
+    for (const { wire } of nodes) wire.mend()
+    return named('the links of all nodes silent')
+  },
+
+  cutOneShortly: (world, random) => breakWire(world, random, 'refuse', SHORT_MS),
+  cutOneLong: (world, random) => breakWire(world, random, 'refuse', LONG_MS),
+  silenceOneShortly: (world, random) => breakWire(world, random, 'fallSilent', SHORT_MS),
+  silenceOneLong: (world, random) => breakWire(world, random, 'fallSilent', LONG_MS),
+  loseAnswers: (world, random) => breakWire(world, random, 'loseAnswers', SHORT_MS),
+
+  async cutEverySocket({ nodes }, random) {
+    for (let count = 0; count < 5; count += 1) {
+      random.pick(nodes).wire.cut()
+      await pass(random.between(20, 200))
+    }
+    return named('links cut again and again')
+  },
+
+  async killNode({ nodes }, random) {
+    const node = random.pick(nodes)
+    await node.kill()
+    await pass(random.between(0, 1000))
+    await node.restart()
+    return { name: 'a node killed and restarted', isolated: [node] }
+  },
+
+  stopNodeShortly: (world, random) => stopNode(world, random, SHORT_MS),
+  stopNodeLong: (world, random) => stopNode(world, random, LONG_MS),
+
+  async forgetScripts({ redis }) {
+    await command(redis, 'SCRIPT', 'FLUSH')
+    return named('the scripts forgotten')
+  },
+
+  async deafen({ redis }) {
+    await command(redis, 'CLIENT', 'KILL', 'TYPE', 'pubsub')
+    return named('the listening connections killed')
+  },
+}
+
+function named(name: string): Fault {
+  return { name, isolated: [] }
+}
+
+async function breakWire(
+  { nodes }: World,
+  random: Random,
+  how: 'refuse' | 'fallSilent' | 'loseAnswers',
+  [least, most]: readonly [number, number],
+): Promise<Fault> {
+  const node = random.pick(nodes)
+  const ms = random.between(least, most)
+  node.wire[how]()
+  await pass(ms)
+  node.wire.mend()
+  return { name: `one link: ${how} for ${Math.round(ms)} ms`, isolated: least >= LONG_MS[0] ? [node] : [] }
+}
+
+async function stopNode({ nodes }: World, random: Random, [least, most]: readonly [number, number]): Promise<Fault> {
+  const node = random.pick(nodes)
+  const ms = random.between(least, most)
+  const { child } = node.process()
+  child.kill('SIGSTOP')
+  await pass(ms)
+  child.kill('SIGCONT')
+  return { name: `a node stopped for ${Math.round(ms)} ms`, isolated: least >= LONG_MS[0] ? [node] : [] }
+}
