@@ -174,7 +174,7 @@ export function createRecorder({
   async function acknowledge(): Promise<void> {
     if (!isHolder || (acknowledged.epoch === checkpoint.epoch && acknowledged.seq >= checkpoint.seq)) return
     const { epoch, seq } = checkpoint
-    await records.ack(seq)
+    await records.ack(epoch, seq)
     acknowledged = { epoch, seq }
   }
 

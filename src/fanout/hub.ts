@@ -33,7 +33,7 @@ export interface Hub extends ChangeFeed {
 const WAITING_MOST = 256
 
 export interface HubOptions {
-  readonly store: Pick<PresenceStore, 'changes' | 'viewers' | 'count'>
+  readonly store: Pick<PresenceStore, 'changes' | 'viewers' | 'count' | 'trouble'>
   readonly monotonicMs: () => number
   /** Fewer, for a test of what happens beyond it. */
   readonly waitingMost?: number
@@ -103,6 +103,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
   function loseLog(position: Position): void {
     head = position
     for (const subscription of index.all()) subscription.fail(positionExpired())
+    for (const room of countsByRoom.keys()) recount(room)
   }
 
   /** Keeps a paced stream under its key for as long as somebody reads it. */
@@ -200,6 +201,8 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
 
     tickPositions() {
       const nowMs = monotonicMs()
+      // Silence says that what is shown may be old.
+      if (store.trouble() !== null) return
       for (const entry of positionsByGroup) {
         if (nowMs - entry.toldAtMs < POSITION_INTERVAL_MS) continue
         const { seq } = written(entry.group)

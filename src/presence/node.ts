@@ -34,12 +34,20 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
   let announcing: Promise<void> | null = null
   let adopting: Promise<void> | null = null
   let renewing: Promise<void> | null = null
+  let telling: Promise<void> | null = null
+  /** Something came while a renewal was under way. */
+  let mustRenewAgain = false
   let isStopped = false
 
   const unlisten = store.nodes.listen({
-    news: () => void renew().catch(quietly),
+    news() {
+      mustRenewAgain = renewing !== null
+      renew().catch(quietly)
+    },
     startAnew() {
       hasAnnounced = false
+      // Who was dismissed at the end of the life before is not known to the new one.
+      if (seenDismissalCount !== null) seenDismissalCount = -1
       sockets.startAnew()
       announce()
     },
@@ -49,6 +57,9 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
   function renew(): Promise<void> {
     renewing ??= renewNow().finally(() => {
       renewing = null
+      if (!mustRenewAgain || isStopped) return
+      mustRenewAgain = false
+      renew().catch(quietly)
     })
     return renewing
   }
@@ -63,14 +74,25 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     if (answer.dismissals === 'unknown' || answer.dismissals.length > 0) dismissed(answer.dismissals)
     announce()
     if (answer.mustAdopt && adopting === null && !isStopped) {
-      adopting = adopt()
-        .then(() => store.adopted())
+      adopting = adoptNow()
         .catch(quietly)
         .finally(() => {
           adopting = null
         })
     }
-    await sockets.tellUntold()
+    telling ??= sockets
+      .tellUntold()
+      .catch(quietly)
+      .finally(() => {
+        telling = null
+      })
+  }
+
+  async function adoptNow(): Promise<void> {
+    const nodeId = sockets.nodeId()
+    await adopt()
+    // Where another life of the state began meanwhile, a part of them went to the one before.
+    if (nodeId === sockets.nodeId()) await store.adopted()
   }
 
   function announce(): void {
@@ -87,7 +109,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     // What is left, or another life of the state that began meanwhile, is for the next renewal.
     if (hasAnnounced || awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
     await store.announced()
-    hasAnnounced = true
+    if (nodeId === sockets.nodeId()) hasAnnounced = true
   }
 
   function quietly(error: unknown): void {
@@ -100,7 +122,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     async stop() {
       isStopped = true
       unlisten()
-      await Promise.allSettled([renewing, announcing, adopting])
+      await Promise.allSettled([renewing, announcing, adopting, telling])
     },
   }
 }

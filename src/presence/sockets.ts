@@ -58,6 +58,8 @@ interface OpenSocket extends Attachment {
   /** Hangs the session that the client named on the socket. */
   start(words: HeartbeatWords): Promise<SessionView | null>
   lost(cause: Loss['cause']): void
+  /** It was lost by a name under which it is not known yet. */
+  lostBeforeAnswer(loss: Loss): void
   /** Its session has to be attached again, to a live state that begins anew. */
   letGo(): void
   /** Whether its session has to be attached again, and nothing has to be proved first. */
@@ -77,9 +79,15 @@ interface Challenge {
   readonly other: Pick<SessionView, 'device' | 'rooms'> | null
 }
 
+/** Comebacks without an answer whose names are kept: hours of an outage, at one a heartbeat. */
+const FORMER_MOST = 100
+/** Detaches that are told together, when the store is back. */
+const TOLD_AT_ONCE = 64
+
 /** A session that its node lost, and will attach again. */
 interface Absence {
-  readonly formerFence: string | null
+  /** Names by which it may hang on this socket: the one that it had, and those of comebacks without an answer. */
+  readonly formerFences: readonly string[]
   /** What the client's pong has to bring back first, null where it need not prove that it is there. */
   readonly nonce: string | null
 }
@@ -144,6 +152,8 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
     /** The attach under way: what the socket says of its session meanwhile waits for it. */
     let attaching: Promise<SessionView | null> | null = null
+    /** What was lost by an attach whose answer is on its way still. */
+    let lostEarly: Loss | null = null
     /** Told to close: nothing that it says starts a session any more. */
     let isDismissed = false
 
@@ -170,7 +180,10 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         answer = await presence.attach(caller, { ...request, userId: caller.userId, fence, nodeId })
       } catch (error) {
         byFence.delete(fence)
-        disown(fence, request.sessionId)
+        // A comeback is tried again; whatever else may have taken effect must not matter.
+        if (absence !== null && request.comeback !== null) {
+          absence = { ...absence, formerFences: [...absence.formerFences.slice(-FORMER_MOST), fence] }
+        } else disown(fence, request.sessionId)
         throw error
       }
       if (answer.kind !== 'attached' || answer.session === null) {
@@ -181,6 +194,8 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       open.fence = fence
       open.sessionId = answer.session.id
       absence = null
+      const lostMeanwhile = lostEarly
+      lostEarly = null
       learn(answer.session, answer.atMs)
       if (answer.replacedFence !== null) {
         const replaced = byFence.get(answer.replacedFence)
@@ -196,7 +211,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         // The live state began anew while the answer was on its way: nobody there knows the name by which it came.
         open.letGo()
         open.comeBack().catch(onError)
-      }
+      } else if (lostMeanwhile?.fence === fence) open.lost(lostMeanwhile.cause)
       return answer.session
     }
 
@@ -306,8 +321,12 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       challengeFailed() {
         challenged.delete(open)
         open.challenge?.fail(unauthenticated('Another socket has taken this session.'))
-        forget()
+        letGoOfSession().catch(onError)
         socket.terminate()
+      },
+
+      lostBeforeAnswer(loss) {
+        lostEarly = loss
       },
 
       lost(cause) {
@@ -318,11 +337,12 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       },
 
       letGo() {
-        absence = { formerFence: open.fence, nonce: null }
+        absence = { formerFences: open.fence === null ? [] : [open.fence], nonce: null }
         forget()
       },
 
-      mustComeBack: () => absence !== null && absence.nonce === null,
+      // While it has to prove that it is no duplicate, nothing is said for it.
+      mustComeBack: () => absence !== null && absence.nonce === null && open.challenge === null,
 
       comeBack() {
         // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
@@ -344,6 +364,8 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         closedAs = { cause, silentForMs, atMs: monotonicMs() }
         remove(open)
         open.challenge?.fail(unauthenticated('The socket is closed.'))
+        for (const fence of absence?.formerFences ?? []) disown(fence, open.sessionId)
+        absence = null
         await detach()
       },
     }
@@ -352,7 +374,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     async function becomeOwn(challenge: Challenge): Promise<void> {
       try {
         const other = challenge.other ?? (await otherSession())
-        forget()
+        await letGoOfSession()
         open.sessionId = randomUUID()
         await attach({ sessionId: open.sessionId, isActive: false, comeback: null, ...other })
         open.challenge = null
@@ -372,7 +394,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
     /** The node was thought dead, so it may have been away itself: does anybody still hold this socket? */
     function provesToBeThere(): void {
-      absence = { formerFence: null, nonce: randomUUID() }
+      absence = { formerFences: [], nonce: randomUUID() }
       forget()
       socket.ping(String(absence.nonce))
     }
@@ -380,7 +402,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     /** Hangs the session on the socket again, unless it moved on or is over. */
     async function returnNow(): Promise<void> {
       if (absence === null || closedAs !== null || open.sessionId === null) return
-      const { formerFence } = absence
+      const { formerFences } = absence
       const nowMs = monotonicMs()
       const request = {
         sessionId: open.sessionId,
@@ -390,7 +412,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         comeback: {
           startedForMs: Math.round(nowMs - known.startedAtMs),
           lastActiveForMs: Math.round(nowMs - lastActiveAtMs),
-          formerFence,
+          formerFences,
         },
       }
       try {
@@ -402,6 +424,16 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         if (!(error instanceof PresenceError && error.code === 'UNAVAILABLE')) absence = null
         throw error
       }
+    }
+
+    /** The session is another socket's, or so it seems: where it hangs on this one after all, it gets its grace. */
+    async function letGoOfSession(): Promise<void> {
+      const { fence, sessionId } = open
+      for (const former of absence?.formerFences ?? []) disown(former, sessionId)
+      absence = null
+      forget()
+      if (fence === null || sessionId === null) return
+      await tellDetach({ userId: caller.userId, sessionId, fence, cause: 'ended', silentForMs: 0 })
     }
 
     /** The session is over, or another's; the socket stays. */
@@ -483,9 +515,10 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     nodeId: (): string => nodeId,
 
     /** One of this node's sockets no longer has its session. */
-    lost({ fence, cause }: Loss): void {
-      const open = byFence.get(fence)
-      if (open?.fence === fence) open.lost(cause)
+    lost(loss: Loss): void {
+      const open = byFence.get(loss.fence)
+      if (open?.fence === loss.fence) open.lost(loss.cause)
+      else open?.lostBeforeAnswer(loss)
     },
 
     /** The live state begins anew: under another name, every session has to be attached again (`comeBack`). */
@@ -506,9 +539,14 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
     /** Tells the store of sockets that closed while it was away. */
     async tellUntold(): Promise<void> {
-      for (const [fence, request] of [...untold]) {
-        await store.detach(request)
-        untold.delete(fence)
+      const requests = [...untold.values()]
+      for (let from = 0; from < requests.length; from += TOLD_AT_ONCE) {
+        await Promise.all(
+          requests.slice(from, from + TOLD_AT_ONCE).map(async (request) => {
+            await store.detach(request)
+            untold.delete(request.fence)
+          }),
+        )
       }
     },
 

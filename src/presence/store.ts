@@ -137,8 +137,8 @@ export interface AttachRequest {
 export interface Comeback {
   readonly startedForMs: number
   readonly lastActiveForMs: number
-  /** The name that the socket had in the live state of before, null where it had none. */
-  readonly formerFence: string | null
+  /** Names that the socket had before, or may have had: of an attach, too, whose answer did not come. */
+  readonly formerFences: readonly string[]
 }
 
 export type AttachAnswer =
@@ -364,8 +364,11 @@ export interface RecordLog {
    */
   read(afterSeq: number, limit: number): Promise<RecordBatch>
 
-  /** They are in the database. Whoever has no session and no record left leaves the store. */
-  ack(seq: number): Promise<void>
+  /**
+   * Records up to this one are in the database. Whoever has no session and no record left leaves the store. The
+   * number of another epoch does nothing.
+   */
+  ack(epoch: string, seq: number): Promise<void>
 
   /**
    * The state of every user in the store, ordered by id, as records.

@@ -2,6 +2,7 @@ import { describe, expect } from 'vitest'
 import { SEED_MEMORY_MS } from '../../src/presence/store.ts'
 import { openMemory } from './memory-harness.ts'
 import {
+  acknowledge,
   beatOverHttp,
   connect,
   detach,
@@ -146,7 +147,7 @@ describe('the memory store, when the database is away for long', () => {
     expect([isGap, (await store.records.read(1, 10)).isGap]).toEqual([true, false])
 
     expect((await store.records.snapshot(null, 10)).map(({ userId }) => userId)).toEqual(['a', 'b', 'c'])
-    await store.records.ack(lastSeq)
+    await acknowledge(store, lastSeq)
     expect(await store.records.read(lastSeq, 10)).toMatchObject({ isGap: false, records: [] })
     expect((await store.lookup(['a', 'b', 'c'])).map((user) => user?.isOnline ?? null)).toEqual([null, true, true])
   })

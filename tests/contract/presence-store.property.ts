@@ -12,7 +12,7 @@ import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../s
 import type { LogEntry, PresenceRecord, PublicUser, SessionRow, UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
 import type { AttachAnswer, AttachRequest } from '../../src/presence/store.ts'
-import { CALM, type Harness, type Open, storeNowMs } from './presence-store/harness.ts'
+import { acknowledge, CALM, type Harness, type Open, storeNowMs } from './presence-store/harness.ts'
 import {
   createModel,
   type Model,
@@ -327,7 +327,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     const comeback = {
       startedForMs: ages.startedFor * stepMs,
       lastActiveForMs: ages.lastActiveFor * stepMs,
-      formerFence: null,
+      formerFences: [],
     }
     const answer = await attach({ ...socket, isActive: false, profile: null, comeback }, 'read')
     expect(answer).toMatchObject(model.comeBack(socket, ages))
@@ -351,7 +351,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
     const unacknowledged = database.unacknowledged()
     const upTo = unacknowledged.at(Math.ceil(unacknowledged.length * share) - 1)
     if (upTo === undefined) return
-    await store.records.ack(upTo.seq)
+    await acknowledge(store, upTo.seq)
     database.acknowledge(upTo.seq)
     const open = new Set(database.unacknowledged().map(({ userId }) => userId))
     model.acknowledge(USERS.filter((id) => database.hasSeen(id) && !open.has(id)))

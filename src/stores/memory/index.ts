@@ -64,7 +64,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const live = isForUserAlone ? undefined : known?.sessions.get(sessionId)
     const heldElsewhere = live !== undefined && live.fence !== request.fence ? live.fence : null
     if (request.fence !== null && nodes.isRefused(request.fence)) return { kind: 'moved' }
-    const isTheirs = heldElsewhere === null || heldElsewhere === request.comeback?.formerFence
+    const isTheirs = heldElsewhere === null || request.comeback?.formerFences.includes(heldElsewhere)
     if (request.comeback !== null && !isTheirs) return { kind: 'moved' }
     const isOneTooMany = !isForUserAlone && live === undefined && (known?.sessions.size ?? 0) >= timing.sessionsPerUser
     const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null

@@ -172,7 +172,8 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
       }
     },
 
-    async ack(seq) {
+    async ack(of, seq) {
+      if (of !== epoch) return
       while ((waiting.oldest()?.seq ?? Number.POSITIVE_INFINITY) <= seq) waiting.dropOldest()
       for (const user of departing.values()) {
         if (user.lastRecordSeq > seq) break

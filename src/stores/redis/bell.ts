@@ -1,12 +1,13 @@
 /**
  * The bell: what happens in the store is said at once on one channel, to every node.
  *
- * RedisPubSub of graphql-redis-subscriptions subscribes, subscribes again after each reconnect, parses what comes and
- * hands it to the listener. It numbers nothing and promises nothing, so every message carries a number, and what was
- * lost is read from the streams (change-follower.ts).
+ * RedisPubSub of graphql-redis-subscriptions subscribes, parses what comes and hands it to the listener. It numbers
+ * nothing and promises nothing, so every message carries a number, and what was lost is read from the streams
+ * (change-follower.ts).
  */
+import { setTimeout as pass } from 'node:timers/promises'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
-import type { Redis } from 'ioredis'
+import type { Connection } from './connect.ts'
 
 /** ring in lua/shared/commit.lua. Each field but the first two may be missing. */
 export interface BellMessage {
@@ -29,12 +30,17 @@ export interface BellMessage {
 export interface Bell {
   /** Resolves when it listens for the first time. */
   readonly listening: Promise<void>
-  close(): Promise<void>
+  /** Drops the connection and makes a new one. */
+  reconnect(): void
+  close(): void
 }
 
 export interface BellOptions {
-  /** A connection of its own: one that listens takes no other commands. */
-  readonly redis: Redis
+  /**
+   * A connection of its own, for one that listens takes no other commands. Without `autoResubscribe`: a failure of
+   * that would be nobody's to catch.
+   */
+  readonly connection: Connection
   readonly channel: string
   readonly onMessage: (message: BellMessage) => void
   /** It listens, for the first time or again: what was said before may be lost. */
@@ -42,36 +48,39 @@ export interface BellOptions {
   readonly onError: (error: unknown) => void
 }
 
-export function openBell({ redis, channel, onMessage, onListening, onError }: BellOptions): Bell {
+export function openBell({ connection, channel, onMessage, onListening, onError }: BellOptions): Bell {
+  const { redis } = connection
   const pubSub = new RedisPubSub({ subscriber: redis, publisher: redis })
-  let subscribing: Promise<number> | null = null
+  let hasSubscribed = false
   let startsListening = (): void => {}
   const listening = new Promise<void>((resolve) => {
     startsListening = resolve
   })
 
+  async function subscribe(): Promise<void> {
+    try {
+      // The library does it once, and keeps the listener; on a later connection the channel is all that is missing.
+      if (hasSubscribed) await redis.subscribe(channel)
+      else await pubSub.subscribe(channel, onMessage)
+      hasSubscribed = true
+      startsListening()
+      onListening()
+    } catch (error) {
+      onError(error)
+      await pass(RETRY_MS, undefined, { ref: false })
+      connection.reconnect()
+    }
+  }
+
   // The connections that work say that Redis is away.
   redis.on('error', () => {})
-  redis.on('ready', () => {
-    // The library subscribes once; ioredis does it again on every later connection, before it says `ready`.
-    subscribing ??= pubSub.subscribe(channel, onMessage)
-    subscribing.then(
-      () => {
-        startsListening()
-        onListening()
-      },
-      (error) => {
-        subscribing = null
-        onError(error)
-        redis.disconnect(true)
-      },
-    )
-  })
+  redis.on('ready', () => void subscribe())
 
   return {
     listening,
-    async close() {
-      redis.disconnect()
-    },
+    reconnect: connection.reconnect,
+    close: connection.close,
   }
 }
+
+const RETRY_MS = 100

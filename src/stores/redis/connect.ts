@@ -16,8 +16,35 @@ export interface ConnectOptions {
 const FIRST_RETRY_MS = 50
 const DEFAULT_PORT = { alone: 6379, sentinel: 26379, cluster: 6379 } as const
 
-/** @returns a connection that ioredis makes again when it is lost, and that refuses what it cannot send at once */
-export function connectTo({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
+/** A connection that is made again when it is lost, and that refuses what it cannot send at once. */
+export interface Connection {
+  readonly redis: Redis
+  /** Drops it, for it may lead to another server the next time. What is not connected is on its way already. */
+  reconnect(): void
+  close(): void
+}
+
+export function connectTo(options: ConnectOptions): Connection {
+  const redis = open(options)
+  let isClosed = false
+  // Where Sentinels or a Cluster name no master, ioredis gives up for good.
+  redis.on('end', () => {
+    const again = (): void => void (!isClosed && redis.connect().catch(() => {}))
+    setTimeout(again, options.retryWithinMs).unref()
+  })
+  return {
+    redis,
+    reconnect() {
+      if (redis.status === 'ready') redis.disconnect(true)
+    },
+    close() {
+      isClosed = true
+      redis.disconnect()
+    },
+  }
+}
+
+function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
   const { kind, hasTls, hosts, name, ...access } = parseRedisUrl(url)
   const options: RedisOptions = {
     ...access,
@@ -25,6 +52,8 @@ export function connectTo({ url, app, timeLimitMs, retryWithinMs }: ConnectOptio
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
+    // Whoever listens subscribes again by itself.
+    autoResubscribe: false,
     commandTimeout: timeLimitMs,
     connectTimeout: timeLimitMs,
     // No answer at all: half of the connection is gone.

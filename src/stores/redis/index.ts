@@ -5,7 +5,6 @@
  * next one what they know (docs/architecture.md, many nodes).
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { Redis } from 'ioredis'
 import { unavailable } from '../../presence/errors.ts'
 import { createPermits } from '../../presence/permits.ts'
 import { endReasonOf, graceMs } from '../../presence/rules.ts'
@@ -37,6 +36,7 @@ import {
 import { createBeatBatches } from './beats.ts'
 import { type BellMessage, openBell } from './bell.ts'
 import { createChangeFollower } from './change-follower.ts'
+import type { Connection } from './connect.ts'
 import { createLink, type Link, type LinkLog } from './link.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 
@@ -44,6 +44,8 @@ import type { ScriptName, Scripts } from './scripts.ts'
 const ATTACHES_AT_ONCE = 64
 /** Users of one call of a script that does many: some 5 ms of Redis, and then others have their turn. */
 const USERS_AT_ONCE = 100
+/** Entries of one read of the log, some 500 KB. */
+const ENTRIES_AT_ONCE = 1000
 
 export interface RedisStoreOptions {
   readonly timing: PresenceTiming
@@ -53,7 +55,7 @@ export interface RedisStoreOptions {
   /** Heartbeats are gathered for so long. */
   readonly beatFlushMs: number
   /** Opens a connection: one for work, one for leases, one that listens. */
-  readonly connect: (purpose: 'work' | 'lease' | 'bell') => Redis
+  readonly connect: (purpose: 'work' | 'lease' | 'bell') => Connection
   /** Told where the server can never do, as it is set up: with a sentence for an operator. */
   readonly onUnusable?: (reason: string) => void
   readonly log: LinkLog
@@ -82,10 +84,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   })
 
   const linkOptions = { root, scripts, epoch: () => epoch, join, onUnusable, log }
-  const work = createLink({ ...linkOptions, redis: connect('work') })
-  const lease = createLink({ ...linkOptions, redis: connect('lease') })
+  const work = createLink({ ...linkOptions, connection: connect('work') })
+  const lease = createLink({ ...linkOptions, connection: connect('lease') })
   const bell = openBell({
-    redis: connect('bell'),
+    connection: connect('bell'),
     channel: `${root}:bell`,
     onMessage: hear,
     onListening() {
@@ -127,7 +129,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
     }
     // The others may still lead to the server of before.
-    if (isMoved) for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
+    if (isMoved) {
+      for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
+      bell.reconnect()
+    }
     if (isAnnouncing === 0 && !isReading) await startReading(run)
   }
 
@@ -184,7 +189,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 
   async function readStream(afterSeq: number, limit: number) {
-    const answer = await work.call('read-changes', JSON.stringify([afterSeq, limit]))
+    const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, ENTRIES_AT_ONCE)]))
     const [lastSeq, isWhole, ...entries] = answer as [number, number, ...string[]]
     return { isExpired: isWhole === 0, entries: entries.map(logEntry), lastSeq }
   }
@@ -271,6 +276,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
         heardBell = expected.bell
         tellEveryViewer()
         for (const ring of recordBells) ring()
+        bell.reconnect()
       }
       expected = { epoch, bell: bellCount }
       if (isReading) follower.catchUp(seq)
@@ -341,7 +347,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
         return { epoch: of, records, isGap: isGap === 1, lastSeq }
       },
 
-      async ack(seq) {
+      async ack(of, seq) {
+        if (of !== epoch) return
         for (let hasMore = true; hasMore; ) {
           hasMore = (await work.call('ack-records', JSON.stringify([seq, USERS_AT_ONCE]))) === 1
         }
@@ -356,7 +363,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     trouble() {
-      for (const link of [work, lease]) if (!link.isOpen()) return link.closedBecause()
+      const trouble = work.trouble() ?? lease.trouble()
+      if (trouble !== null) return trouble
       return isReading ? null : 'The nodes announce their sessions to a new live state.'
     },
 
@@ -364,7 +372,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       follower.close()
       beats.close()
       await permits.close(unavailable('server', 'The server stops.'))
-      await bell.close()
+      bell.close()
       work.close()
       lease.close()
     },

@@ -5,8 +5,10 @@
  * ioredis connects and connects again; it neither queues while there is no connection nor sends anything twice by
  * itself, for what is safe to send again is ours to know.
  */
-import type { Redis } from 'ioredis'
+import { setTimeout as pass } from 'node:timers/promises'
+import { ReplyError } from 'ioredis'
 import { type PresenceError, unavailable } from '../../presence/errors.ts'
+import type { Connection } from './connect.ts'
 import type { Script, ScriptName, Scripts } from './scripts.ts'
 
 export interface Link {
@@ -16,15 +18,15 @@ export interface Link {
    */
   call(script: ScriptName, ...args: readonly string[]): Promise<unknown>
   isOpen(): boolean
-  /** Why it is not open, for an operator. */
-  closedBecause(): string
+  /** Why it does not do what it is asked, for an operator; null where it does. */
+  trouble(): string | null
   /** Drops the connection and makes a new one: it may lead to another server then. */
   reconnect(): void
   close(): void
 }
 
 export interface LinkOptions {
-  readonly redis: Redis
+  readonly connection: Connection
   readonly root: string
   readonly scripts: Scripts
   /** The epoch that the node believes in. */
@@ -50,10 +52,15 @@ export interface LinkLog {
   error(fields: object, message: string): void
 }
 
-export function createLink({ redis, root, scripts, epoch, join, onUnusable, log }: LinkOptions): Link {
+export function createLink({ connection, root, scripts, epoch, join, onUnusable, log }: LinkOptions): Link {
+  const { redis } = connection
   let closedBecause: string | null = 'Redis has not answered yet.'
+  /** What it does not do just now, though it is there: a full one takes no writes. */
+  let refusal: { readonly reason: string; readonly untilMs: number } | null = null
   let isClosed = false
-  let joining: Promise<void> | null = null
+  /** Raised with each connection: what one brought says nothing of the next. */
+  let generation = 0
+  let joining: { readonly generation: number; readonly done: Promise<void> } | null = null
   let isWarned = false
 
   function shut(reason: string): void {
@@ -75,22 +82,22 @@ export function createLink({ redis, root, scripts, epoch, join, onUnusable, log 
     return redis.eval(script.source, 1, root, ...args)
   }
 
-  /** Finds out where the connection leads, and joins the epoch there. One at a time. */
-  function prepare(): Promise<void> {
+  /** Finds out where the connection leads, and joins the epoch there. One at a time a connection. */
+  function prepare(): void {
+    if (joining?.generation === generation) return
     shut('The node joins the state that lies in Redis.')
-    joining ??= prepareNow().finally(() => {
-      joining = null
+    const mine = { generation, done: prepareNow(generation) }
+    joining = mine
+    void mine.done.finally(() => {
+      if (joining === mine) joining = null
     })
-    return joining
   }
 
-  async function prepareNow(): Promise<void> {
+  async function prepareNow(of: number): Promise<void> {
     try {
       // One section a call: the older servers take no more.
-      const [server, memory, replication] = await Promise.all(
-        ['server', 'memory', 'replication'].map((section) => redis.info(section)),
-      )
-      const facts = `${server}\n${memory}\n${replication}`
+      const sections = ['server', 'memory', 'replication'].map((section) => redis.info(section))
+      const facts = (await Promise.all(sections)).join('\n')
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
       if (runId === undefined) throw new Error('Redis does not say its run_id.')
       const unusable = whyUnusable(facts)
@@ -100,13 +107,16 @@ export function createLink({ redis, root, scripts, epoch, join, onUnusable, log 
       }
       if (/^role:(slave|replica)/m.test(facts)) throw new Error('Redis is a replica, and takes no writes.')
       await join(runId, run)
+      if (of !== generation) return
       closedBecause = null
       if (isWarned) log.info({}, 'Redis is back.')
       isWarned = false
     } catch (error) {
+      if (of !== generation) return
       fail(error)
       // Not at once: what stands in the way may stand there for a while.
-      if (!isClosed) setTimeout(() => redis.disconnect(true), RETRY_MS).unref()
+      await pass(RETRY_MS, undefined, { ref: false })
+      if (of === generation && !isClosed) connection.reconnect()
     }
   }
 
@@ -121,8 +131,14 @@ export function createLink({ redis, root, scripts, epoch, join, onUnusable, log 
     log.warn({ error }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
   }
 
-  redis.on('ready', () => void prepare())
-  redis.on('close', () => fail(new Error('the connection was lost')))
+  redis.on('ready', () => {
+    generation += 1
+    prepare()
+  })
+  redis.on('close', () => {
+    generation += 1
+    fail(new Error('the connection was lost'))
+  })
   // It says why; whether the connection is there, `ready` and `close` say.
   redis.on('error', warn)
 
@@ -137,31 +153,47 @@ export function createLink({ redis, root, scripts, epoch, join, onUnusable, log 
     },
 
     isOpen: () => closedBecause === null,
-    closedBecause: () => closedBecause ?? '',
-    reconnect: () => redis.disconnect(true),
+    trouble: () => closedBecause ?? (refusal !== null && performance.now() < refusal.untilMs ? refusal.reason : null),
+    reconnect: connection.reconnect,
 
     close() {
       isClosed = true
       shut('The server stops.')
-      redis.disconnect()
+      connection.close()
     },
   }
 
+  function refuse(said: string): void {
+    const nowMs = performance.now()
+    if (refusal === null || refusal.untilMs < nowMs) log.warn({ said }, 'Redis refuses to write.')
+    refusal = { reason: `Redis refuses to write: ${said}`, untilMs: nowMs + REFUSAL_MS }
+  }
+
   function translate(error: unknown): PresenceError {
-    // Its own words for those who keep the state out of reach on purpose.
-    if (isReply(error, 'EPOCH')) void prepare()
-    else if (isReply(error, 'ANNOUNCING')) {
+    if (isReply(error, 'ANNOUNCING')) {
       return unavailable('store', 'The live state is gathered anew: ask again in a few seconds.', { cause: error })
-    } else if (isReply(error, 'READONLY') || isReply(error, 'MASTERDOWN') || isReply(error, 'LOADING')) {
-      // It was demoted: somewhere there is another.
-      redis.disconnect(true)
+    }
+    const said = error instanceof Error ? error.message : String(error)
+    if (isReply(error, 'EPOCH')) {
+      prepare()
+    } else if (ELSEWHERE.test(said)) {
+      shut(`Redis sends us elsewhere: ${said}`)
+      connection.reconnect()
     } else {
-      log.warn({ error }, 'Redis did not do what it was asked.')
+      if (REFUSES.test(said)) refuse(said)
+      // A script that fails is a fault of ours; an answer that does not come ends the connection by itself.
+      else if (error instanceof ReplyError) log.error({ error }, 'Redis did not do what it was asked.')
     }
     return unavailable('store', 'The live state is out of reach just now.', { cause: error })
   }
 }
 
+/** The server is no master any more, or no longer of our slot. */
+const ELSEWHERE = /\b(MOVED|ASK|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/
+/** It is full, or cannot save. */
+const REFUSES = /\b(OOM|MISCONF|NOREPLICAS)\b/
+/** After its last refusal it counts as refusing for so long: some sweeps. */
+const REFUSAL_MS = 5000
 const RETRY_MS = 100
 
 /** Streams are trimmed by number, and lists read by the order of ids: both since 6.2. */

@@ -54,6 +54,11 @@ const LIMITS = {
   /** An answer of some 300 KB. */
   lossesAtOnce: 5000,
   dismissalsKept: 10_000,
+  /** A node that was away for longer starts anew anyhow. */
+  lossesKeptMs: 24 * 3_600_000,
+  /** Longer than an adoption takes. */
+  goneKeptMs: 600_000,
+  answerBytes: 1_000_000,
 } as const
 
 export interface ScriptOptions {

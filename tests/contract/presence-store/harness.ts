@@ -304,6 +304,12 @@ export async function rowOf(store: PresenceStore, { userId, sessionId }: Pick<So
   return row
 }
 
+/** As a recorder does when records up to this one are in the database. */
+export async function acknowledge(store: PresenceStore, seq: number): Promise<void> {
+  const { epoch } = await store.changes.position()
+  await store.records.ack(epoch, seq)
+}
+
 /** The store's own clock, read by the activity of somebody whom nobody sees. */
 export async function storeNowMs(store: PresenceStore): Promise<number> {
   const who = { userId: 'clock', sessionId: 'default', fence: null, nodeId: null }

@@ -142,7 +142,7 @@ export function describeNodes(rule: Rule): void {
 
   describe('a node that comes back', () => {
     const NODE = { nodeTtlMs: 400, reconnectGraceMs: 5000 }
-    const ages = { startedForMs: 3000, lastActiveForMs: 2000, formerFence: null }
+    const ages = { startedForMs: 3000, lastActiveForMs: 2000, formerFences: [] }
 
     rule('takes a session again that hangs on no socket, and shows nothing', NODE, async ({ store, pass }) => {
       const socket = await connect(store, 'alice', { rooms: ['hall'] })
@@ -194,7 +194,7 @@ export function describeNodes(rule: Rule): void {
         const mark = await markOf(store)
         await attach(store, socket, {
           isActive: false,
-          comeback: { startedForMs: 900, lastActiveForMs: 100, formerFence: null },
+          comeback: { startedForMs: 900, lastActiveForMs: 100, formerFences: [] },
           rooms: ['hall'],
         })
         expect(told(await mark.changes())).toEqual(['alice JOIN'])
@@ -217,7 +217,7 @@ export function describeNodes(rule: Rule): void {
       await expectNothingShown(store, ['alice'], [], async () => {
         await tryAttach(store, socket, {
           isActive: false,
-          comeback: { startedForMs: 600, lastActiveForMs: 600, formerFence: null },
+          comeback: { startedForMs: 600, lastActiveForMs: 600, formerFences: [] },
         })
       })
     })
@@ -231,7 +231,7 @@ export function describeNodes(rule: Rule): void {
       await detach(store, old, 'silent', 100_000)
       await attach(store, old, {
         isActive: false,
-        comeback: { startedForMs: 90_000, lastActiveForMs: 80_000, formerFence: null },
+        comeback: { startedForMs: 90_000, lastActiveForMs: 80_000, formerFences: [] },
       })
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
       expect((await viewerOf(store, 'alice')).lastActiveAtMs).toBe(lastActiveAtMs)

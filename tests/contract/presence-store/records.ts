@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
 import {
+  acknowledge,
   beat,
   beatOverHttp,
   connect,
@@ -194,10 +195,10 @@ export function describeRecords(rule: Rule): void {
 
       const first = await store.records.read(0, 2)
       expect(first).toMatchObject({ records: all.slice(0, 2), isGap: false, lastSeq, epoch })
-      await store.records.ack(Number(numbers[1]))
+      await acknowledge(store, Number(numbers[1]))
       const second = await store.records.read(Number(numbers[1]), 100)
       expect(second).toMatchObject({ records: all.slice(2), isGap: false })
-      await store.records.ack(lastSeq)
+      await acknowledge(store, lastSeq)
       expect(await store.records.read(lastSeq, 100)).toMatchObject({ records: [], isGap: false, lastSeq })
     })
 
@@ -235,7 +236,7 @@ export function describeRecords(rule: Rule): void {
       await connect(store, 'bob')
       await goOffline(store, 'alice')
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: false })
-      await store.records.ack((await store.records.read(0, 100)).lastSeq)
+      await acknowledge(store, (await store.records.read(0, 100)).lastSeq)
       expect(await seen(store, 'alice')).toBeNull()
       expect(await store.viewer('alice')).toBeNull()
       expect(await isOnline(store, 'bob')).toBe(true)
@@ -245,7 +246,7 @@ export function describeRecords(rule: Rule): void {
       await connect(store, 'alice')
       const { lastSeq } = await store.records.read(0, 100)
       await goOffline(store, 'alice')
-      await store.records.ack(lastSeq)
+      await acknowledge(store, lastSeq)
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: false })
     })
 
@@ -253,7 +254,7 @@ export function describeRecords(rule: Rule): void {
       await connect(store, 'alice')
       await goOffline(store, 'alice')
       const position = await store.changes.position()
-      await store.records.ack((await store.records.read(0, 100)).lastSeq)
+      await acknowledge(store, (await store.records.read(0, 100)).lastSeq)
       expect(await store.changes.position()).toEqual(position)
       const request = { ...socketOf('alice'), isActive: true, profile: null, comeback: null, seed: null }
       expect(await store.attach(request)).toEqual({ kind: 'unseeded' })
@@ -264,25 +265,25 @@ export function describeRecords(rule: Rule): void {
       await goOffline(store, 'alice')
       const { lastSeq } = await store.records.read(0, 100)
       await connect(store, 'alice')
-      await store.records.ack(lastSeq)
-      await store.records.ack((await store.records.read(lastSeq, 100)).lastSeq)
+      await acknowledge(store, lastSeq)
+      await acknowledge(store, (await store.records.read(lastSeq, 100)).lastSeq)
       expect(await isOnline(store, 'alice')).toBe(true)
     })
 
     rule('happens to who hides as well', async ({ store }) => {
       await connect(store, 'alice', { seed: seedOf(HIDDEN) })
       await goOffline(store, 'alice')
-      await store.records.ack((await store.records.read(0, 100)).lastSeq)
+      await acknowledge(store, (await store.records.read(0, 100)).lastSeq)
       expect(await seen(store, 'alice')).toBeNull()
     })
 
     rule('happens without a record in sight where the acknowledgement came before the end', async ({ store, pass }) => {
       await connect(store, 'alice')
-      await store.records.ack((await store.records.read(0, 100)).lastSeq)
+      await acknowledge(store, (await store.records.read(0, 100)).lastSeq)
       await goOffline(store, 'alice')
       const { records, lastSeq } = await store.records.read((await store.records.read(0, 100)).lastSeq - 1, 100)
       expect(records).toHaveLength(1)
-      await store.records.ack(lastSeq)
+      await acknowledge(store, lastSeq)
       await pass(SETTLE_MS)
       expect(await seen(store, 'alice')).toBeNull()
     })

@@ -3,8 +3,9 @@
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { number, at most so many users }
 -- Returns  1 where more users have to leave, else 0
-local refusal = refuse_stranger(ARGV[1])
-if refusal then return refusal end
+read_meta()
+if meta.epoch ~= ARGV[1] then return other_epoch() end
+-- No write that a full Redis would refuse: this is what makes room.
 local seq, limit = unpack(cjson.decode(ARGV[2]))
 redis.call('XTRIM', RECORDS, 'MINID', (seq + 1) .. '-0')
 local leaving = redis.call('ZRANGEBYSCORE', DEPARTING, '-inf', seq, 'LIMIT', 0, limit)

@@ -17,7 +17,11 @@ local isForUserAlone = not given(request.sessionId) and known and is_on_socket(k
 local sessionId = given(request.sessionId) or limits.defaultSessionId
 local live = not isForUserAlone and known and session_of(known, sessionId) or nil
 local heldElsewhere = live and live.fence ~= fence and live.fence or false
-if comeback and heldElsewhere and heldElsewhere ~= given(comeback.formerFence) then return cjson.encode({ 'moved' }) end
+if comeback and heldElsewhere then
+  local isTheirs = false
+  for _, former in ipairs(comeback.formerFences) do if former == heldElsewhere then isTheirs = true end end
+  if not isTheirs then return cjson.encode({ 'moved' }) end
+end
 local isOneTooMany = not isForUserAlone and not live and known and #known.sessions >= timing.sessionsPerUser
 local displaced = isOneTooMany and first_to_give_way(known) or nil
 if isOneTooMany and not displaced then return cjson.encode({ 'full' }) end

@@ -9,7 +9,7 @@
 read_meta()
 local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
 if isNew then
-  if meta.epoch then calm_down() end
+  if meta.epoch and calm_down() then keep_calm() end
   -- The state is kept, as far as it is there: every session has to be announced anew, and what hangs on the nodes of
   -- before falls to its grace when announcements are over.
   redis.call('DEL', LOG, ANNOUNCING, DISMISSED)

@@ -13,7 +13,16 @@ local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
 local firstSeq = oldest and tonumber(string.match(oldest[1], '^%d+')) or lastSeq + 1
 if after > lastSeq or after < firstSeq - 1 then return { lastSeq, 0 } end
 local answer = { lastSeq, 1 }
-for _, entry in ipairs(redis.call('XRANGE', LOG, (after + 1) .. '-0', '+', 'COUNT', limit)) do
-  answer[#answer + 1] = entry[2][4]
+-- A few at a time: entries of somebody in many rooms are long, and an answer has a bound.
+local count, bytes, from = 0, 0, after + 1
+while count < limit and bytes < limits.answerBytes do
+  local found = redis.call('XRANGE', LOG, from .. '-0', '+', 'COUNT', math.min(100, limit - count))
+  if #found == 0 then break end
+  for _, entry in ipairs(found) do
+    count = count + 1
+    bytes = bytes + #entry[2][4]
+    answer[#answer + 1] = entry[2][4]
+  end
+  from = tonumber(string.match(found[#found][1], '^%d+')) + 1
 end
 return answer

@@ -13,7 +13,10 @@ renew_node(nodeId)
 
 local losses = {}
 local lossCount = tonumber(redis.call('GET', loss_count_key(nodeId)) or 0)
-local unseenCount = math.max(0, lossCount - request.seenLossCount)
+keep_losses(nodeId)
+-- Where the count is lower than what was seen, it began anew.
+local unseenCount = lossCount - request.seenLossCount
+if unseenCount < 0 then unseenCount = lossCount end
 if unseenCount == 0 then
   redis.call('DEL', losses_key(nodeId))
 else

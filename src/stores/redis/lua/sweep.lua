@@ -21,9 +21,28 @@ if meta.isAnnouncing then
   end
   return cjson.encode({ 0, false, wasLate })
 end
+trim_log()
+
+-- The clock was set back: whoever is due by the one of before is scheduled anew, a few at a time.
+local from = redis.call('HGET', META, 'rescheduleFrom')
+if from then
+  local scan = redis.call('ZSCAN', DUE, from, 'COUNT', limit)
+  for index = 1, #scan[2], 2 do
+    local user = load_to_change(scan[2][index])
+    if user then
+      user.dueAtMs = false
+      schedule(user)
+      save(user)
+    end
+  end
+  if scan[1] ~= '0' then
+    redis.call('HSET', META, 'rescheduleFrom', scan[1])
+    return cjson.encode({ 0, true, wasLate })
+  end
+  redis.call('HDEL', META, 'rescheduleFrom')
+end
 if wasLate or is_calm() then return cjson.encode({ 0, false, wasLate }) end
 
-trim_log()
 local due = redis.call('ZRANGEBYSCORE', DUE, '-inf', nowMs, 'LIMIT', 0, limit + 1)
 local count = math.min(#due, limit)
 for index = 1, count do

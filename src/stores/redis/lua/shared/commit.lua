@@ -1,12 +1,17 @@
 -- All that follows from a user's state: lists, change log, records, deadlines and the bell. Whoever changes a user
 -- commits the change here.
 
+local function is_too_old(entry) return nowMs - tonumber(entry[2][2]) >= timing.logAgeMs end
+
 local function trim_log()
+  -- One entry tells mostly that there is nothing to do; an entry of somebody in many rooms is long.
+  local first = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
+  if not first or not is_too_old(first) then return end
   for _ = 1, 20 do
     local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 50)
     local firstKept
     for _, entry in ipairs(oldest) do
-      if nowMs - tonumber(entry[2][2]) < timing.logAgeMs then
+      if not is_too_old(entry) then
         firstKept = entry[1]
         break
       end

@@ -1,11 +1,15 @@
 -- Sessions, and the sockets and nodes that they hang on.
 
+local function keep_losses(nodeId)
+  redis.call('PEXPIRE', losses_key(nodeId), limits.lossesKeptMs)
+  redis.call('PEXPIRE', loss_count_key(nodeId), limits.lossesKeptMs)
+end
+
 -- The node learns it by its next renewal. Kept long enough for one that was thought dead.
 local function lose(nodeId, fence, cause)
   redis.call('RPUSH', losses_key(nodeId), cjson.encode({ fence, cause }))
   redis.call('INCR', loss_count_key(nodeId))
-  redis.call('PEXPIRE', losses_key(nodeId), 100 * timing.nodeTtlMs)
-  redis.call('PEXPIRE', loss_count_key(nodeId), 100 * timing.nodeTtlMs)
+  keep_losses(nodeId)
 end
 
 -- To be called when a session of the user no longer hangs on the node.
@@ -35,6 +39,8 @@ local function end_session(user, session, reason)
   local _, index = session_of(user, session.id)
   table.remove(user.sessions, index)
   redis.call('HINCRBY', META, 'sessionCount', -1)
+  -- Still open in the database, it would be adopted.
+  if not meta.isAdopted then redis.call('SET', gone_key(user.id, session.id), '1', 'PX', limits.goneKeptMs) end
   if session.fence then
     lose(session.nodeId, session.fence, reason)
     leave_node(user, session.nodeId)

@@ -21,6 +21,7 @@ local function node_key(nodeId) return root .. ':node:' .. nodeId end -- set: us
 local function losses_key(nodeId) return root .. ':losses:' .. nodeId end -- list: what it was not told yet
 local function loss_count_key(nodeId) return root .. ':loss-count:' .. nodeId end
 local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
+local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- ended early
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
 
 local nowMs = store_time_ms()
@@ -36,32 +37,54 @@ local function read_meta()
   meta.isAdopted = values[6] == '1'
 end
 
+local function other_epoch() return redis.error_reply('EPOCH The state is of another epoch.') end
+
 -- Where no sweep came for so long, Redis was away or its clock stepped: nobody could tell anything meanwhile.
 local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, 2 * timing.sweepIntervalMs + 500)
 
+-- What a clock may be set back without anybody noticing.
+local STEP_BACK_MS = 1000
+local CALM_MS = timing.heartbeatIntervalMs + timing.nodeTtlMs
+
+-- Returns whether it is so: the state of the script knows it, and keep_calm keeps it.
 local function calm_down()
-  if nowMs - meta.sweptAtMs <= CALM_GAP_MS then return end
+  local isBack = nowMs < meta.sweptAtMs - STEP_BACK_MS
+  if not isBack and nowMs - meta.sweptAtMs <= CALM_GAP_MS then return false end
   -- Statuses stay for now as they were when the last sweep looked.
   meta.frozenAtMs = nowMs < meta.calmUntilMs and meta.frozenAtMs or meta.sweptAtMs
-  meta.calmUntilMs = nowMs + timing.heartbeatIntervalMs + timing.nodeTtlMs
+  meta.calmUntilMs = nowMs + CALM_MS
   meta.sweptAtMs = nowMs
+  meta.isBack = isBack
+  return true
+end
+
+local function keep_calm()
   redis.call('HSET', META, 'frozenAtMs', meta.frozenAtMs, 'calmUntilMs', meta.calmUntilMs, 'sweptAtMs', nowMs,
     'reapFromMs', nowMs + timing.nodeTtlMs, 'isSweepLate', 1, 'isReapLate', 1)
+  if not meta.isBack then return end
+  -- What was reckoned by the clock of before lies too far ahead. Users are gone through by the sweep.
+  redis.call('HSET', META, 'reapedAtMs', nowMs, 'rescheduleFrom', '0')
+  if meta.isAnnouncing then redis.call('HSET', META, 'openedAtMs', nowMs) end
+  for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do
+    redis.call('ZADD', NODES, 'LT', nowMs + timing.nodeTtlMs, nodeId)
+  end
 end
 
 -- Every script but those that open and join an epoch begins here, with what its node believes.
 -- Returns an error where the store's epoch is another or missing: then nothing may be done.
 local function refuse_stranger(epoch)
   read_meta()
-  if meta.epoch ~= epoch then return redis.error_reply('EPOCH The state is of another epoch.') end
-  calm_down()
+  if meta.epoch ~= epoch then return other_epoch() end
+  if calm_down() then keep_calm() end
   return nil
 end
 
 -- Reads wait until the nodes have announced their sessions, so that nobody reads a half-empty list.
 local function refuse_reader(epoch)
-  local refusal = refuse_stranger(epoch)
-  if refusal then return refusal end
+  read_meta()
+  if meta.epoch ~= epoch then return other_epoch() end
+  -- Not kept: a full Redis refuses writes, and can be read.
+  calm_down()
   if meta.isAnnouncing then return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
   return nil
 end

@@ -12,6 +12,8 @@ local SESSION_FIELDS = {
   'leaseEndsAtMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
 }
 
+local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.reconnectGraceMs, timing.closeGraceMs)
+
 local function pack_fields(fields, from)
   local values = {}
   for index, field in ipairs(fields) do values[index] = from[field] or false end
@@ -113,7 +115,12 @@ local function load(userId, value)
   local user = unpack_fields(USER_FIELDS, values[1])
   user.id = userId
   user.sessions = {}
-  for index, session in ipairs(values[2]) do user.sessions[index] = unpack_fields(SESSION_FIELDS, session) end
+  for index, packed in ipairs(values[2]) do
+    local session = unpack_fields(SESSION_FIELDS, packed)
+    -- Reckoned by a clock that was set back since, it would last too long.
+    if session.leaseEndsAtMs then session.leaseEndsAtMs = math.min(session.leaseEndsAtMs, nowMs + LONGEST_LEASE_MS) end
+    user.sessions[index] = session
+  end
   return user
 end
 
