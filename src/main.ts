@@ -28,7 +28,11 @@ server.on('upgrade', rollcall.upgrade)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
 server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })
 
-rollcall.ready.then(announce, (error) => fail(error, 'The server cannot start.'))
+let isStopping = false
+rollcall.ready.then(announce, (error) => {
+  // Told to stop before it was ready, it cannot become it.
+  if (!isStopping) void fail(error, 'The server cannot start.')
+})
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void stop(signal))
 
@@ -51,6 +55,7 @@ function announce(): void {
 }
 
 async function stop(signal: string): Promise<void> {
+  isStopping = true
   log.info({ signal }, 'Stopping.')
   // Still listening: a load balancer may not have heard yet.
   await rollcall.drain()

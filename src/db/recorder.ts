@@ -124,12 +124,17 @@ export function createRecorder({
     if (!isHolder) {
       await acquire()
       if (!isHolder)
-        await bell.wait(hurryCount > 0 ? FIRST_RETRY_MS : Math.min(STANDBY_MS, timing.nodeRenewMs), { isDeaf: true })
+        await bell.wait(standbyMs(), { isDeaf: true })
       return
     }
     if (isFollowing && isRung) return await gatherAndFollow()
     if (performance.now() >= renewAtMs) return await renew()
     await bell.wait(renewAtMs - performance.now())
+  }
+
+  /** Until the next look at whether the work is free, and how far whoever has it has come. */
+  function standbyMs(): number {
+    return hurryCount > 0 ? FIRST_RETRY_MS : Math.min(STANDBY_MS, timing.nodeRenewMs)
   }
 
   async function gatherAndFollow(): Promise<void> {
@@ -262,7 +267,7 @@ export function createRecorder({
         } catch (error) {
           if (!(error instanceof PresenceError)) throw error
         }
-        if (!isHolder && !isStopped) await bell.wait(Math.min(STANDBY_MS, timing.nodeRenewMs), { isDeaf: true })
+        if (!isHolder && !isStopped) await bell.wait(standbyMs(), { isDeaf: true })
       }
       if (isStopped) {
         await release()
@@ -288,7 +293,7 @@ export function createRecorder({
       bell.ring({ isLoud: true })
       try {
         const goal = await Promise.race([records.read(acknowledged.seq, 1), pass(withinMs, null, { ref: false })])
-        while (goal !== null && isFollowing && !isStopped) {
+        while (goal !== null && !isStopped) {
           if (checkpoint.epoch === goal.epoch && checkpoint.seq >= goal.lastSeq) return { isComplete: true }
           const leftMs = untilMs - performance.now()
           if (leftMs <= 0) break

@@ -122,10 +122,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       expected = null
       follower.pause()
       counters.epochs += 1
-      log.warn(
-        { epoch, isOpenedHere: found === fresh },
-        isFirst ? 'Joined the live state.' : 'The live state begins anew.',
-      )
+      const fields = { epoch, isOpenedHere: found === fresh }
+      if (isFirst) log.info(fields, 'Joined the live state.')
+      else log.warn(fields, 'The live state begins anew.')
       if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
     }
     // The others may still lead to the server of before.

@@ -466,7 +466,7 @@ describe('many processes on one Postgres', () => {
     const starting = second.start().then(() => {
       hasStarted = true
     })
-    await eventually(() => log.lines.some((line) => line.message.includes('REDIS_URL')))
+    await eventually(() => log.lines.some((line) => line.message.includes('takes over')))
     // Longer than the lease: the first one renews it.
     const untilMs = performance.now() + 1200
     await eventually(() => performance.now() > untilMs)
