@@ -27,6 +27,7 @@ import { createErrorMask } from './server/client-errors.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
 import type { Log } from './server/log.ts'
+import { createMetrics, type Metrics } from './server/metrics.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages } from './server/pages.ts'
@@ -72,7 +73,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** Without Redis the live state is in this process, and no other one serves the same database. */
   const isAlone = config.REDIS_URL === null
   const monotonicMs = () => performance.now()
-  const mask = createErrorMask(log)
+  let countError: Metrics['countError'] = () => {}
+  const mask = createErrorMask(log, (code, part) => countError(code, part))
   const origins = createOrigins(config)
   const health = createHealth('The server is starting.')
   const subscribe = createSharedSubscribe({
@@ -91,6 +93,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly hub: Hub
     readonly http: (request: Request) => Promise<Response>
     readonly webSockets: WebSockets
+    readonly metrics: Metrics
     stopBackground(): Promise<void>
   }
 
@@ -174,6 +177,14 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       monotonicMs,
       isReady,
     })
+    const metrics = createMetrics({
+      stats: () => store.stats(),
+      recorder: () => recorder.state(),
+      socketCount: () => webSockets.count(),
+      subscriptionCount: () => hub.subscriptionCount,
+      isReady,
+    })
+    countError = metrics.countError
     const pages = await loadPages()
     const http = createHttp({
       config,
@@ -185,6 +196,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       origins,
       pages,
       health,
+      metrics,
       mask,
     })
     const background = startBackground(
@@ -202,7 +214,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       throw error
     }
     health.ready(() => store.trouble())
-    return { database, store, node, recorder, hub, http, webSockets, stopBackground: () => background.stop() }
+    return { database, store, node, recorder, hub, http, webSockets, metrics, stopBackground: () => background.stop() }
   }
 
   function openStore(onUnusable: (reason: string) => void): PresenceStore {
@@ -362,6 +374,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
     await parts.recorder.stop()
     await parts.store.close()
+    parts.metrics.close()
     await parts.database.close()
   }
 

@@ -66,6 +66,15 @@ export const SETTINGS = {
   },
   DATA_DIR: { kind: 'text', default: './data', meaning: 'the folder of the embedded database' },
 
+  METRICS_TOKEN: {
+    kind: 'text',
+    default: null,
+    isSecret: true,
+    meaning:
+      'what `/metrics` asks for, as a bearer token; left out, anybody reads it in development and nobody in production',
+    reason: 'the numbers count hidden users too',
+  },
+
   REDIS_URL: {
     kind: 'text',
     default: null,

@@ -123,8 +123,7 @@ export function createRecorder({
   async function step(): Promise<void> {
     if (!isHolder) {
       await acquire()
-      if (!isHolder)
-        await bell.wait(standbyMs(), { isDeaf: true })
+      if (!isHolder) await bell.wait(standbyMs(), { isDeaf: true })
       return
     }
     if (isFollowing && isRung) return await gatherAndFollow()

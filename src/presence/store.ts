@@ -100,7 +100,25 @@ export interface PresenceStore {
   /** Why nothing can be asked just now, in a sentence for an operator; null where all is well. */
   trouble(): string | null
 
+  /** What an operator watches. Costs no scan. */
+  stats(): Promise<StoreStats>
+
   close(): Promise<void>
+}
+
+export interface StoreStats {
+  /** Nodes whose lease holds. */
+  readonly nodeCount: number
+  readonly onlineCount: number
+  readonly sessionCount: number
+  readonly logCount: number
+  readonly recordCount: number
+  /** Since this process began, and seen by it: new lives of the live state, entries read because messages were missed, */
+  readonly epochCount: number
+  readonly gapFillCount: number
+  /** gaps in what the bell said, and sessions taken from dead nodes. */
+  readonly bellGapCount: number
+  readonly reapedCount: number
 }
 
 /** How long `setUser` remembers settings of who is not there. Longer than any read of a row may take. */

@@ -1,22 +1,30 @@
 /** What a client gets to see of an error: a code always, and nothing of the inside. */
 import { randomUUID } from 'node:crypto'
 import { type ExecutionResult, GraphQLError } from 'graphql'
-import { ERROR_CODES, PresenceError } from '../presence/errors.ts'
+import { ERROR_CODES, type ErrorCode, PresenceError } from '../presence/errors.ts'
 import type { Log } from './log.ts'
 
 export type ErrorMask = (error: unknown) => GraphQLError
 
-export function createErrorMask(log: Log): ErrorMask {
+/** @param count - told of each error's code, and of the part that is away */
+export function createErrorMask(log: Log, count: (code: ErrorCode, part: string) => void = () => {}): ErrorMask {
+  /** An error may come by twice: from its execution, and with the whole answer. */
+  const counted = new WeakSet<PresenceError>()
+
   return function mask(error) {
     const cause = causeOf(error)
     const place = error instanceof GraphQLError ? error : undefined
-    if (cause instanceof PresenceError)
+    if (cause instanceof PresenceError) {
+      if (!counted.has(cause)) count(cause.code, String(cause.details.part ?? ''))
+      counted.add(cause)
       return located(cause.message, { code: cause.code, ...cause.details }, place, cause)
+    }
     if (error instanceof GraphQLError && (cause === error || cause instanceof GraphQLError)) {
       // GraphQL's own words about the request: a variable that cannot be coerced, an operation that is not there.
       if (typeof error.extensions.code === 'string') return error
       return located(error.message, { ...error.extensions, code: 'BAD_USER_INPUT' }, error)
     }
+    count('INTERNAL', '')
     const requestId = randomUUID()
     log.error({ requestId, error: cause }, 'A request failed inside.')
     return located(

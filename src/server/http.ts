@@ -1,4 +1,5 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
+import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ExecutionArgs } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
@@ -10,6 +11,7 @@ import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
 import { type ErrorMask, httpStatusOf } from './client-errors.ts'
 import type { Health } from './health.ts'
+import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Origins } from './origins.ts'
 import type { Pages } from './pages.ts'
@@ -18,7 +20,7 @@ import type { Streams } from './streams.ts'
 export const GRAPHQL_PATH = '/graphql'
 
 export interface HttpOptions {
-  readonly config: Pick<Config, 'MAX_FRAME_BYTES'>
+  readonly config: Pick<Config, 'MAX_FRAME_BYTES' | 'METRICS_TOKEN' | 'NODE_ENV'>
   readonly authenticator: Authenticator
   readonly presence: Presence
   readonly feed: ChangeFeed
@@ -27,11 +29,12 @@ export interface HttpOptions {
   readonly origins: Origins
   readonly pages: Pages
   readonly health: Health
+  readonly metrics: Pick<Metrics, 'read'>
   readonly mask: ErrorMask
 }
 
 export function createHttp(options: HttpOptions): (request: Request) => Promise<Response> {
-  const { config, authenticator, presence, feed, operations, streams, origins, pages, health, mask } = options
+  const { config, authenticator, presence, feed, operations, streams, origins, pages, health, metrics, mask } = options
 
   const yoga = createYoga<object, RequestContext>({
     schema: operations.schema,
@@ -104,6 +107,15 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     return yoga.fetch(url, { method, headers, body, signal })
   }
 
+  async function readMetrics(request: Request): Promise<Response> {
+    if (config.METRICS_TOKEN === null && config.NODE_ENV === 'production') return text(404, 'Not found\n')
+    if (config.METRICS_TOKEN !== null && !isBearer(request, config.METRICS_TOKEN)) {
+      return text(401, 'METRICS_TOKEN is asked for, as a bearer token.\n')
+    }
+    const { text: page, contentType } = await metrics.read()
+    return new Response(page, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
+  }
+
   return async function fetch(request) {
     const { pathname } = new URL(request.url)
     if (pathname === GRAPHQL_PATH) {
@@ -114,8 +126,15 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     if (pathname === '/healthz') return text(200, 'ok\n')
     if (pathname === '/readyz')
       return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
+    if (pathname === '/metrics') return readMetrics(request)
     return (await pages.serve(pathname)) ?? text(404, 'Not found\n')
   }
+}
+
+/** Compared in a time that says nothing of where they differ. */
+function isBearer(request: Request, token: string): boolean {
+  const hashed = (value: string) => createHash('sha256').update(value).digest()
+  return timingSafeEqual(hashed(request.headers.get('authorization') ?? ''), hashed(`Bearer ${token}`))
 }
 
 /** Yoga's steps, done by the functions that sockets use. */

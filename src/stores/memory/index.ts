@@ -47,9 +47,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   let lastSweepAtMs = clock()
   let lastReapAtMs = clock()
   let mustAdopt = true
+  let reapedCount = 0
+  let sessionCount = 0
 
   function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): End {
     user.sessions.delete(session.id)
+    sessionCount -= 1
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
     // Nobody was there after a restart, so it ended when its user was last known to be.
     return { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason }
@@ -112,6 +115,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : nowMs - comeback.lastActiveForMs
     const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
     user.sessions.set(sessionId, session)
+    sessionCount += 1
     if (comeback !== null) bringActivity(user, session, comeback, nowMs)
     if (comeback === null && isActive) countActivity(user, session, nowMs, timing)
     return session
@@ -271,6 +275,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
           session.leaseEndsAtMs = nowMs + (row.hadSocket ? timing.reconnectGraceMs : timing.sessionTtlMs)
           session.leaseReason = 'SERVER_RESTART'
           user.sessions.set(session.id, session)
+          sessionCount += 1
         }
         commit(user, { nowMs, mustRecord: true, isViewerChanged: true })
       }
@@ -297,6 +302,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       for (const [fence, { user, session }] of nodes.orphans(nowMs)) {
         if (count === limit) return { count, hasMore: true, wasLate }
         count += 1
+        reapedCount += 1
         nodes.lost(session.nodeId, { fence, cause: 'reaped' })
         giveGrace(user, session, timing.reconnectGraceMs, 'NODE_LOST', nowMs)
       }
@@ -355,6 +361,16 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     records: population.records,
 
     trouble: () => null,
+
+    stats: async () => ({
+      ...population.stats(),
+      sessionCount,
+      nodeCount: nodes.aliveCount(clock()),
+      epochCount: 1,
+      gapFillCount: 0,
+      bellGapCount: 0,
+      reapedCount,
+    }),
 
     close: async () => population.close(),
   }

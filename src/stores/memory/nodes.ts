@@ -24,6 +24,8 @@ export interface Nodes {
   losses(nodeId: string, seenLossCount: number): { readonly losses: readonly Loss[]; readonly lossCount: number }
   /** Attachments of nodes whose lease passed. Taking one out is up to the caller. */
   orphans(nowMs: number): Iterable<[fence: string, Attachment]>
+  /** How many leases hold. */
+  aliveCount(nowMs: number): number
   /** Should an attach by this fence come later, it comes too late. */
   refuse(fence: string, nowMs: number): void
   isRefused(fence: string): boolean
@@ -81,6 +83,8 @@ export function createNodes(nodeTtlMs: number): Nodes {
       node.losses = unseenCount === 0 ? [] : node.losses.slice(-unseenCount)
       return { losses: node.losses, lossCount: node.lossCount }
     },
+
+    aliveCount: (nowMs) => [...nodes.values()].filter(({ leaseEndsAtMs }) => nowMs < leaseEndsAtMs).length,
 
     refuse(fence, nowMs) {
       for (const [other, untilMs] of refused) {

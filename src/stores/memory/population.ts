@@ -207,6 +207,12 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
     schedule,
     position: (): Position => ({ epoch, seq: entries.lastSeq() }),
 
+    stats: () => ({
+      onlineCount: roster.count(null),
+      logCount: entries.size(),
+      recordCount: waiting.size(),
+    }),
+
     /** Takes in a user who was not there. */
     admit(userId: string, seed: UserSeed, nowMs: number): LiveUser {
       const ahead = settingsAhead.get(userId)?.settings

@@ -76,7 +76,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let heardBell = 0
   /** What the last renewal said of the bell: by the next one it must have been heard. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
-  const counters = { epochs: 0, bellGaps: 0 }
+  const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
 
   const follower = createChangeFollower({
     read: (after, limit) => readStream(after.seq, limit),
@@ -290,7 +290,11 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       }
     },
 
-    reapNodes: (limit) => sweepOf('reap-nodes', limit),
+    async reapNodes(limit) {
+      const answer = await sweepOf('reap-nodes', limit)
+      counters.reaped += answer.count
+      return answer
+    },
     sweep: (limit) => sweepOf('sweep', limit),
 
     async page(request) {
@@ -365,6 +369,22 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       const trouble = work.trouble() ?? lease.trouble()
       if (trouble !== null) return trouble
       return isReading ? null : 'The nodes announce their sessions to a new live state.'
+    },
+
+    async stats() {
+      const counts = (await work.call('stats')) as [number, number, number, number, number]
+      const [nodeCount, onlineCount, sessionCount, logCount, recordCount] = counts
+      return {
+        nodeCount,
+        onlineCount,
+        sessionCount,
+        logCount,
+        recordCount,
+        epochCount: counters.epochs,
+        gapFillCount: follower.fillCount(),
+        bellGapCount: counters.bellGaps,
+        reapedCount: counters.reaped,
+      }
     },
 
     async close() {

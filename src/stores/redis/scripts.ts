@@ -32,6 +32,7 @@ const SCRIPT_NAMES = [
   'renew-node',
   'set-user',
   'snapshot',
+  'stats',
   'sweep',
   'viewer',
 ] as const

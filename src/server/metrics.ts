@@ -1,0 +1,87 @@
+/** What an operator watches, for Prometheus: docs/operations.md says how to read it. */
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { RecorderState } from '../presence/recorder.ts'
+import type { StoreStats } from '../presence/store.ts'
+
+export interface Metrics {
+  /** Counts an answer with this code; `UNAVAILABLE` by the part that is away. */
+  countError(code: string, part: string): void
+  /** The page that Prometheus reads. */
+  read(): Promise<{ readonly text: string; readonly contentType: string }>
+  close(): void
+}
+
+export interface MetricsSources {
+  readonly stats: () => Promise<StoreStats>
+  readonly recorder: () => RecorderState
+  readonly socketCount: () => number
+  readonly subscriptionCount: () => number
+  readonly isReady: () => boolean
+}
+
+export function createMetrics(sources: MetricsSources): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+
+  function gauge(name: string, help: string, read?: () => number): Gauge {
+    return new Gauge({
+      name: `rollcall_${name}`,
+      help,
+      registers: [registry],
+      ...(read === undefined
+        ? {}
+        : {
+            collect() {
+              this.set(read())
+            },
+          }),
+    })
+  }
+
+  gauge('ready', '1 where this process welcomes clients.', () => Number(sources.isReady()))
+  gauge('sockets', 'Open sockets of this process.', sources.socketCount)
+  gauge('subscriptions', 'Open subscriptions of this process.', sources.subscriptionCount)
+  gauge('recorder_holder', '1 where this process brings the records to Postgres.', () =>
+    Number(sources.recorder().isHolder),
+  )
+  gauge('postgres_up', '1 where the last write to Postgres came through.', () =>
+    Number(sources.recorder().isDatabaseUp),
+  )
+  const ofStore = {
+    nodeCount: gauge('nodes_alive', 'Processes whose lease holds.'),
+    onlineCount: gauge('users_online', 'Users whom everyone sees online.'),
+    sessionCount: gauge('sessions', 'Live sessions, of hidden users too.'),
+    logCount: gauge('log_entries', 'Changes that the log holds.'),
+    recordCount: gauge('records_waiting', 'Records that wait for Postgres.'),
+    epochCount: gauge('epochs', 'How often the live state began anew since this process started.'),
+    gapFillCount: gauge('gap_fills', 'How often this process read missed changes from the log since it started.'),
+    bellGapCount: gauge('bell_gaps', 'How often messages were missed since this process started.'),
+    reapedCount: gauge('reaped', 'Sessions that this process took from dead nodes since it started.'),
+  } as const satisfies Readonly<Record<keyof StoreStats, Gauge>>
+  const storeUp = gauge('store_up', '1 where the live state could be asked for these numbers.')
+  const errors = new Counter({
+    name: 'rollcall_errors_total',
+    help: 'Answers with an error, by its code; for UNAVAILABLE by the part that is away.',
+    labelNames: ['code', 'part'],
+    registers: [registry],
+  })
+
+  return {
+    countError: (code, part) => errors.inc({ code, part }),
+
+    async read() {
+      try {
+        const stats = await sources.stats()
+        for (const name of Object.keys(ofStore) as (keyof StoreStats)[]) ofStore[name].set(stats[name])
+        storeUp.set(1)
+      } catch {
+        // Old numbers would look like new ones.
+        for (const one of Object.values(ofStore)) one.reset()
+        storeUp.set(0)
+      }
+      return { text: await registry.metrics(), contentType: registry.contentType }
+    },
+
+    close: () => registry.clear(),
+  }
+}
