@@ -205,8 +205,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       (job, error) => logFailure({ job, error }, 'A background job failed; it comes again.'),
     )
     try {
-      if (!isAlone) await untilJoined(node, store, () => (isGivenUp ? 'The server stops.' : unusable))
-      await hub.start()
+      await untilFollowed(hub, node, store, () => (isGivenUp ? 'The server stops.' : unusable))
     } catch (error) {
       await background.stop()
       await recorder.stop()
@@ -246,14 +245,31 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     else log.error(fields, message)
   }
 
-  /** Resolves when the live state is there to be read. */
-  async function untilJoined(node: PresenceNode, store: PresenceStore, inVain: () => string | null): Promise<void> {
+  /** Resolves when the live state is there to be read, and the hub follows it. */
+  async function untilFollowed(
+    hub: Hub,
+    node: PresenceNode,
+    store: PresenceStore,
+    inVain: () => string | null,
+  ): Promise<void> {
     await node.renew().catch((error) => logFailure({ error }, 'The node has no lease yet.'))
-    for (let trouble = store.trouble(); trouble !== null; trouble = store.trouble()) {
+    for (;;) {
       const reason = inVain()
       if (reason !== null) throw unavailable('store', reason)
-      health.notReady(trouble)
+      const trouble = store.trouble()
+      if (trouble === null && (await follows(hub))) return
+      if (trouble !== null) health.notReady(trouble)
       await pass(JOIN_CHECK_MS)
+    }
+  }
+
+  async function follows(hub: Hub): Promise<boolean> {
+    try {
+      await hub.start()
+      return true
+    } catch (error) {
+      if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return false
+      throw error
     }
   }
 

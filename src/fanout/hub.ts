@@ -18,7 +18,7 @@ const PACE_MS = 1000
 const POSITION_INTERVAL_MS = 10_000
 
 export interface Hub extends ChangeFeed {
-  /** From here on it follows the log. */
+  /** From here on it follows the log. May be called again where it failed. */
   start(): Promise<void>
   /** Lets out what was held back for its pace. To be called often: it costs what waits. */
   tick(): void
@@ -130,6 +130,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
 
   return {
     async start() {
+      for (const stop of stopListening.splice(0)) stop()
       stopListening.push(
         store.changes.listen({ entry: take, newEpoch: loseLog }),
         store.viewers.listen((userId) => {
