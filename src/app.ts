@@ -14,7 +14,7 @@ import { createRecorder } from './db/recorder.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
 import { createSharedSubscribe } from './fanout/shared-execution.ts'
 import type { UserDirectory } from './presence/directory.ts'
-import { PresenceError, unavailable } from './presence/errors.ts'
+import { isUnavailable, unavailable } from './presence/errors.ts'
 import { createNode, type PresenceNode } from './presence/node.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
@@ -241,7 +241,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** What is out of reach says so where it is told; what else fails is a fault of ours. */
   function logFailure(fields: { readonly error: unknown; readonly job?: string }, message: string): void {
     const { error } = fields
-    if (error instanceof PresenceError && error.code === 'UNAVAILABLE') log.debug(fields, message)
+    if (isUnavailable(error)) log.debug(fields, message)
     else log.error(fields, message)
   }
 
@@ -268,7 +268,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       await hub.start()
       return true
     } catch (error) {
-      if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return false
+      if (isUnavailable(error)) return false
       throw error
     }
   }

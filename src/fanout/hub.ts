@@ -45,6 +45,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
   const viewersById = new Map<string, Set<Paced<string>>>()
   const held = new Set<Paced<unknown>>()
+  const waitingForTick: (() => void)[] = []
   const positionsByGroup = new Set<{
     readonly paced: Paced<Position>
     readonly group: FeedGroup
@@ -113,12 +114,17 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     read: () => Promise<Event>,
     isFirstNow: boolean,
   ): Paced<Event> {
-    const stream: Paced<Event> = createPaced(read, PACE_MS, () => {
-      const streams = registry.get(key)
-      streams?.delete(stream)
-      if (streams?.size === 0) registry.delete(key)
-      held.delete(stream)
-      all.delete(stream)
+    const stream: Paced<Event> = createPaced({
+      read,
+      paceMs: PACE_MS,
+      onDelay: () => void held.add(stream),
+      onEnd() {
+        const streams = registry.get(key)
+        streams?.delete(stream)
+        if (streams?.size === 0) registry.delete(key)
+        held.delete(stream)
+        all.delete(stream)
+      },
     })
     const streams = registry.get(key)
     if (streams === undefined) registry.set(key, new Set([stream]))
@@ -153,6 +159,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
         head: () => head,
         read: (position, limit) => store.changes.read(position, limit),
         eventOf,
+        untilTick: () => new Promise((resolve) => void waitingForTick.push(resolve)),
         onEnd() {
           index.remove(filter, subscription)
           group?.subscriptions.delete(subscription)
@@ -180,14 +187,15 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
         group,
         toldSeq: -1,
         toldAtMs: monotonicMs(),
-        paced: createPaced(
-          async () => written(group),
-          0,
-          () => {
+        paced: createPaced({
+          read: async () => written(group),
+          paceMs: 0,
+          onDelay: () => {},
+          onEnd() {
             positionsByGroup.delete(entry)
             all.delete(entry.paced)
           },
-        ),
+        }),
       }
       positionsByGroup.add(entry)
       all.add(entry.paced)
@@ -197,6 +205,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
 
     tick() {
       const nowMs = monotonicMs()
+      for (const resolve of waitingForTick.splice(0)) resolve()
       for (const stream of held) if (stream.nudge(nowMs)) held.delete(stream)
     },
 
@@ -218,6 +227,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     close() {
       for (const stop of stopListening) stop()
       for (const stream of [...all]) stream.end()
+      for (const resolve of waitingForTick.splice(0)) resolve()
     },
 
     get subscriptionCount() {

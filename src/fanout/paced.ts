@@ -3,6 +3,8 @@
  * does not read holds nothing up.
  */
 
+import { isUnavailable } from '../presence/errors.ts'
+
 export interface Paced<Event> extends AsyncIterableIterator<Event> {
   return(): Promise<IteratorResult<Event>>
   throw(error: unknown): Promise<IteratorResult<Event>>
@@ -11,8 +13,17 @@ export interface Paced<Event> extends AsyncIterableIterator<Event> {
   end(): void
 }
 
-/** @param read - the state, at the moment when the reader takes it */
-export function createPaced<Event>(read: () => Promise<Event>, paceMs: number, onEnd: () => void): Paced<Event> {
+export interface PacedOptions<Event> {
+  /** The state, at the moment when the reader takes it. */
+  readonly read: () => Promise<Event>
+  readonly paceMs: number
+  /** It could not be read just now: nudge again later. */
+  readonly onDelay: () => void
+  readonly onEnd: () => void
+}
+
+export function createPaced<Event>({ read, paceMs, onDelay, onEnd }: PacedOptions<Event>): Paced<Event> {
+  let hasSpoken = false
   let lastAtMs = Number.NEGATIVE_INFINITY
   let isPending = false
   let isOver = false
@@ -41,8 +52,14 @@ export function createPaced<Event>(read: () => Promise<Event>, paceMs: number, o
         if (isPending) {
           isPending = false
           try {
-            return { value: await read(), done: false }
+            const value = await read()
+            hasSpoken = true
+            return { value, done: false }
           } catch (error) {
+            if (hasSpoken && isUnavailable(error)) {
+              onDelay()
+              continue
+            }
             end()
             throw error
           }

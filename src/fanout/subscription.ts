@@ -5,7 +5,7 @@
  * it but its place, and when it reads again it is replayed from the log, merged to one change a user.
  */
 import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
-import { positionExpired } from '../presence/errors.ts'
+import { isUnavailable, positionExpired } from '../presence/errors.ts'
 import type { ChangeEvent } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
@@ -34,6 +34,8 @@ export interface SubscriptionOptions {
   readonly head: () => Position
   readonly read: ChangeLog['read']
   readonly eventOf: (change: Change) => ChangeEvent
+  /** Resolves a little later. */
+  readonly untilTick: () => Promise<void>
   readonly onEnd: () => void
 }
 
@@ -44,6 +46,7 @@ export function createSubscription({
   head,
   read,
   eventOf,
+  untilTick,
   onEnd,
 }: SubscriptionOptions): Subscription {
   let waiting: ChangeEvent[] = []
@@ -122,6 +125,11 @@ export function createSubscription({
           try {
             await replay()
           } catch (error) {
+            if (isUnavailable(error)) {
+              // It gets everything, late, when the log can be read again.
+              await untilTick()
+              continue
+            }
             end()
             throw error
           }

@@ -33,6 +33,11 @@ export class PresenceError extends Error {
   }
 }
 
+/** Whether a part is out of reach, so that the same may be tried again. */
+export function isUnavailable(error: unknown): boolean {
+  return error instanceof PresenceError && error.code === 'UNAVAILABLE'
+}
+
 /** @param bound - what the argument has to be, as it completes "<argument> must be …" */
 export function badInput(argument: string, bound: string): PresenceError {
   return new PresenceError('BAD_USER_INPUT', `${argument} must be ${bound}.`, { argument, bound })

@@ -2,7 +2,7 @@
  * This process as a node of the live state: it keeps its lease, learns what its sockets lost, and brings its sessions
  * back where that state was lost.
  */
-import { PresenceError } from './errors.ts'
+import { isUnavailable } from './errors.ts'
 import type { Sockets } from './sockets.ts'
 import type { Dismissal, PresenceStore } from './store.ts'
 
@@ -114,7 +114,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
 
   function quietly(error: unknown): void {
     // Away: the next renewal tries again.
-    if (!(error instanceof PresenceError && error.code === 'UNAVAILABLE')) onError(error)
+    if (!isUnavailable(error)) onError(error)
   }
 
   return {

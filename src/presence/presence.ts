@@ -19,7 +19,7 @@ import {
   parseUserIds,
 } from './bounds.ts'
 import type { StoredUser, UserDirectory } from './directory.ts'
-import { badInput, notFound, PresenceError, rateLimited, unauthenticated, unavailable } from './errors.ts'
+import { badInput, isUnavailable, notFound, rateLimited, unauthenticated, unavailable } from './errors.ts'
 import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import type { Position } from './position.ts'
 import { publicUser } from './rules.ts'
@@ -96,7 +96,7 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
     try {
       return await withinTime(directory.ensure(caller.userId, caller.profile), SEED_WAIT_MS, null)
     } catch (error) {
-      if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return null
+      if (isUnavailable(error)) return null
       throw error
     }
   }

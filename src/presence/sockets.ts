@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
-import { PresenceError, unauthenticated, unavailable } from './errors.ts'
+import { isUnavailable, unauthenticated, unavailable } from './errors.ts'
 import type { EndReason, SessionView } from './model.ts'
 import {
   type Attach,
@@ -421,7 +421,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
         if (session === null) startChallenge(open, null)
       } catch (error) {
         // Out of reach, it is tried again; all else is an answer.
-        if (!(error instanceof PresenceError && error.code === 'UNAVAILABLE')) absence = null
+        if (!isUnavailable(error)) absence = null
         throw error
       }
     }

@@ -12,7 +12,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 
 import { type Caller, requireCaller } from '../presence/access.ts'
-import { badInput, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, isUnavailable, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { Attachment, Sockets } from '../presence/sockets.ts'
@@ -271,7 +271,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function reportLeft(error: unknown): void {
     // The store is away: the node tells it later.
-    if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return
+    if (isUnavailable(error)) return
     log.error({ error }, 'A session could not be taken from its socket.')
   }
 

@@ -5,7 +5,7 @@
  * next one what they know (docs/architecture.md, many nodes).
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { unavailable } from '../../presence/errors.ts'
+import { isUnavailable, unavailable } from '../../presence/errors.ts'
 import { createPermits } from '../../presence/permits.ts'
 import { endReasonOf, graceMs } from '../../presence/rules.ts'
 import type {
@@ -80,7 +80,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   const follower = createChangeFollower({
     read: (after, limit) => readStream(after.seq, limit),
-    onError: (error) => log.warn({ error }, 'Missed changes could not be read yet.'),
+    onError(error) {
+      // Where Redis is away, its connections say so.
+      if (!isUnavailable(error)) log.error({ error }, 'Missed changes could not be read.')
+    },
   })
 
   const linkOptions = { root, scripts, epoch: () => epoch, join, onUnusable, log }
