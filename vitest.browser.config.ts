@@ -11,6 +11,7 @@ const config = mergeConfig(base, {
 })
 
 // Lists are joined by the merge, and these replace the others.
+delete config.test.projects
 config.test.include = ['tests/browser/**/*.test.ts']
 config.test.exclude = []
 config.test.globalSetup = ['tests/browser/global-setup.ts']

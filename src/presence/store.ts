@@ -113,11 +113,13 @@ export interface StoreStats {
   readonly sessionCount: number
   readonly logCount: number
   readonly recordCount: number
-  /** Since this process began, and seen by it: new lives of the live state, entries read because messages were missed, */
+  /** Lives of the live state that this process has seen. */
   readonly epochCount: number
+  /** How often this process read changes that no message had brought it. */
   readonly gapFillCount: number
-  /** gaps in what the bell said, and sessions taken from dead nodes. */
+  /** How often this process found that it had missed messages. */
   readonly bellGapCount: number
+  /** Sessions that this process took from nodes whose lease had passed. */
   readonly reapedCount: number
 }
 
