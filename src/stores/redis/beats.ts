@@ -42,8 +42,10 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
       })
     },
 
-    close(): void {
+    /** @param reason - what beats hear that did not go yet */
+    close(reason: Error): void {
       if (timer !== null) clearTimeout(timer)
+      for (const { reject } of waiting.splice(0)) reject(reason)
     },
   }
 }

@@ -392,8 +392,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
     async close() {
       follower.close()
-      beats.close()
-      await permits.close(unavailable('server', 'The server stops.'))
+      const reason = unavailable('server', 'The server stops.')
+      beats.close(reason)
+      await permits.close(reason)
       bell.close()
       work.close()
       lease.close()
