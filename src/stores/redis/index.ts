@@ -142,11 +142,13 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   function startReading(run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>): Promise<void> {
     opening ??= (async () => {
       const of = epoch
-      const [lastSeq] = (await run('read-changes', of, JSON.stringify([-1, 0]))) as [number]
+      const [lastSeq, , bellCount] = (await run('read-changes', of, JSON.stringify([-1, 0]))) as [number, 1, number]
       // Listening first: what comes between would be missed until the next renewal.
       await bell.listening
       if (of !== epoch || isReading) return
       isReading = true
+      // What was said before is in what it reads now.
+      heardBell = Math.max(heardBell, bellCount)
       follower.begin({ epoch, seq: lastSeq })
       tellEveryViewer()
       for (const ring of recordBells) ring()

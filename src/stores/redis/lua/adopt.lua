@@ -16,8 +16,8 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
     user.shownSinceMs = math.min(user.shownSinceMs, onlineSinceMs)
   end
   for _, row in ipairs(adopted.sessions) do
-    local isGone = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId)) == 1
-    if not isGone and not session_of(user, row.sessionId) then
+    local goneCount = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*'))
+    if goneCount == 0 and not session_of(user, row.sessionId) then
       local session = create_session(row.sessionId, row.startId, row.startedAtMs, row.lastActiveAtMs)
       session.device = given(row.device)
       session.rooms = row.rooms

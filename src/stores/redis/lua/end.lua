@@ -15,6 +15,11 @@ if issuedUpToMs then
   ring({ dismissal = number })
 end
 
+-- What nobody has brought yet may be open in the database, and would be adopted.
+if not meta.isAdopted then
+  redis.call('SET', gone_key(request.userId, given(request.sessionId) or '*'), '1', 'PX', limits.goneKeptMs)
+end
+
 local user = load_to_change(request.userId)
 local fence, ending, fences, touched = given(request.fence), {}, {}, {}
 if user then

@@ -2,12 +2,13 @@
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { number or -1 to learn the position alone, at most so many entries }
--- Returns  { the newest number, 1 where the log holds everything after the number, else 0, entries as JSON... }
+-- Returns  { the newest number, 1, the number of the last message of the bell } where the position alone is asked for, else
+--          { the newest number, 1 where the log holds everything after the number, else 0, entries as JSON... }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local lastSeq = last_seq()
-if after < 0 then return { lastSeq, 1 } end
+if after < 0 then return { lastSeq, 1, tonumber(redis.call('HGET', META, 'bell') or 0) } end
 trim_log()
 local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
 local firstSeq = oldest and tonumber(string.match(oldest[1], '^%d+')) or lastSeq + 1

@@ -8,18 +8,31 @@ if refusal then return refusal end
 if not meta.isAdopted then return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local from = given(after) and '(' .. after or '-'
--- Nobody is in both. Redis orders them: Lua compares texts by the locale.
-local merged = root .. ':merged'
-for _, key in ipairs({ ONLINE, UNLISTED }) do
-  for _, userId in ipairs(redis.call('ZRANGEBYLEX', key, from, '+', 'LIMIT', 0, limit)) do
-    redis.call('ZADD', merged, 0, userId)
+-- Lua itself compares texts by the locale.
+local function is_before(one, other)
+  for index = 1, math.min(#one, #other) do
+    local oneByte, otherByte = string.byte(one, index), string.byte(other, index)
+    if oneByte ~= otherByte then return oneByte < otherByte end
+  end
+  return #one < #other
+end
+
+-- Nobody is in both.
+local listed = redis.call('ZRANGEBYLEX', ONLINE, from, '+', 'LIMIT', 0, limit)
+local unlisted = redis.call('ZRANGEBYLEX', UNLISTED, from, '+', 'LIMIT', 0, limit)
+local userIds, l, u = {}, 1, 1
+while #userIds < limit and (listed[l] or unlisted[u]) do
+  if listed[l] and (not unlisted[u] or is_before(listed[l], unlisted[u])) then
+    userIds[#userIds + 1] = listed[l]
+    l = l + 1
+  else
+    userIds[#userIds + 1] = unlisted[u]
+    u = u + 1
   end
 end
-local userIds = redis.call('ZRANGE', merged, 0, -1)
-redis.call('DEL', merged)
 local answer = { tonumber(redis.call('HGET', META, 'recordSeq') or 0) }
-for index = 1, math.min(#userIds, limit) do
-  local user = load(userIds[index])
+for _, userId in ipairs(userIds) do
+  local user = load(userId)
   local rows = {}
   for position, session in ipairs(user.sessions) do rows[position] = session_row(session, false) end
   answer[#answer + 1] = record_of(user, rows)

@@ -21,7 +21,7 @@ local function node_key(nodeId) return root .. ':node:' .. nodeId end -- set: us
 local function losses_key(nodeId) return root .. ':losses:' .. nodeId end -- list: what it was not told yet
 local function loss_count_key(nodeId) return root .. ':loss-count:' .. nodeId end
 local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
-local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- ended early
+local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- it, or '*': all, ended early
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
 
 local nowMs = store_time_ms()
