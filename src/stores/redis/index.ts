@@ -37,7 +37,7 @@ import { createBeatBatches } from './beats.ts'
 import { type BellMessage, openBell } from './bell.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
-import { createLink, type Link, type LinkLog } from './link.ts'
+import { createLink, type Link, type LinkLog, type RunScript } from './link.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 
 /** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
@@ -73,6 +73,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let runId = ''
   let isReading = false
   let opening: Promise<void> | null = null
+  let lastJoin: Promise<void> = Promise.resolve()
   let heardBell = 0
   /** What the last renewal said of the bell: by the next one it must have been heard. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
@@ -109,10 +110,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   })
 
   /** Before anything goes through a connection: is what lies there what this node knows? */
-  async function join(
-    foundRunId: string,
-    run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>,
-  ): Promise<void> {
+  function join(foundRunId: string, run: RunScript): Promise<void> {
+    // One connection after the other: what the second one says is by what the first one found.
+    const mine = lastJoin.catch(() => {}).then(() => joinNow(foundRunId, run))
+    lastJoin = mine
+    return mine
+  }
+
+  async function joinNow(foundRunId: string, run: RunScript): Promise<void> {
     const fresh = randomBytes(8).toString('hex')
     const [found, isAnnouncing] = (await run('join-epoch', foundRunId, fresh, announcer, epoch)) as [string, number]
     const isMoved = runId !== '' && runId !== foundRunId
@@ -135,11 +140,12 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
       bell.reconnect()
     }
-    if (isAnnouncing === 0 && !isReading) await startReading(run)
+    // Not waited for: it needs the connection that listens.
+    if (isAnnouncing === 0 && !isReading) startReading(run).catch(() => {})
   }
 
   /** Announcements are over: from here on the log is followed. */
-  function startReading(run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>): Promise<void> {
+  function startReading(run: RunScript): Promise<void> {
     opening ??= (async () => {
       const of = epoch
       const [lastSeq, , bellCount] = (await run('read-changes', of, JSON.stringify([-1, 0]))) as [number, 1, number]

@@ -35,16 +35,16 @@ export interface LinkOptions {
    * Called on each new connection and where a script found another epoch, before anything else goes through.
    *
    * @param runId - the server's name, new at each of its starts
-   * @param run - calls a script on this connection, open or not
+   * @param run - on this connection
    */
-  readonly join: (
-    runId: string,
-    run: (script: ScriptName, ...args: readonly string[]) => Promise<unknown>,
-  ) => Promise<void>
+  readonly join: (runId: string, run: RunScript) => Promise<void>
   /** Told where the server can never do, as it is set up. */
   readonly onUnusable: (reason: string) => void
   readonly log: LinkLog
 }
+
+/** Calls a script with what follows the root, whether the link is open or not. */
+export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
 export interface LinkLog {
   info(fields: object, message: string): void
