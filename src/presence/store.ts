@@ -54,9 +54,9 @@ export interface PresenceStore {
   setUser(request: SetUserRequest): Promise<void>
 
   /**
-   * Takes over sessions that an earlier run left open: those that had a socket stay live for `RECONNECT_GRACE`, the
-   * others for `SESSION_TTL`. Who is not back by then ends with `SERVER_RESTART` at their last activity. A session
-   * that is live already stays as it is.
+   * Takes over sessions that an earlier run left open, with the users' settings and profiles where they are newer.
+   * Those that had a socket stay live for `RECONNECT_GRACE`, the others for `SESSION_TTL`. Who is not back by then
+   * ends with `SERVER_RESTART` at their last activity. A session that is live already stays as it is.
    */
   adopt(users: readonly AdoptedUser[]): Promise<void>
 
@@ -152,7 +152,8 @@ export interface AttachRequest {
 
 /**
  * Only a session that hangs on no socket is taken, or on the very one that comes back. Where it has ended meanwhile it
- * starts with these ages, and with the device and the rooms of the request; a live one keeps its own.
+ * starts with these ages, and with the device and the rooms of the request; a live one keeps its own, but for one that
+ * a new life of the state kept, whose last changes may be lost.
  */
 export interface Comeback {
   readonly startedForMs: number

@@ -125,6 +125,13 @@ describe('the memory store, to the millisecond', () => {
     expect((await viewerOf(store, 'alice')).sessions).not.toMatchObject([{ fence: null }])
   })
 
+  rule('asks for what an earlier run left open until it has been adopted', async ({ store }) => {
+    const renewal = { nodeId: 'node-1', seenLossCount: 0, seenDismissalCount: null }
+    for (const _ of [1, 2]) expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: true })
+    await store.adopted()
+    for (const _ of [1, 2]) expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: false })
+  })
+
   rule('forgets settings of who did not come within SEED_MEMORY_MS', async ({ store, pass }) => {
     await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 9 } })
     await store.setUser({ userId: 'bob', settings: { ...HIDDEN, version: 9 } })

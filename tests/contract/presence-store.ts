@@ -8,6 +8,8 @@ import { describe } from 'vitest'
 import { describeActivity } from './presence-store/activity.ts'
 import { describeAdoption } from './presence-store/adoption.ts'
 import { describeChangeLog } from './presence-store/change-log.ts'
+import { describeComebacks } from './presence-store/comebacks.ts'
+import { describeDismissals } from './presence-store/dismissals.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
 import { describeLists } from './presence-store/lists.ts'
@@ -34,5 +36,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeRecords(rule)
     describeAdoption(rule)
     describeNodes(rule)
+    describeComebacks(rule)
+    describeDismissals(rule)
   })
 }

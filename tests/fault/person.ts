@@ -17,6 +17,10 @@ export interface Person {
   ask(query: string): Promise<unknown>
   /** As a network does: no close frame. The client comes back by itself. */
   reset(): void
+  /** The network is gone, and nobody says so: nothing that comes is read any more, and nothing is closed. */
+  fallSilent(): void
+  /** Does not come back once the connection is lost. */
+  giveUp(): void
   /** Closes the tab. */
   close(): Promise<void>
 }
@@ -24,7 +28,8 @@ export interface Person {
 export interface PersonOptions {
   readonly id: string
   readonly sessionId?: string
-  readonly rooms?: readonly string[]
+  /** Said at each attempt. */
+  readonly rooms?: () => readonly string[]
   /** Where to connect, asked at each attempt. */
   readonly at: () => string
   /** Between two attempts: graphql-ws waits 1 s and more, which tests cannot. */
@@ -36,6 +41,7 @@ export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs 
   let wire: WebSocket | null = null
   let connectedSinceMs: number | null = null
   let url = ''
+  let hasGivenUp = false
   const client: Client = createClient({
     url: () => {
       url = at()
@@ -44,12 +50,16 @@ export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs 
     lazy: false,
     retryAttempts: Number.POSITIVE_INFINITY,
     retryWait: () => new Promise((resolve) => setTimeout(resolve, retryMs * (0.5 + Math.random()))),
-    shouldRetry: () => true,
+    shouldRetry: () => !hasGivenUp,
     // A connection that hangs is given up.
     connectionAckWaitTimeout: 3000,
     webSocketImpl: WebSocket,
     onNonLazyError: () => {},
-    connectionParams: { authorization: `Bearer dev:${id}`, sessionId, ...(rooms === undefined ? {} : { rooms }) },
+    connectionParams: () => ({
+      authorization: `Bearer dev:${id}`,
+      sessionId,
+      ...(rooms === undefined ? {} : { rooms: rooms() }),
+    }),
     on: {
       opened: (socket) => {
         wire = socket as WebSocket
@@ -87,6 +97,10 @@ export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs 
         )
       }),
     reset: () => wire?.terminate(),
+    fallSilent: () => wire?.pause(),
+    giveUp() {
+      hasGivenUp = true
+    },
     async close() {
       try {
         await client.dispose()

@@ -27,6 +27,9 @@ export interface Node {
 export interface World {
   readonly nodes: readonly Node[]
   readonly redis: RedisServer
+  /** What their keys lie under. */
+  readonly app: string
+  readonly databaseUrl: string
   close(): Promise<void>
 }
 
@@ -82,6 +85,8 @@ export async function openWorld({
   return {
     nodes,
     redis,
+    app,
+    databaseUrl: String(data.settings.DATABASE_URL),
     async close() {
       // One that is stopped does not hear a softer word.
       await Promise.all(nodes.map((node) => node.process().end('SIGKILL')))

@@ -6,6 +6,7 @@ import type { ChangeFilter } from '../../src/presence/changes.ts'
 import type { ChangeEvent } from '../../src/presence/feed.ts'
 import type { UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
+import type { ChangeListener, PresenceStore } from '../../src/presence/store.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 
 const TIMING = timingOf(parseConfig({}))
@@ -56,11 +57,76 @@ function openStore() {
   }
 }
 
-/** Reads without waiting: null where nothing has come yet. */
-function readerOf(iterator: AsyncIterator<ChangeEvent>) {
-  let pending: Promise<IteratorResult<ChangeEvent>> | null = null
+type Heard = Parameters<ChangeListener['entry']>
+
+/**
+ * A store whose word comes when the test lets it: the log is ahead of what the hub has heard, as on a store of many
+ * nodes. Its log can be lost, and it can be in trouble.
+ */
+function withDistance(store: PresenceStore) {
+  const heardLater: Heard[] = []
+  const changeListeners = new Set<ChangeListener>()
+  const viewerListeners = new Set<(userId: string | null) => void>()
+  let trouble: string | null = null
+  let epoch: string | null = null
+  store.changes.listen({
+    entry: (...heard) => void heardLater.push(heard),
+    newEpoch() {},
+  })
+  const inEpoch = (position: Position): Position => (epoch === null ? position : { ...position, epoch })
+  const distant: Pick<PresenceStore, 'changes' | 'viewers' | 'count' | 'trouble'> = {
+    changes: {
+      position: async () => inEpoch(await store.changes.position()),
+      async read(after, limit) {
+        if (epoch !== null && after.epoch !== epoch) return 'expired'
+        const own = await store.changes.position()
+        const answer = await store.changes.read({ ...after, epoch: own.epoch }, limit)
+        return answer === 'expired' ? answer : { ...answer, position: inEpoch(answer.position) }
+      },
+      listen(listener) {
+        changeListeners.add(listener)
+        return () => void changeListeners.delete(listener)
+      },
+    },
+    viewers: {
+      listen(listener) {
+        viewerListeners.add(listener)
+        return () => void viewerListeners.delete(listener)
+      },
+    },
+    count: store.count,
+    trouble: () => trouble,
+  }
   return {
-    async take(): Promise<ChangeEvent | null> {
+    distant,
+    /** The hub hears what has been in the log for a while. */
+    hear({ times = 1 } = {}) {
+      const all = heardLater.splice(0)
+      for (let time = 0; time < times; time += 1) {
+        for (const [entry, of] of all) for (const listener of changeListeners) listener.entry(entry, epoch ?? of)
+      }
+    },
+    async loseLog(name: string) {
+      epoch = name
+      heardLater.length = 0
+      const position = await distant.changes.position()
+      for (const listener of changeListeners) listener.newEpoch(position)
+      return position
+    },
+    ringViewers(userId: string | null) {
+      for (const listener of viewerListeners) listener(userId)
+    },
+    setTrouble(reason: string | null) {
+      trouble = reason
+    },
+  }
+}
+
+/** Reads without waiting: null where nothing has come yet. */
+function readerOf<Event = ChangeEvent>(iterator: AsyncIterator<Event>) {
+  let pending: Promise<IteratorResult<Event>> | null = null
+  return {
+    async take(): Promise<Event | null> {
       pending ??= iterator.next()
       const nothing = new Promise<null>((resolve) => setImmediate(() => resolve(null)))
       const result = await Promise.race([pending, nothing])
@@ -188,6 +254,142 @@ describe('the hub', () => {
     nowMs = 20_000
     hub.tickPositions()
     expect((await positions.next()).value.seq).toBe(1)
+    hub.close()
+  })
+
+  it('tells a subscription nothing twice that starts ahead of what the hub has heard', async () => {
+    const { store, come, go } = openStore()
+    const { distant, hear } = withDistance(store)
+    const hub = createHub({ store: distant, monotonicMs: () => 0 })
+    await hub.start()
+    const start = await store.changes.position()
+    await come('a', [])
+    const page = await store.page({ room: null, first: 10, after: null })
+    await come('b', [])
+
+    // One begins at the page, one where the hub is, and one with what is heard from now on.
+    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null))
+    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null))
+    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null))
+    const words = async (reader: typeof atPage) => {
+      const found = []
+      for (let event = await reader.take(); event !== null; event = await reader.take()) {
+        found.push(`${event.change.user.id} ${event.change.kind} ${event.position.seq}`)
+      }
+      return found
+    }
+    expect([await words(atPage), await words(atHub), await words(fromNow)]).toEqual([['b JOIN 2'], [], []])
+    hear()
+    await go('a')
+    hear()
+    expect(await words(atPage)).toEqual(['a LEAVE 3'])
+    expect(await words(atHub)).toEqual(['a JOIN 1', 'b JOIN 2', 'a LEAVE 3'])
+    expect(await words(fromNow)).toEqual(['a JOIN 1', 'b JOIN 2', 'a LEAVE 3'])
+    hub.close()
+  })
+
+  it('tells nothing twice that it hears twice, or hears while it starts', async () => {
+    const { store, come } = openStore()
+    const { distant, hear } = withDistance(store)
+    const hub = createHub({ store: distant, monotonicMs: () => 0 })
+    await come('a', [])
+    const starting = hub.start()
+    hear()
+    await starting
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null))
+    await come('b', [])
+    hear({ times: 2 })
+    expect((await reader.take())?.change.user.id).toBe('b')
+    expect(await reader.take()).toBeNull()
+    hub.close()
+  })
+
+  it('ends every subscription with POSITION_EXPIRED where the log was lost, and counts anew', async () => {
+    const { store, come } = openStore()
+    const { distant, loseLog } = withDistance(store)
+    let nowMs = 0
+    const hub = createHub({ store: distant, monotonicMs: () => nowMs })
+    await hub.start()
+    const old = await distant.changes.position()
+    const filters: readonly ChangeFilter[] = [
+      { kind: 'everyone' },
+      { kind: 'room', room: 'hall' },
+      { kind: 'users', userIds: new Set(['a']) },
+    ]
+    const waiting = []
+    for (const filter of filters) waiting.push((await hub.changes(filter, null, null)).next())
+    const idle = await hub.changes({ kind: 'everyone' }, null, null)
+    const counts = [null, 'hall'].map((room) => readerOf(hub.counts(room)))
+    for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 0 })
+
+    await come('a', ['hall'])
+    nowMs = 1000
+    const position = await loseLog('another-epoch')
+    const expired = { code: 'POSITION_EXPIRED' }
+    for (const word of [...waiting, idle.next()]) await expect(word).rejects.toMatchObject(expired)
+    for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 1 })
+    await expect(hub.changes({ kind: 'everyone' }, old, null)).rejects.toMatchObject(expired)
+
+    // It follows the new one.
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null))
+    expect(await reader.take()).toBeNull()
+    hub.close()
+  })
+
+  it('sends whoever names a position of a log that it has not heard of to ask again', async () => {
+    const { store } = openStore()
+    const { distant } = withDistance(store)
+    const ahead = { epoch: 'another-epoch', seq: 3 }
+    const hub = createHub({
+      store: { ...distant, changes: { ...distant.changes, position: async () => ahead } },
+      monotonicMs: () => 0,
+    })
+    const known = createHub({ store: distant, monotonicMs: () => 0 })
+    await known.start()
+    await expect(hub.changes({ kind: 'everyone' }, ahead, null)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await expect(known.changes({ kind: 'everyone' }, ahead, null)).rejects.toMatchObject({ code: 'POSITION_EXPIRED' })
+  })
+
+  it('says nothing of positions while the store is in trouble, for silence says that what is shown may be old', async () => {
+    const { store } = openStore()
+    const { distant, setTrouble } = withDistance(store)
+    let nowMs = 0
+    const hub = createHub({ store: distant, monotonicMs: () => nowMs })
+    await hub.start()
+    const positions = readerOf(hub.positions({ subscriptions: new Set() }))
+    expect(await positions.take()).toMatchObject({ seq: 0 })
+    setTrouble('Away.')
+    for (nowMs = 10_000; nowMs <= 60_000; nowMs += 10_000) {
+      hub.tickPositions()
+      expect(await positions.take()).toBeNull()
+    }
+    setTrouble(null)
+    hub.tickPositions()
+    expect(await positions.take()).toMatchObject({ seq: 0 })
+    hub.close()
+  })
+
+  it('looks anew for every viewer where names may have been lost, and else for the one who is named', async () => {
+    const { store } = openStore()
+    const { distant, ringViewers } = withDistance(store)
+    let nowMs = 0
+    const hub = createHub({ store: distant, monotonicMs: () => nowMs })
+    await hub.start()
+    const readers = ['a', 'a', 'b'].map((userId) => readerOf(hub.viewerTicks(userId)))
+    const ticks = async () => Promise.all(readers.map((reader) => reader.take()))
+    expect(await ticks()).toEqual([null, null, null])
+    ringViewers('a')
+    expect(await ticks()).toEqual(['a', 'a', null])
+    nowMs = 1000
+    ringViewers(null)
+    expect(await ticks()).toEqual(['a', 'a', 'b'])
+    // Too soon for another word: it comes with the tick.
+    ringViewers(null)
+    expect(await ticks()).toEqual([null, null, null])
+    nowMs = 2000
+    hub.tick()
+    expect(await ticks()).toEqual(['a', 'a', 'b'])
+    ringViewers('c')
     hub.close()
   })
 })

@@ -262,7 +262,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     async adopt(adopted) {
       const nowMs = clock()
       for (const { userId, seed, onlineSinceMs, sessions } of adopted) {
-        const user = users.get(userId) ?? population.admit(userId, seed, nowMs)
+        const known = users.get(userId)
+        const user = known ?? population.admit(userId, seed, nowMs)
+        if (known !== undefined) {
+          takeSettings(known, seed.settings, nowMs, timing)
+          takeProfile(known, seed.profile)
+        }
         if (!user.standing.user.isOnline) user.shownSinceMs = onlineSinceMs
         for (const row of sessions) {
           if (user.sessions.has(row.sessionId)) continue

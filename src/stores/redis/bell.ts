@@ -1,12 +1,13 @@
 /**
  * The bell: what happens in the store is said at once on one channel, to every node.
  *
- * RedisPubSub of graphql-redis-subscriptions subscribes, parses what comes and hands it to the listener. It numbers
- * nothing and promises nothing, so every message carries a number, and what was lost is read from the streams
+ * RedisPubSub of graphql-redis-subscriptions parses what comes and hands it to the listener. It numbers nothing and
+ * promises nothing, so every message carries a number, and what was lost is read from the streams
  * (change-follower.ts).
  */
 import { setTimeout as pass } from 'node:timers/promises'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
+import type { Redis } from 'ioredis'
 import type { Connection } from './connect.ts'
 
 /** ring in lua/shared/commit.lua. Each field but the first two may be missing. */
@@ -50,8 +51,7 @@ export interface BellOptions {
 
 export function openBell({ connection, channel, onMessage, onListening, onError }: BellOptions): Bell {
   const { redis } = connection
-  const pubSub = new RedisPubSub({ subscriber: redis, publisher: redis })
-  let hasSubscribed = false
+  const pubSub = new RedisPubSub({ subscriber: withoutSubscribe(redis), publisher: redis })
   let startsListening = (): void => {}
   const listening = new Promise<void>((resolve) => {
     startsListening = resolve
@@ -59,10 +59,7 @@ export function openBell({ connection, channel, onMessage, onListening, onError 
 
   async function subscribe(): Promise<void> {
     try {
-      // The library does it once, and keeps the listener; on a later connection the channel is all that is missing.
-      if (hasSubscribed) await redis.subscribe(channel)
-      else await pubSub.subscribe(channel, onMessage)
-      hasSubscribed = true
+      await redis.subscribe(channel)
       startsListening()
       onListening()
     } catch (error) {
@@ -72,6 +69,7 @@ export function openBell({ connection, channel, onMessage, onListening, onError 
     }
   }
 
+  pubSub.subscribe(channel, onMessage).catch(onError)
   // The connections that work say that Redis is away.
   redis.on('error', () => {})
   redis.on('ready', () => void subscribe())
@@ -84,3 +82,17 @@ export function openBell({ connection, channel, onMessage, onListening, onError 
 }
 
 const RETRY_MS = 100
+
+/**
+ * What the library gets to see: where the connection is lost before its SUBSCRIBE is answered, a promise of its own is
+ * rejected that nobody can catch, and that ends the process. So the channel is subscribed here, on every connection.
+ */
+function withoutSubscribe(redis: Redis): Redis {
+  return new Proxy(redis, {
+    get(target, name) {
+      if (name === 'subscribe') return (_channel: string, done: (error: null) => void) => done(null)
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}

@@ -148,6 +148,28 @@ export function describeAdoption(rule: Rule): void {
       expect(await sessionOf(store, socket)).toEqual(before)
     })
 
+    rule('are asked for no more when all of them have been adopted', GRACES, async ({ store, pass }) => {
+      await store.adopted()
+      for (const nodeId of ['node-1', 'node-2']) {
+        const renewal = { nodeId, seenLossCount: 0, seenDismissalCount: null }
+        expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: false })
+        await pass(100)
+        await store.adopted()
+        expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: false })
+      }
+    })
+
+    rule('bring what their user chose since, and nothing that is older', GRACES, async ({ store }) => {
+      const nowMs = await storeNowMs(store)
+      await connect(store, 'alice', { seed: seedOf({ ...VISIBLE, version: 2 }) })
+      const chosen = (version: number, statusChoice: 'BUSY' | 'AWAY') =>
+        adoptedUser('alice', nowMs, { seed: seedOf({ ...VISIBLE, version, statusChoice }) })
+      await store.adopt([chosen(3, 'BUSY')])
+      expect(await seen(store, 'alice')).toMatchObject({ status: 'BUSY' })
+      await store.adopt([chosen(2, 'AWAY')])
+      expect(await seen(store, 'alice')).toMatchObject({ status: 'BUSY' })
+    })
+
     rule('may be told twice', GRACES, async ({ store }) => {
       const nowMs = await storeNowMs(store)
       const users = [adoptedUser('alice', nowMs, { sessions: [openRow(nowMs), openRow(nowMs)] })]

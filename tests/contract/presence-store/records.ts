@@ -242,6 +242,15 @@ export function describeRecords(rule: Rule): void {
       expect(await isOnline(store, 'bob')).toBe(true)
     })
 
+    rule('does not happen by the number of another epoch', async ({ store }) => {
+      await connect(store, 'alice')
+      await goOffline(store, 'alice')
+      const { records, lastSeq } = await store.records.read(0, 100)
+      await store.records.ack('another-epoch', lastSeq)
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: false })
+      expect(await store.records.read(0, 100)).toMatchObject({ records, isGap: false })
+    })
+
     rule('waits for the last record', async ({ store }) => {
       await connect(store, 'alice')
       const { lastSeq } = await store.records.read(0, 100)

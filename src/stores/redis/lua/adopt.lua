@@ -7,7 +7,13 @@ local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 
 for _, adopted in ipairs(cjson.decode(ARGV[2])) do
-  local user = load_to_change(adopted.userId) or admit(adopted.userId, adopted.seed)
+  local known = load_to_change(adopted.userId)
+  local user = known or admit(adopted.userId, adopted.seed)
+  if known then
+    -- What was chosen last may have been lost with the state of before, and is in the database.
+    take_settings(user, given(adopted.seed.settings))
+    take_profile(user, adopted.seed.profile)
+  end
   local onlineSinceMs = given(adopted.onlineSinceMs)
   if not user.before.public[4] then
     user.shownSinceMs = onlineSinceMs

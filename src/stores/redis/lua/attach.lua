@@ -62,7 +62,10 @@ local session = live or start_session()
 -- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
 if live and not fence and request.isActive then count_activity(user, session, nowMs) end
 if live and comeback then bring_activity(session) end
-local isDescribed = (not live or not comeback) and describe(session, request.device, request.rooms)
+-- A session that lives keeps its own, which may have been changed over HTTP. But where a new epoch kept it, its last
+-- changes may be lost, and its node knows them.
+local isKept = meta.isAnnouncing and heldElsewhere
+local isDescribed = (not live or not comeback or isKept) and describe(session, request.device, request.rooms)
 if fence then hang(user, session, fence, nodeId) else renew_lease(session) end
 touched[#touched + 1] = { session = session, finish = false }
 commit(user, {

@@ -1,0 +1,688 @@
+/** The sockets of a node and its lease, over the memory store behind faults that the tests make. */
+import { describe, expect, it } from 'vitest'
+import { parseConfig, timingOf } from '../../src/config.ts'
+import type { Caller } from '../../src/presence/access.ts'
+import type { UserDirectory } from '../../src/presence/directory.ts'
+import { unavailable } from '../../src/presence/errors.ts'
+import type { SessionView, Settings } from '../../src/presence/model.ts'
+import { createNode } from '../../src/presence/node.ts'
+import { createPresence } from '../../src/presence/presence.ts'
+import { createSockets } from '../../src/presence/sockets.ts'
+import type { AttachRequest, DetachRequest, NodeListener, PresenceStore } from '../../src/presence/store.ts'
+import { createMemoryStore } from '../../src/stores/memory/index.ts'
+import { until } from '../support/wait.ts'
+
+const TIMING = timingOf(parseConfig({}))
+const SETTINGS: Settings = {
+  version: 1,
+  statusChoice: 'AUTOMATIC',
+  statusMessage: null,
+  visibility: 'EVERYONE',
+  hideLastActive: false,
+}
+const SEED = {
+  settings: SETTINGS,
+  profile: null,
+  lastActiveAtMs: null,
+  shownLastActiveAtMs: null,
+  isActivityOver: false,
+}
+
+/** What the node says to the store. */
+const STEPS = ['attach', 'detach', 'beat', 'end', 'join', 'viewer', 'renewNode', 'announced', 'adopted'] as const
+type Step = (typeof STEPS)[number]
+
+/**
+ * `refused`: it does nothing. `unanswered`: it takes effect, and the caller never learns it. `held`: it takes effect,
+ * and the answer waits. `late`: the caller has given up when it takes effect.
+ */
+type Fault =
+  | { readonly kind: 'refused' | 'unanswered' }
+  | { readonly kind: 'held' | 'late'; readonly until: Promise<void>; readonly done: () => void }
+
+/** A store whose next calls fail as they are told to, and whose state can be lost. */
+function openFaultyStore(clock: () => number) {
+  let life = createMemoryStore({ timing: TIMING, clock })
+  const faults = new Map<Step, Fault[]>()
+  const calls: { readonly step: Step; readonly request: unknown }[] = []
+  const listeners = new Set<NodeListener>()
+  let isAway = false
+
+  async function through(step: Step, args: readonly unknown[]): Promise<unknown> {
+    calls.push({ step, request: args[0] })
+    const run = (): Promise<unknown> => (life[step] as (...all: readonly unknown[]) => Promise<unknown>)(...args)
+    const fault = faults.get(step)?.shift()
+    if (isAway || fault?.kind === 'refused') throw unavailable('store', 'Away.')
+    if (fault?.kind === 'late') {
+      void fault.until.then(run).then(fault.done)
+      throw unavailable('store', 'Away.')
+    }
+    const answer = await run()
+    if (fault?.kind === 'held') await fault.until
+    if (fault?.kind === 'unanswered') throw unavailable('store', 'Away.')
+    return answer
+  }
+
+  function listenTo(store: PresenceStore): void {
+    store.nodes.listen({
+      news: () => listeners.forEach((listener) => void listener.news()),
+      startAnew() {},
+    })
+  }
+  listenTo(life)
+  const steps = Object.fromEntries(STEPS.map((step) => [step, (...args: readonly unknown[]) => through(step, args)]))
+  const store = {
+    ...life,
+    ...steps,
+    nodes: {
+      listen(listener: NodeListener) {
+        listeners.add(listener)
+        return () => void listeners.delete(listener)
+      },
+    },
+  } as PresenceStore
+
+  return {
+    store,
+    /** The state itself, without faults. */
+    life: () => life,
+    fail: (step: Step, kind: 'refused' | 'unanswered') => faults.set(step, [...(faults.get(step) ?? []), { kind }]),
+
+    /** @returns what lets the answer come, or the step itself where it is late */
+    holdBack(step: Step, kind: 'held' | 'late'): () => Promise<void> {
+      let go = (): void => {}
+      let done = (): void => {}
+      const released = new Promise<void>((resolve) => (go = resolve))
+      const isDone = new Promise<void>((resolve) => (done = resolve))
+      faults.set(step, [...(faults.get(step) ?? []), { kind, until: released, done }])
+      return async () => {
+        go()
+        if (kind === 'late') await isDone
+      }
+    },
+
+    setAway(value: boolean) {
+      isAway = value
+    },
+
+    requests<Request>(step: Step): readonly Request[] {
+      return calls.filter((call) => call.step === step).map(({ request }) => request as Request)
+    },
+
+    /** All is lost, or may have been, and the nodes are told. */
+    loseState({ isKept = false } = {}) {
+      if (!isKept) {
+        life = createMemoryStore({ timing: TIMING, clock })
+        listenTo(life)
+      }
+      for (const listener of listeners) listener.startAnew()
+    },
+  }
+}
+
+const DIRECTORY: UserDirectory = {
+  read: async (userIds) => userIds.map(() => null),
+  ensure: async (userId) => ({ userId, seed: SEED, tokensValidAfterMs: null }),
+  setSettings: async () => null,
+  setProfile: async () => null,
+  revokeTokens: async () => null,
+  tokensValidAfterMs: async () => null,
+  learnRevocation() {},
+  forgetRevocations() {},
+  leftOpen: async () => [],
+}
+
+function callerOf(userId: string, issuedAtMs = 1000): Caller {
+  return { userId, profile: null, rooms: ['*'], everyone: true, role: 'member', issuedAtMs, expiresAtMs: null }
+}
+
+/** All that follows from what happened, without waiting for anything: nothing here takes time. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 10; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+}
+
+function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<void> } = {}) {
+  let nowMs = 1_000_000
+  const faulty = openFaultyStore(() => nowMs)
+  const { store, life } = faulty
+  const errors: unknown[] = []
+  const onError = (error: unknown): void => void errors.push(error)
+  const sockets = createSockets({ store, timing: TIMING, monotonicMs: () => nowMs, onError })
+  const presence = createPresence({ store, directory: DIRECTORY, timing: TIMING, sockets })
+  const node = createNode({
+    store,
+    sockets,
+    adopt,
+    dismissed(dismissals) {
+      if (dismissals === 'unknown') return
+      for (const { userId, issuedUpToMs } of dismissals) sockets.dismiss(userId, issuedUpToMs)
+    },
+    onError,
+  })
+
+  async function pass(ms: number): Promise<void> {
+    for (let leftMs = ms; leftMs > 0; leftMs -= TIMING.sweepIntervalMs) {
+      nowMs += Math.min(leftMs, TIMING.sweepIntervalMs)
+      await life().sweep(1000)
+      await life().reapNodes(1000)
+    }
+  }
+
+  return {
+    ...faulty,
+    sockets,
+    node,
+    errors,
+    pass,
+
+    /** Opens a socket that writes down what it was told. */
+    async open(
+      userId: string,
+      session: {
+        readonly sessionId?: string
+        readonly device?: string
+        readonly rooms?: readonly string[]
+      } | null = {},
+      issuedAtMs?: number,
+    ) {
+      const told = { pings: [] as string[], isTerminated: false, isDismissed: false }
+      const socket = {
+        ping: (nonce: string) => void told.pings.push(nonce),
+        terminate() {
+          told.isTerminated = true
+        },
+        dismiss() {
+          told.isDismissed = true
+        },
+      }
+      const words = session === null ? null : { sessionId: null, isActive: true, ...session }
+      const attachment = await sockets.open(presence, callerOf(userId, issuedAtMs), socket, words)
+      return { attachment, told }
+    },
+
+    async sessions(userId: string): Promise<readonly SessionView[]> {
+      const viewer = await life().viewer(userId)
+      return viewer === null || viewer === 'pending' ? [] : viewer.sessions
+    },
+
+    /** The node says nothing for so long that it counts as dead. */
+    beThoughtDead: () => pass(TIMING.nodeTtlMs + TIMING.sweepIntervalMs),
+  }
+}
+
+describe('a socket that was reaped with its node', () => {
+  it('comes back when its client answers the ping, and not before', async () => {
+    const { open, node, beThoughtDead, sessions, life } = openWorld()
+    const { attachment, told } = await open('alice', { rooms: ['hall'] })
+    const formerFence = attachment.fence
+    await beThoughtDead()
+    const [lost] = await sessions('alice')
+    expect(lost).toMatchObject({ fence: null })
+    const position = await life().changes.position()
+
+    await node.renew()
+    expect(told.pings).toHaveLength(1)
+    expect(attachment.fence).toBeNull()
+    attachment.pong('another nonce')
+    await node.renew()
+    await settle()
+    expect(await sessions('alice')).toEqual([lost])
+
+    attachment.pong(String(told.pings[0]))
+    await until(() => attachment.fence !== null, { what: 'the comeback' })
+    expect(attachment.fence).not.toBe(formerFence)
+    expect(await sessions('alice')).toEqual([{ ...lost, fence: attachment.fence, leaseEndsAtMs: null }])
+    expect(await life().changes.position()).toEqual(position)
+  })
+
+  it('comes back when its client says anything, which proves as much', async () => {
+    const { open, node, beThoughtDead, sessions } = openWorld()
+    const { attachment } = await open('alice')
+    const sessionId = attachment.sessionId
+    await beThoughtDead()
+    await node.renew()
+    const { session } = await attachment.heartbeat({ isActive: true })
+    expect(session).toMatchObject({ id: sessionId, fence: attachment.fence })
+    expect(await sessions('alice')).toHaveLength(1)
+  })
+
+  it('is tried again at the next renewal where the store was away, under all names that it may have', async () => {
+    const { open, node, beThoughtDead, sessions, fail, requests } = openWorld()
+    const { attachment, told } = await open('alice')
+    await beThoughtDead()
+    await node.renew()
+    fail('attach', 'refused')
+    attachment.pong(String(told.pings[0]))
+    await settle()
+    expect(await sessions('alice')).toMatchObject([{ fence: null }])
+    const failed = requests<AttachRequest>('attach').at(-1)
+
+    await node.renew()
+    await until(() => attachment.fence !== null, { what: 'the comeback' })
+    const again = requests<AttachRequest>('attach').at(-1)
+    expect(again?.comeback?.formerFences).toEqual([failed?.fence])
+    expect(await sessions('alice')).toMatchObject([{ id: attachment.sessionId, fence: attachment.fence }])
+  })
+
+  it('keeps its session where the answer to its comeback was lost', async () => {
+    const { open, node, beThoughtDead, sessions, fail } = openWorld()
+    const { attachment, told } = await open('alice')
+    const { sessionId } = attachment
+    await beThoughtDead()
+    await node.renew()
+    fail('attach', 'unanswered')
+    attachment.pong(String(told.pings[0]))
+    await settle()
+    expect(attachment.fence).toBeNull()
+    expect(await sessions('alice')).not.toMatchObject([{ fence: null }])
+
+    await node.renew()
+    await until(() => attachment.fence !== null, { what: 'the comeback' })
+    // The store says that the name of before was replaced: it is the socket's own.
+    await node.renew()
+    await settle()
+    expect(attachment.sessionId).toBe(sessionId)
+    expect(await sessions('alice')).toMatchObject([{ id: sessionId, fence: attachment.fence }])
+    expect(told).toMatchObject({ pings: [expect.anything()], isTerminated: false })
+  })
+
+  it('is taken for a duplicate where its session has moved on, and leaves it alone', async () => {
+    const { open, node, beThoughtDead, sessions, life, sockets, pass } = openWorld()
+    const { attachment, told } = await open('alice')
+    await beThoughtDead()
+    const fence = 'another-node:1'
+    await life().attach({
+      userId: 'alice',
+      sessionId: attachment.sessionId,
+      fence,
+      nodeId: 'another-node',
+      isActive: false,
+      profile: null,
+      seed: null,
+      comeback: null,
+    })
+    await node.renew()
+    attachment.pong(String(told.pings[0]))
+    await until(() => told.pings.length === 2, { what: 'the challenge' })
+    expect(await sessions('alice')).toMatchObject([{ fence }])
+    await pass(TIMING.pongTimeoutMs)
+    sockets.checkChallenges(false)
+    await settle()
+    expect(told.isTerminated).toBe(true)
+    expect(await sessions('alice')).toMatchObject([{ fence }])
+  })
+})
+
+describe('where the live state begins anew', () => {
+  it('attaches every session again under another node id, as it was', async () => {
+    const { open, pass, sessions, sockets, loseState, requests, life } = openWorld()
+    const alice = await open('alice', { rooms: ['hall'], device: 'phone' })
+    const bob = await open('bob')
+    await open('observer', null)
+    const nodeId = sockets.nodeId()
+    await pass(3000)
+    await alice.attachment.changeRoom('join', 'bar')
+    await alice.attachment.heartbeat({ isActive: true })
+    await pass(2000)
+    const before = { alice: await sessions('alice'), bob: await sessions('bob') }
+    const attachCount = requests('attach').length
+
+    loseState()
+    await until(() => requests('announced').length === 1, { what: 'the announcement' })
+    expect(sockets.nodeId()).not.toBe(nodeId)
+    for (const [userId, { attachment }] of Object.entries({ alice, bob })) {
+      const [was] = before[userId as 'alice' | 'bob']
+      expect(await sessions(userId)).toEqual([{ ...was, fence: attachment.fence }])
+      expect(attachment.fence).toMatch(new RegExp(`^${sockets.nodeId()}:`))
+    }
+    const attached = requests<AttachRequest>('attach').slice(attachCount)
+    expect(attached.every((request) => request.nodeId === sockets.nodeId())).toBe(true)
+    expect(await life().lookup(['observer'])).toEqual([null])
+  })
+
+  it('says that it has announced when all are there, and not before', async () => {
+    const { open, node, sessions, loseState, fail, requests } = openWorld()
+    await open('alice')
+    await open('bob')
+    fail('attach', 'refused')
+    loseState()
+    await settle()
+    expect(requests('announced')).toEqual([])
+    await node.renew()
+    await until(() => requests('announced').length === 1, { what: 'the announcement' })
+    expect([...(await sessions('alice')), ...(await sessions('bob'))]).toHaveLength(2)
+    await node.renew()
+    await settle()
+    expect(requests('announced')).toHaveLength(1)
+  })
+
+  it('announces again where the word itself was lost', async () => {
+    const { node, loseState, fail, requests } = openWorld()
+    fail('announced', 'unanswered')
+    loseState()
+    await settle()
+    await node.renew()
+    await until(() => requests('announced').length === 2, { what: 'the second word' })
+  })
+
+  it('does not bring back who went offline', async () => {
+    const { open, sessions, loseState, requests } = openWorld()
+    const { attachment } = await open('alice')
+    await attachment.goOffline()
+    loseState()
+    await until(() => requests('announced').length === 1, { what: 'the announcement' })
+    expect(await sessions('alice')).toEqual([])
+  })
+
+  it('attaches again what was attached to the state of before while it was lost', async () => {
+    const { open, sessions, sockets, loseState, holdBack } = openWorld()
+    // The store knows the user by then, so one attach does.
+    const { attachment: first } = await open('alice')
+    await first.goOffline()
+    const release = holdBack('attach', 'held')
+    const opening = open('alice', { rooms: ['hall'] })
+    await settle()
+    loseState()
+    await settle()
+    expect(await sessions('alice')).toEqual([])
+    await release()
+    const { attachment } = await opening
+    await until(() => attachment.fence?.startsWith(sockets.nodeId()) === true, { what: 'the comeback' })
+    expect(await sessions('alice')).toMatchObject([{ fence: attachment.fence, rooms: ['hall'] }])
+  })
+
+  describe('with a duplicated tab that has not answered yet', () => {
+    async function duplicated() {
+      const world = openWorld()
+      const first = await world.open('alice', { rooms: ['hall'], device: 'phone' })
+      const second = await world.open('alice', { sessionId: String(first.attachment.sessionId) })
+      expect(first.told.pings).toHaveLength(1)
+      world.loseState()
+      await until(() => world.requests('announced').length === 1, { what: 'the announcement' })
+      return { ...world, first, second }
+    }
+
+    it('leaves no ghost where it never answers', async () => {
+      const { first, second, sessions, pass, sockets, node } = await duplicated()
+      expect(await sessions('alice')).toMatchObject([{ fence: second.attachment.fence }])
+      await pass(TIMING.pongTimeoutMs)
+      sockets.checkChallenges(false)
+      expect(first.told.isTerminated).toBe(true)
+      await first.attachment.closed('silent', TIMING.pongTimeoutMs)
+      await node.renew()
+      await settle()
+      expect(await sessions('alice')).toMatchObject([
+        { id: second.attachment.sessionId, fence: second.attachment.fence },
+      ])
+      expect(second.told).toMatchObject({ pings: [], isTerminated: false })
+    })
+
+    it('leaves no ghost where the state is that of before the other came', async () => {
+      const { open, life, loseState, pass, sockets, node, sessions } = openWorld()
+      const first = await open('alice')
+      const sessionId = String(first.attachment.sessionId)
+      const fence = first.attachment.fence
+      const second = await open('alice', { sessionId })
+      // What the store had said to the second is forgotten, and then its client goes.
+      await life().attach({
+        ...{ userId: 'alice', sessionId, fence, nodeId: sockets.nodeId() },
+        ...{ isActive: false, profile: null, seed: null, comeback: null },
+      })
+      await second.attachment.closed('ended', 0)
+      loseState({ isKept: true })
+      await settle()
+      expect(await sessions('alice')).toMatchObject([{ fence }])
+      await pass(TIMING.pongTimeoutMs)
+      sockets.checkChallenges(false)
+      expect(first.told.isTerminated).toBe(true)
+      await node.renew()
+      await until(async () => (await sessions('alice'))[0]?.fence === null, { what: 'the detach' })
+    })
+
+    it('gives it a session of its own where it answers', async () => {
+      const { first, second, sessions, node } = await duplicated()
+      const { sessionId } = second.attachment
+      first.attachment.pong(String(first.told.pings[0]))
+      await until(() => first.attachment.sessionId !== sessionId && first.attachment.fence !== null, {
+        what: 'the session of its own',
+      })
+      await node.renew()
+      await settle()
+      const all = await sessions('alice')
+      expect(all.map(({ id, fence, rooms, device }) => [id, fence, rooms, device]).sort()).toEqual(
+        [first, second].map(({ attachment: { sessionId: id, fence } }) => [id, fence, ['hall'], 'phone']).sort(),
+      )
+      await first.attachment.closed('ended', 0)
+      await second.attachment.closed('ended', 0)
+      expect(await sessions('alice')).toMatchObject([{ fence: null }, { fence: null }])
+    })
+  })
+})
+
+describe('a loss that overtakes the answer to its attach', () => {
+  /** The answer to the attach of alice is under way when the session is lost. */
+  async function overtaken(lose: (world: ReturnType<typeof openWorld>, sessionId: string) => Promise<unknown>) {
+    const world = openWorld()
+    // So that the store knows the user, and the first attach is the one.
+    await world.open('alice')
+    const sessionId = 'session-of-the-test'
+    const release = world.holdBack('attach', 'held')
+    const opening = world.open('alice', { sessionId })
+    await settle()
+    await lose(world, sessionId)
+    await world.node.renew()
+    await release()
+    const opened = await opening
+    await settle()
+    return { ...world, ...opened, sessionId }
+  }
+
+  it('is applied where another socket took the session', async () => {
+    const { attachment, told, sessions, sessionId } = await overtaken(({ life }, id) =>
+      life().attach({
+        userId: 'alice',
+        sessionId: id,
+        fence: 'another-node:1',
+        nodeId: 'another-node',
+        isActive: false,
+        profile: null,
+        seed: null,
+        comeback: null,
+      }),
+    )
+    expect(told.pings).toHaveLength(1)
+    attachment.pong(String(told.pings[0]))
+    await until(() => attachment.sessionId !== sessionId && attachment.fence !== null, {
+      what: 'the session of its own',
+    })
+    expect((await sessions('alice')).find(({ id }) => id === sessionId)).toMatchObject({ fence: 'another-node:1' })
+  })
+
+  it('is applied where the session ended', async () => {
+    const { attachment, told, sessions, sessionId } = await overtaken(({ life }, id) =>
+      life().end({ userId: 'alice', sessionId: id, fence: null, reason: 'WENT_OFFLINE' }),
+    )
+    expect(attachment.fence).toBeNull()
+    expect(told).toEqual({ pings: [], isTerminated: false, isDismissed: false })
+    await attachment.closed('ended', 0)
+    expect((await sessions('alice')).some(({ id }) => id === sessionId)).toBe(false)
+  })
+
+  it('is applied where its user was dismissed', async () => {
+    const { told } = await overtaken(({ life }, id) =>
+      life().end({ userId: 'alice', sessionId: id, fence: null, reason: 'DISCONNECTED' }),
+    )
+    expect(told.isDismissed).toBe(true)
+  })
+
+  it('is applied where its node was thought dead', async () => {
+    const { attachment, told, sessions, sessionId } = await overtaken(({ beThoughtDead }) => beThoughtDead())
+    expect(attachment.fence).toBeNull()
+    expect(told.pings).toHaveLength(1)
+    attachment.pong(String(told.pings[0]))
+    await until(() => attachment.fence !== null, { what: 'the comeback' })
+    expect((await sessions('alice')).find(({ id }) => id === sessionId)).toMatchObject({ fence: attachment.fence })
+  })
+})
+
+describe('a socket that closed while the store was away', () => {
+  it.each([
+    ['silent', TIMING.reconnectGraceMs],
+    ['ended', TIMING.reconnectGraceMs],
+    ['closed', TIMING.closeGraceMs],
+  ] as const)('is told at the next renewal as %s, with the whole grace from then', async (cause, wholeGraceMs) => {
+    const { open, node, pass, sessions, fail, requests, life } = openWorld()
+    const { attachment } = await open('alice')
+    const fence = attachment.fence
+    fail('detach', 'refused')
+    await expect(attachment.closed(cause, 10_000)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await pass(2000)
+    expect(await sessions('alice')).toMatchObject([{ fence }])
+    // Still away.
+    fail('detach', 'refused')
+    await node.renew()
+    await settle()
+    expect(await sessions('alice')).toMatchObject([{ fence }])
+
+    const nowMs = 1_000_000 + 2000
+    await node.renew()
+    await until(async () => (await sessions('alice'))[0]?.fence === null, { what: 'the detach' })
+    expect(await sessions('alice')).toMatchObject([{ leaseEndsAtMs: nowMs + wholeGraceMs }])
+    const told = requests('detach').length
+    await node.renew()
+    await settle()
+    expect(requests('detach')).toHaveLength(told)
+    expect((await life().lookup(['alice']))[0]).toMatchObject({ isOnline: true })
+  })
+
+  it('is told as uncertain where its attach was not answered, and its session gets the grace', async () => {
+    const { open, node, sessions, fail, requests } = openWorld()
+    await open('alice')
+    fail('attach', 'unanswered')
+    await expect(open('alice', { sessionId: 'unanswered' })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    const unanswered = async () => (await sessions('alice')).find(({ id }) => id === 'unanswered')
+    expect(await unanswered()).toMatchObject({ leaseEndsAtMs: null })
+
+    await node.renew()
+    await until(async () => (await unanswered())?.fence === null, { what: 'the detach' })
+    expect(requests<DetachRequest>('detach')).toMatchObject([{ sessionId: 'unanswered', isAttachUncertain: true }])
+  })
+
+  it('starts no session by an attach that comes only after that', async () => {
+    const { open, node, sessions, holdBack, requests } = openWorld()
+    await open('alice')
+    const deliver = holdBack('attach', 'late')
+    await expect(open('alice', { sessionId: 'late' })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await node.renew()
+    await until(() => requests('detach').length === 1, { what: 'the detach' })
+    await deliver()
+    expect((await sessions('alice')).map(({ id }) => id)).not.toContain('late')
+  })
+
+  it('leaves nothing of a comeback whose answer was lost', async () => {
+    const { open, node, beThoughtDead, sessions, fail } = openWorld()
+    const { attachment, told } = await open('alice')
+    await beThoughtDead()
+    await node.renew()
+    fail('attach', 'unanswered')
+    attachment.pong(String(told.pings[0]))
+    await settle()
+    expect(await sessions('alice')).not.toMatchObject([{ fence: null }])
+    await attachment.closed('ended', 0)
+    await node.renew()
+    await until(async () => (await sessions('alice'))[0]?.fence === null, { what: 'the detach' })
+  })
+})
+
+describe('a dismissal from elsewhere', () => {
+  it('closes exactly the sockets whose token is not younger', async () => {
+    const { open, node, life, sessions, fail } = openWorld()
+    const older = await open('alice', {}, 1000)
+    const observers = {
+      older: await open('alice', null, 1000),
+      asOld: await open('alice', null, 2000),
+      younger: await open('alice', null, 2001),
+    }
+    const other = await open('bob', {}, 1000)
+    await node.renew()
+    // The node learns it only when somebody has come with a fresh token.
+    fail('renewNode', 'refused')
+    await life().end({
+      userId: 'alice',
+      sessionId: null,
+      fence: null,
+      reason: 'DISCONNECTED',
+      tokensIssuedUpToMs: 2000,
+    })
+    const younger = await open('alice', {}, 3000)
+    await settle()
+    await node.renew()
+    const closed = [older, observers.older, observers.asOld, observers.younger, younger, other].map(
+      ({ told }) => told.isDismissed,
+    )
+    expect(closed).toEqual([true, true, true, false, false, false])
+    expect(await sessions('alice')).toMatchObject([{ fence: younger.attachment.fence }])
+    expect(await sessions('bob')).toHaveLength(1)
+  })
+
+  it('is learnt at once, and one that comes while a renewal is under way by another', async () => {
+    const { open, node, life, holdBack, requests } = openWorld()
+    const alice = await open('alice', null)
+    const bob = await open('bob', null)
+    await node.renew()
+    const dismiss = (userId: string) =>
+      life().end({ userId, sessionId: null, fence: null, reason: 'DISCONNECTED', tokensIssuedUpToMs: 5000 })
+    const release = holdBack('renewNode', 'held')
+    await dismiss('alice')
+    await settle()
+    await dismiss('bob')
+    await settle()
+    expect([alice.told.isDismissed, bob.told.isDismissed]).toEqual([false, false])
+    await release()
+    await until(() => alice.told.isDismissed && bob.told.isDismissed, { what: 'both dismissals' })
+    await settle()
+    expect(requests('renewNode')).toHaveLength(3)
+  })
+
+  it('that may have been lost with the live state is asked for', async () => {
+    const { node, loseState, requests } = openWorld()
+    await node.renew()
+    loseState()
+    await node.renew()
+    expect(requests('renewNode')).toMatchObject([{ seenDismissalCount: null }, { seenDismissalCount: -1 }])
+  })
+})
+
+describe('what an earlier run left open', () => {
+  it('is brought until all of it is there, and then no more', async () => {
+    let attempts = 0
+    const { node, requests } = openWorld({
+      async adopt() {
+        attempts += 1
+        if (attempts === 1) throw unavailable('postgres', 'Away.')
+      },
+    })
+    await node.renew()
+    await settle()
+    expect([attempts, requests('adopted').length]).toEqual([1, 0])
+    await node.renew()
+    await settle()
+    expect([attempts, requests('adopted').length]).toEqual([2, 1])
+    await node.renew()
+    await settle()
+    expect(attempts).toBe(2)
+  })
+
+  it('does not count as brought where another life of the state began meanwhile', async () => {
+    let finish = (): void => {}
+    const { node, requests, loseState } = openWorld({ adopt: () => new Promise((resolve) => (finish = resolve)) })
+    await node.renew()
+    loseState()
+    finish()
+    await settle()
+    expect(requests('adopted')).toEqual([])
+    await node.renew()
+    finish()
+    await until(() => requests('adopted').length === 1, { what: 'the word that it is done' })
+  })
+})
