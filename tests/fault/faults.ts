@@ -1,4 +1,6 @@
 /** What can break, and how each is made and mended. */
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 import { command } from '../support/redis-process.ts'
 import type { Random } from './random.ts'
@@ -23,10 +25,21 @@ export const FAULTS: Readonly<Record<string, Make>> = {
   },
 
   async restartEmpty({ redis }, random) {
+    await rm(await dumpPath(redis), { force: true })
     await redis.kill()
     await pass(random.between(0, 3000))
     await redis.restart()
     return named('Redis killed and restarted empty')
+  },
+
+  /** As a replica that lacks the last writes: what was told of them is not there, and others get their numbers. */
+  async restartOlder({ redis }, random) {
+    await command(redis, 'SAVE')
+    await pass(random.between(300, 1500))
+    await redis.kill()
+    await redis.restart()
+    await rm(await dumpPath(redis), { force: true })
+    return named('Redis killed and restarted with older data')
   },
 
   async pauseRedis({ redis }, random) {
@@ -84,6 +97,11 @@ export const FAULTS: Readonly<Record<string, Make>> = {
     await command(redis, 'CLIENT', 'KILL', 'TYPE', 'pubsub')
     return named('the listening connections killed')
   },
+}
+
+async function dumpPath(redis: World['redis']): Promise<string> {
+  const [, folder] = (await command(redis, 'CONFIG', 'GET', 'dir')) as [string, string]
+  return join(folder, 'dump.rdb')
 }
 
 function named(name: string): Fault {
