@@ -36,7 +36,8 @@ afterAll(async () => world?.close())
 
 it(`stays right under random faults, seed ${SEED}`, { timeout: (MINUTES + 2) * 60_000 }, async () => {
   const random = createRandom(SEED)
-  const opened = await openWorld()
+  // Nobody falls away by time alone: the long form outlasts AWAY_AFTER.
+  const opened = await openWorld({ settings: { AWAY_AFTER: '1h', IDLE_TIMEOUT: '2h' } })
   world = opened
   const { nodes } = opened
   const people = createPeople({ nodes, random })
