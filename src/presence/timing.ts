@@ -33,9 +33,13 @@ export function processClock(): Clock {
 
 /**
  * Whether a check that should come every `intervalMs` comes so late that it must judge nobody (rule 10): after a
- * stall, what proves life may wait unread behind the timer. Half a second is what a busy event loop is late
- * without having stalled.
+ * stall, what proves life may wait unread behind the timer.
  */
 export function isLate(sinceLastMs: number, intervalMs: number): boolean {
-  return sinceLastMs > 2 * intervalMs + 500
+  return sinceLastMs > lateAfterMs(intervalMs)
+}
+
+/** Half a second is what a busy event loop is late without having stalled. */
+export function lateAfterMs(intervalMs: number): number {
+  return 2 * intervalMs + 500
 }

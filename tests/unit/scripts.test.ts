@@ -1,12 +1,14 @@
+import { readdirSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { loadScripts, scriptFiles } from '../../src/stores/redis/scripts.ts'
+import { loadScripts } from '../../src/stores/redis/scripts.ts'
 import { CALM } from '../contract/presence-store/harness.ts'
 
 const scripts = loadScripts({ timing: CALM })
 
 it('knows every script that lies in the folder, and no other', () => {
   expect(
-    scriptFiles()
+    readdirSync(new URL('../../src/stores/redis/lua/', import.meta.url))
+      .filter((file) => file.endsWith('.lua'))
       .map((file) => file.replace('.lua', ''))
       .sort(),
   ).toEqual(Object.keys(scripts).sort())

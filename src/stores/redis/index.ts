@@ -98,7 +98,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       // What was said meanwhile is in the streams; whose view changed is not.
       tellEveryViewer()
       for (const ring of recordBells) ring()
-      lookAtTheHead().catch(() => {})
+      if (isReading) lastSeqNow().then(follower.catchUp, () => {})
     },
     onError: (error) => log.warn({ error }, 'The bell cannot be heard yet.'),
   })
@@ -141,14 +141,15 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       bell.reconnect()
     }
     // Not waited for: it needs the connection that listens.
-    if (isAnnouncing === 0 && !isReading) startReading(run).catch(() => {})
+    if (isAnnouncing === 0) startReading(() => run('position', found)).catch(() => {})
   }
 
-  /** Announcements are over: from here on the log is followed. */
-  function startReading(run: RunScript): Promise<void> {
+  /** Announcements are over: from here on the log is followed. @param ask - calls the script `position` */
+  async function startReading(ask: () => Promise<unknown>): Promise<void> {
+    if (isReading) return
     opening ??= (async () => {
       const of = epoch
-      const [lastSeq, , bellCount] = (await run('read-changes', of, JSON.stringify([-1, 0]))) as [number, 1, number]
+      const [lastSeq, bellCount] = (await ask()) as PositionReply
       // Listening first: what comes between would be missed until the next renewal.
       await bell.listening
       if (of !== epoch || isReading) return
@@ -161,17 +162,12 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     })().finally(() => {
       opening = null
     })
-    return opening
+    await opening
   }
 
-  function withoutEpoch(link: Link) {
-    return (script: ScriptName, _epoch: string, ...args: readonly string[]) => link.call(script, ...args)
-  }
-
-  async function lookAtTheHead(): Promise<void> {
-    if (!isReading) return
-    const [lastSeq] = (await work.call('read-changes', JSON.stringify([-1, 0]))) as [number]
-    follower.catchUp(lastSeq)
+  async function lastSeqNow(): Promise<number> {
+    const [lastSeq] = (await work.call('position')) as PositionReply
+    return lastSeq
   }
 
   function hear(message: BellMessage): void {
@@ -182,7 +178,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     }
     heardBell = Math.max(heardBell, message.bell)
     const { seq, entry, viewer, record, dismissal, isOpen } = message
-    if (isOpen === true) startReading(withoutEpoch(work)).catch(() => {})
+    if (isOpen === true) startReading(() => work.call('position')).catch(() => {})
     if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => logEntry(entry))
     if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
     if (record !== undefined) for (const ring of recordBells) ring()
@@ -279,7 +275,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async renewNode(request) {
       const answer = await ask<RenewReply>(lease, 'renew-node', request)
       const [losses, lossCount, dismissals, dismissalCount, isMissed, mustAdopt, isAnnouncing, seq, bellCount] = answer
-      if (!isAnnouncing && !isReading) startReading(withoutEpoch(lease)).catch(() => {})
+      if (!isAnnouncing) startReading(() => lease.call('position')).catch(() => {})
       if (expected !== null && expected.epoch === epoch && heardBell < expected.bell) {
         // Nothing of it came in all that time: the connection that listens hears nothing.
         counters.bellGaps += 1
@@ -331,8 +327,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     changes: {
       async position() {
         const of = epoch
-        const [seq] = (await work.call('read-changes', JSON.stringify([-1, 0]))) as [number]
-        return { epoch: of, seq }
+        return { epoch: of, seq: await lastSeqNow() }
       },
 
       async read(after, limit) {
@@ -353,7 +348,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       async read(afterSeq, limit) {
         const of = epoch
         const answer = await work.call('read-records', JSON.stringify([afterSeq, limit]))
-        const [lastSeq, isGap, ...numbered] = answer as [number, number, ...string[]]
+        const [lastSeq, isGap, ...numbered] = answer as [number, number, ...(number | string)[]]
         const records = []
         for (let index = 0; index < numbered.length; index += 2) {
           records.push(presenceRecord(Number(numbered[index]), String(numbered[index + 1])))
@@ -419,6 +414,9 @@ type AttachReply = readonly [
 ]
 
 type BeatReply = readonly [kind: BeatAnswer['kind'], session: SessionAnswer | false, lastActiveAtMs: number | false]
+
+/** position.lua. */
+type PositionReply = readonly [lastSeq: number, bell: number]
 
 /** renew-node.lua. */
 type RenewReply = readonly [

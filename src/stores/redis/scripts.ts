@@ -3,10 +3,10 @@
  * that a call carries only what it is about.
  */
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import { SEED_MEMORY_MS } from '../../presence/store.ts'
-import type { PresenceTiming } from '../../presence/timing.ts'
+import { lateAfterMs, type PresenceTiming } from '../../presence/timing.ts'
 
 const FOLDER = new URL('./lua/', import.meta.url)
 /** In the order in which they build on each other. */
@@ -26,6 +26,7 @@ const SCRIPT_NAMES = [
   'join-epoch',
   'lookup',
   'page',
+  'position',
   'read-changes',
   'read-records',
   'reap-nodes',
@@ -73,7 +74,7 @@ export interface ScriptOptions {
 export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared = {} }: ScriptOptions): Scripts {
   const head = [
     `local timing = ${luaTable(timing)}`,
-    `local limits = ${luaTable({ ...LIMITS, recordsKept })}`,
+    `local limits = ${luaTable({ ...LIMITS, recordsKept, sweepLateMs: lateAfterMs(timing.sweepIntervalMs) })}`,
     ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
   ].join('\n')
   const scripts = SCRIPT_NAMES.map((name) => {
@@ -81,11 +82,6 @@ export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared =
     return [name, { source, sha: createHash('sha1').update(source).digest('hex') }] as const
   })
   return Object.fromEntries(scripts) as Record<ScriptName, Script>
-}
-
-/** What lies in the folder, for a test that no file is forgotten. */
-export function scriptFiles(): readonly string[] {
-  return readdirSync(FOLDER).filter((name) => name.endsWith('.lua'))
 }
 
 function read(path: string): string {

@@ -16,7 +16,6 @@ if isNew then
   redis.call('HSET', META, 'epoch', ARGV[2], 'runId', ARGV[1], 'openedAtMs', nowMs, 'isAnnouncing', 1, 'isAdopted', 0,
     'seq', 0, 'bell', 0, 'sweptAtMs', nowMs, 'reapedAtMs', nowMs)
   redis.call('HDEL', META, 'adopter')
-  redis.call('HINCRBY', META, 'epochCount', 1)
   for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do redis.call('ZADD', NODES, nowMs, nodeId) end
   meta.epoch, meta.isAnnouncing = ARGV[2], true
 end

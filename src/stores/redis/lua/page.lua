@@ -11,4 +11,4 @@ local from = given(request.after) and '(' .. request.after or '-'
 local userIds = redis.call('ZRANGEBYLEX', key, from, '+', 'LIMIT', 0, request.first + 1)
 local users = {}
 for index = 1, math.min(#userIds, request.first) do users[index] = public_of(load(userIds[index])) end
-return cjson.encode({ users, #userIds > request.first, redis.call('ZCARD', key), position() })
+return cjson.encode({ users, #userIds > request.first, redis.call('ZCARD', key), { meta.epoch, last_number('seq') } })

@@ -1,18 +1,14 @@
 -- read-changes: what the log has after a number.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: { number or -1 to learn the position alone, at most so many entries }
--- Returns  { the newest number, 1, the number of the last message of the bell } where the position alone is asked for, else
---          { the newest number, 1 where the log holds everything after the number, else 0, entries as JSON... }
+-- ARGV[2]  JSON: { number, at most so many entries }
+-- Returns  { the newest number, 1 where the log holds everything after the number, else 0, entries as JSON... }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
-local lastSeq = last_seq()
-if after < 0 then return { lastSeq, 1, tonumber(redis.call('HGET', META, 'bell') or 0) } end
+local lastSeq = last_number('seq')
 trim_log()
-local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
-local firstSeq = oldest and tonumber(string.match(oldest[1], '^%d+')) or lastSeq + 1
-if after > lastSeq or after < firstSeq - 1 then return { lastSeq, 0 } end
+if not reaches(LOG, after, lastSeq) then return { lastSeq, 0 } end
 local answer = { lastSeq, 1 }
 -- A few at a time: entries of somebody in many rooms are long, and an answer has a bound.
 local count, bytes, from = 0, 0, after + 1
@@ -24,6 +20,6 @@ while count < limit and bytes < limits.answerBytes do
     bytes = bytes + #entry[2][4]
     answer[#answer + 1] = entry[2][4]
   end
-  from = tonumber(string.match(found[#found][1], '^%d+')) + 1
+  from = number_of(found[#found]) + 1
 end
 return answer

@@ -8,7 +8,7 @@ if refusal then return refusal end
 local limit = tonumber(ARGV[2])
 local last = redis.call('HMGET', META, 'reapedAtMs', 'reapFromMs', 'isReapLate')
 redis.call('HSET', META, 'reapedAtMs', nowMs, 'isReapLate', 0)
-local isLate = nowMs - tonumber(last[1] or nowMs) > 2 * timing.sweepIntervalMs + 500
+local isLate = nowMs - tonumber(last[1] or nowMs) > limits.sweepLateMs
 if isLate or last[3] == '1' then return cjson.encode({ 0, false, true }) end
 if meta.isAnnouncing or nowMs < tonumber(last[2] or 0) then return cjson.encode({ 0, false, false }) end
 
@@ -27,6 +27,8 @@ for _, nodeId in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', nowMs)) do
       count = count + 1
       lose(nodeId, session.fence, 'reaped')
       give_grace(user, session, timing.reconnectGraceMs, 'NODE_LOST')
+      -- The next one of theirs is a step of its own.
+      remember(user)
     end
   end
   if redis.call('EXISTS', node_key(nodeId)) == 1 then return cjson.encode({ count, true, false }) end

@@ -3,9 +3,8 @@
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { the id after which to go on or null, at most so many users }
 -- Returns  { the number of the newest record, records as JSON... }
-local refusal = refuse_reader(ARGV[1])
+local refusal = refuse_recorder(ARGV[1])
 if refusal then return refusal end
-if not meta.isAdopted then return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local from = given(after) and '(' .. after or '-'
 -- Lua itself compares texts by the locale.
@@ -30,7 +29,7 @@ while #userIds < limit and (listed[l] or unlisted[u]) do
     u = u + 1
   end
 end
-local answer = { tonumber(redis.call('HGET', META, 'recordSeq') or 0) }
+local answer = { last_number('recordSeq') }
 for _, userId in ipairs(userIds) do
   local user = load(userId)
   local rows = {}

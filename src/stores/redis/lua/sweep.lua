@@ -7,7 +7,7 @@
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local limit = tonumber(ARGV[2])
-local wasLate = nowMs - meta.sweptAtMs > 2 * timing.sweepIntervalMs + 500
+local wasLate = nowMs - meta.sweptAtMs > limits.sweepLateMs
   or redis.call('HGET', META, 'isSweepLate') == '1'
 redis.call('HSET', META, 'sweptAtMs', nowMs, 'isSweepLate', 0)
 

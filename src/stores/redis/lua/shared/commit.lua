@@ -18,7 +18,7 @@ local function trim_log()
     end
     if #oldest == 0 or firstKept == oldest[1][1] then return end
     if firstKept then return redis.call('XTRIM', LOG, 'MINID', firstKept) end
-    redis.call('XTRIM', LOG, 'MINID', (tonumber(string.match(oldest[#oldest][1], '^%d+')) + 1) .. '-0')
+    redis.call('XTRIM', LOG, 'MINID', (number_of(oldest[#oldest]) + 1) .. '-0')
   end
 end
 
@@ -107,17 +107,18 @@ local function ring(message)
   redis.call('PUBLISH', BELL, cjson.encode(message))
 end
 
+-- Once after each `remember`.
 -- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord }
 local function commit(user, step)
   local before, touched = user.before, step.touched or {}
-  user.shownStatus = is_visible(user) and status_of(user) or 'OFFLINE'
+  local ownStatus = status_of(user)
+  user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
   user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or nowMs) or false
   local after = { public = public_of(user) }
   after.rooms, after.isIn = rooms_of(user)
   local isChanged = not is_same(before, after)
   if isChanged then list(user, before, after) end
 
-  local ownStatus = status_of(user)
   local isOwnStatusFlipped = ownStatus ~= user.ownStatus
   user.ownStatus = ownStatus
 
@@ -135,5 +136,4 @@ local function commit(user, step)
   end
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end
   if next(message) then ring(message) end
-  remember(user)
 end

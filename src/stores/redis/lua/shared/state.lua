@@ -38,9 +38,10 @@ local function read_meta()
 end
 
 local function other_epoch() return redis.error_reply('EPOCH The state is of another epoch.') end
+local function still_announcing() return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
 
 -- Where no sweep came for so long, Redis was away or its clock stepped: nobody could tell anything meanwhile.
-local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, 2 * timing.sweepIntervalMs + 500)
+local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, limits.sweepLateMs)
 
 -- What a clock may be set back without anybody noticing.
 local STEP_BACK_MS = 1000
@@ -85,7 +86,7 @@ local function refuse_reader(epoch)
   if meta.epoch ~= epoch then return other_epoch() end
   -- Not kept: a full Redis refuses writes, and can be read.
   calm_down()
-  if meta.isAnnouncing then return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
+  if meta.isAnnouncing then return still_announcing() end
   return nil
 end
 
@@ -94,8 +95,27 @@ local function is_calm() return nowMs < meta.calmUntilMs end
 -- The moment by which time alone makes people away and idle.
 local function judged_ms() return is_calm() and math.min(nowMs, meta.frozenAtMs) or nowMs end
 
-local function last_seq() return tonumber(redis.call('HGET', META, 'seq') or 0) end
-local function position() return { meta.epoch, last_seq() } end
+-- What the records say is taken for everybody: whoever is not in the store by then is gone. So they wait until what
+-- the database has open has been adopted.
+local function refuse_recorder(epoch)
+  local refusal = refuse_reader(epoch)
+  if refusal then return refusal end
+  if not meta.isAdopted then return still_announcing() end
+  return nil
+end
+
+-- name: 'seq' of the change log, 'recordSeq', 'bell'.
+local function last_number(name) return tonumber(redis.call('HGET', META, name) or 0) end
+
+-- Entries of both streams are named by their number.
+local function number_of(entry) return tonumber(string.match(entry[1], '^%d+')) end
+
+-- Whether a stream still holds everything after a number.
+local function reaches(stream, after, lastNumber)
+  local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  local firstNumber = oldest and number_of(oldest) or lastNumber + 1
+  return after <= lastNumber and after >= firstNumber - 1
+end
 
 -- JSON has null, Lua has false.
 local function given(value)

@@ -102,14 +102,14 @@ end
 
 -- Keeps what was, to see what a step changes.
 local function remember(user)
-  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user), hasColumns = user.isRecorded }
+  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user) }
   user.before.rooms, user.before.isIn = rooms_of(user)
   return user
 end
 
 -- The user as the store has them, nil where it does not know them.
-local function load(userId, value)
-  value = value or redis.call('GET', user_key(userId))
+local function load(userId)
+  local value = redis.call('GET', user_key(userId))
   if not value then return nil end
   local values = cmsgpack.unpack(value)
   local user = unpack_fields(USER_FIELDS, values[1])
