@@ -15,18 +15,18 @@ import { createHub, type Hub } from './fanout/hub.ts'
 import { createSharedSubscribe } from './fanout/shared-execution.ts'
 import type { UserDirectory } from './presence/directory.ts'
 import { isUnavailable, unavailable } from './presence/errors.ts'
+import type { Log } from './presence/log.ts'
 import { createNode, type PresenceNode } from './presence/node.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
-import { createSockets, type Sockets } from './presence/sockets.ts'
-import type { Dismissal, PresenceStore } from './presence/store.ts'
+import { createSockets } from './presence/sockets.ts'
+import type { PresenceStore } from './presence/store.ts'
 import { processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
 import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask } from './server/client-errors.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
-import type { Log } from './server/log.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
@@ -144,23 +144,28 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       onError: (error) => logFailure({ error }, 'A socket failed inside.'),
     })
     const streams = createStreams((error) => log.error({ error }, 'A stream could not be ended.'))
-    const presence = createPresence({
-      store,
-      directory,
-      timing,
-      sockets: {
-        ended: sockets.ended,
-        dismiss(userId, issuedUpToMs) {
-          sockets.dismiss(userId, issuedUpToMs)
-          streams.dismiss(userId, issuedUpToMs)
-        },
-      },
-    })
+    function dismiss(userId: string, issuedUpToMs: number | null): void {
+      sockets.dismiss(userId, issuedUpToMs)
+      streams.dismiss(userId, issuedUpToMs)
+    }
+    const presence = createPresence({ store, directory, timing, sockets: { ended: sockets.ended, dismiss } })
     const node = createNode({
       store,
       sockets,
       adopt: () => adoptWhatWasLeft(directory, store),
-      dismissed: (dismissals) => dismiss(dismissals, { directory, sockets, streams }),
+      dismissed(dismissals) {
+        if (dismissals === 'unknown') {
+          const here = new Set([...sockets.userIds(), ...streams.userIds()])
+          dismissAnew(here, directory, dismiss).catch((error) =>
+            logFailure({ error }, 'Revoked tokens could not be looked up.'),
+          )
+          return
+        }
+        for (const { userId, issuedUpToMs } of dismissals) {
+          directory.learnRevocation(userId, issuedUpToMs)
+          dismiss(userId, issuedUpToMs)
+        }
+      },
       onError: (error) => log.error({ error }, 'The node failed inside.'),
     })
     const authenticator = createAuthenticator(config, directory)
@@ -273,27 +278,17 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
   }
 
-  /** Users whose tokens were revoked on another node. */
-  function dismiss(
-    dismissals: readonly Dismissal[] | 'unknown',
-    { directory, sockets, streams }: Pick<Parts, 'streams'> & { directory: UserDirectory; sockets: Sockets },
-  ): void {
-    if (dismissals !== 'unknown') {
-      for (const { userId, issuedUpToMs } of dismissals) {
-        directory.learnRevocation(userId, issuedUpToMs)
-        sockets.dismiss(userId, issuedUpToMs)
-        streams.dismiss(userId, issuedUpToMs)
-      }
-      return
-    }
+  /** Tokens of any of these users may have been revoked on another node. */
+  async function dismissAnew(
+    userIds: ReadonlySet<string>,
+    directory: UserDirectory,
+    dismiss: (userId: string, issuedUpToMs: number) => void,
+  ): Promise<void> {
     directory.forgetRevocations()
-    const lookAgain = async (): Promise<void> => {
-      for (const userId of new Set([...sockets.userIds(), ...streams.userIds()])) {
-        const validAfterMs = await directory.tokensValidAfterMs(userId)
-        if (validAfterMs !== null) dismiss([{ userId, issuedUpToMs: validAfterMs }], { directory, sockets, streams })
-      }
+    for (const userId of userIds) {
+      const validAfterMs = await directory.tokensValidAfterMs(userId)
+      if (validAfterMs !== null) dismiss(userId, validAfterMs)
     }
-    lookAgain().catch((error) => logFailure({ error }, 'Revoked tokens could not be looked up.'))
   }
 
   /** Without Redis one process has the live state, and a second one waits for it to stop. */

@@ -9,16 +9,10 @@ import { setTimeout as pass } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres, { type PendingQuery, type Row, type Sql } from 'postgres'
 import type { Config } from '../config.ts'
+import type { OperatorLog } from '../presence/log.ts'
 import { createPermits } from '../presence/permits.ts'
 import { openEmbedded } from './embedded.ts'
 import { away, databaseFailure, isUnreachable } from './failures.ts'
-
-/** What of a pino logger the database uses. */
-export interface DatabaseLog {
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
 
 export type DatabaseConfig = Pick<Config, 'DATABASE_URL' | 'DATABASE_PREPARE' | 'DATABASE_TIME_LIMIT' | 'DATA_DIR'>
 
@@ -49,7 +43,7 @@ const CLOSE_TIME_LIMIT_MS = 2000
 const EARLY_CLOSE_MS = 1000
 const EARLY_CLOSE_REST_MS = 50
 
-export async function openDatabase(config: DatabaseConfig, log: DatabaseLog): Promise<Database> {
+export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Promise<Database> {
   const timeLimitMs = config.DATABASE_TIME_LIMIT
   if (config.DATABASE_URL !== null) {
     const { sql, sockets, awaiting } = openClient(config.DATABASE_URL, {

@@ -20,7 +20,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import type { DatabaseLog } from './client.ts'
+import type { OperatorLog } from '../presence/log.ts'
 import type { EmbeddedWorkerData } from './embedded-worker.ts'
 import { lockFolder } from './folder-lock.ts'
 
@@ -37,7 +37,7 @@ export interface EmbeddedDatabase {
 
 export interface EmbeddedOptions {
   readonly folder: string
-  readonly log: DatabaseLog
+  readonly log: OperatorLog
   readonly templatePath?: string
 }
 
@@ -95,7 +95,7 @@ async function startThread({
   readonly folder: string
   readonly socketPath: string
   readonly templatePath: string
-  readonly log: DatabaseLog
+  readonly log: OperatorLog
   release(): void
 }): Promise<EmbeddedDatabase> {
   const dataFolder = join(folder, 'postgres')

@@ -9,10 +9,11 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
 import type { SQL } from 'drizzle-orm'
 import { PresenceError } from '../presence/errors.ts'
+import type { OperatorLog } from '../presence/log.ts'
 import type { PresenceRecord } from '../presence/model.ts'
 import type { Recorder } from '../presence/recorder.ts'
 import type { RecordBatch, RecordLog } from '../presence/store.ts'
-import type { Database, DatabaseLog } from './client.ts'
+import type { Database } from './client.ts'
 import { away, QueryRefusedError } from './failures.ts'
 import {
   acquireStatement,
@@ -27,7 +28,7 @@ export interface RecorderOptions {
   readonly database: Database
   readonly records: RecordLog
   readonly timing: { readonly nodeTtlMs: number; readonly nodeRenewMs: number }
-  readonly log: DatabaseLog
+  readonly log: OperatorLog
   /** The name of this process, of its own for each start. */
   readonly holder?: string
   /** How long records are gathered, so that many become one write. */

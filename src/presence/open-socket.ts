@@ -183,7 +183,7 @@ export function createOpenSocket(
       if (replaced !== undefined && replaced !== open) startChallenge(node, replaced, answer.session)
     }
     // It may have closed while the store worked: then nobody else would take the session from it.
-    if (closedAs !== null) await detach()
+    if (closedAs !== null) await release(closedAs.cause, closedAs.silentForMs + (monotonicMs() - closedAs.atMs))
     else if (isDismissed) {
       const sessionId = answer.session.id
       forget()
@@ -214,13 +214,14 @@ export function createOpenSocket(
     if (session !== null) known = { ...known, device: session.device, rooms: session.rooms }
   }
 
-  async function detach(): Promise<void> {
-    if (open.fence === null || open.sessionId === null || closedAs === null) return
+  /** The session hangs on this socket no more, by whatever name it may have: it gets its grace. */
+  async function release(cause: DetachCause, silentForMs: number): Promise<void> {
     const { fence, sessionId } = open
-    open.fence = null
-    byFence.delete(fence)
-    const silentForMs = closedAs.silentForMs + (monotonicMs() - closedAs.atMs)
-    await node.tellDetach({ userId: caller.userId, sessionId, fence, cause: closedAs.cause, silentForMs })
+    for (const former of absence?.formerFences ?? []) disown(former, sessionId)
+    absence = null
+    forget()
+    if (fence === null || sessionId === null) return
+    await node.tellDetach({ userId: caller.userId, sessionId, fence, cause, silentForMs })
   }
 
   /** Says something of the socket's own session; where another socket took it, after proving to be there. */
@@ -302,7 +303,8 @@ export function createOpenSocket(
     challengeFailed() {
       challenged.delete(open)
       open.challenge?.fail(unauthenticated('Another socket has taken this session.'))
-      letGoOfSession().catch(onError)
+      // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
+      release('ended', 0).catch(onError)
       socket.terminate()
     },
 
@@ -345,9 +347,7 @@ export function createOpenSocket(
       closedAs = { cause, silentForMs, atMs: monotonicMs() }
       node.remove(open)
       open.challenge?.fail(unauthenticated('The socket is closed.'))
-      for (const fence of absence?.formerFences ?? []) disown(fence, open.sessionId)
-      absence = null
-      await detach()
+      await release(cause, silentForMs)
     },
   }
 
@@ -355,7 +355,7 @@ export function createOpenSocket(
   async function becomeOwn(challenge: Challenge): Promise<void> {
     try {
       const other = challenge.other ?? (await otherSession())
-      await letGoOfSession()
+      await release('ended', 0)
       open.sessionId = randomUUID()
       await attach(() => ({ sessionId: open.sessionId, isActive: false, comeback: null, ...other }))
       open.challenge = null
@@ -408,16 +408,6 @@ export function createOpenSocket(
       lastActiveForMs: Math.round(nowMs - lastActiveAtMs),
     }
     return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences } }
-  }
-
-  /** The session is another socket's, or so it seems: where it hangs on this one after all, it gets its grace. */
-  async function letGoOfSession(): Promise<void> {
-    const { fence, sessionId } = open
-    for (const former of absence?.formerFences ?? []) disown(former, sessionId)
-    absence = null
-    forget()
-    if (fence === null || sessionId === null) return
-    await node.tellDetach({ userId: caller.userId, sessionId, fence, cause: 'ended', silentForMs: 0 })
   }
 
   /** The session is over, or another's; the socket stays. */

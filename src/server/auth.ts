@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { BOUNDS, parseAvatarUrl, parseUserId } from '../presence/bounds.ts'
 import type { UserDirectory } from '../presence/directory.ts'
-import { PresenceError, unauthenticated, unavailable } from '../presence/errors.ts'
+import { isUnavailable, PresenceError, unauthenticated, unavailable } from '../presence/errors.ts'
 import type { Profile } from '../presence/model.ts'
 import { refuseDismissed } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
@@ -57,7 +57,7 @@ export function createAuthenticator(
     try {
       validAfterMs = await withinTime(directory.tokensValidAfterMs(caller.userId), REVOCATION_WAIT_MS, null)
     } catch (error) {
-      if (error instanceof PresenceError && error.code === 'UNAVAILABLE') return
+      if (isUnavailable(error)) return
       throw error
     }
     refuseDismissed(caller, validAfterMs)

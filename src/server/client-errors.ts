@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { ERROR_CODES, type ErrorCode, PresenceError } from '../presence/errors.ts'
-import type { Log } from './log.ts'
+import type { Log } from '../presence/log.ts'
 
 export type ErrorMask = (error: unknown) => GraphQLError
 

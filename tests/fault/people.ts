@@ -223,7 +223,10 @@ export function describeWorld(about: {
   const said = nodes.flatMap(({ lines, wsUrl }) =>
     lines
       .slice(-8)
-      .map(({ msg, time, error }) => `${wsUrl()} ${time} ${msg} ${JSON.stringify(error)?.slice(0, 300) ?? ''}`),
+      .map(
+        ({ msg, time, said, error }) =>
+          `${wsUrl()} ${time} ${msg} ${JSON.stringify(said ?? error)?.slice(0, 300) ?? ''}`,
+      ),
   )
   return [...wrong, ...problems, ...away, ...said].join('\n')
 }

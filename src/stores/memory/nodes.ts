@@ -1,6 +1,8 @@
 /** The nodes' leases, and which sockets hang on which node. */
+import { listenIn } from '../../presence/listeners.ts'
 import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
 import type { LiveSession, LiveUser } from './live-user.ts'
+import { createNumberedLog } from './numbered-log.ts'
 
 export interface Attachment {
   readonly user: LiveUser
@@ -43,8 +45,7 @@ export function createNodes(nodeTtlMs: number): Nodes {
   const nodes = new Map<string, Node>()
   /** With the end of their time, oldest first. */
   const refused = new Map<string, number>()
-  let dismissals: Dismissal[] = []
-  let dismissalCount = 0
+  const dismissals = createNumberedLog<Dismissal & { readonly seq: number }>()
   const listeners = new Set<NodeListener>()
 
   function nodeOf(nodeId: string): Node {
@@ -97,21 +98,20 @@ export function createNodes(nodeTtlMs: number): Nodes {
     isRefused: (fence) => refused.has(fence),
 
     dismiss(dismissal) {
-      dismissals = [...dismissals.slice(1 - DISMISSALS_KEPT), dismissal]
-      dismissalCount += 1
+      dismissals.push({ ...dismissal, seq: dismissals.lastSeq() + 1 })
+      if (dismissals.size() > DISMISSALS_KEPT) dismissals.dropOldest()
       for (const listener of listeners) listener.news()
     },
 
     dismissals(seenCount) {
-      const unseenCount = dismissalCount - (seenCount ?? dismissalCount)
-      if (unseenCount < 0 || unseenCount > dismissals.length) return { dismissals: 'unknown', dismissalCount }
-      return { dismissals: unseenCount === 0 ? [] : dismissals.slice(-unseenCount), dismissalCount }
+      const dismissalCount = dismissals.lastSeq()
+      const seenSeq = seenCount ?? dismissalCount
+      if (!dismissals.reaches(seenSeq)) return { dismissals: 'unknown', dismissalCount }
+      const unseen = dismissals.after(seenSeq, DISMISSALS_KEPT)
+      return { dismissals: unseen.map(({ userId, issuedUpToMs }) => ({ userId, issuedUpToMs })), dismissalCount }
     },
 
-    listen(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
+    listen: (listener) => listenIn(listeners, listener),
 
     *orphans(nowMs) {
       for (const [nodeId, node] of nodes) {

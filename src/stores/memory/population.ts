@@ -3,6 +3,7 @@
  * bells. Whoever changes a user commits the change here.
  */
 import { randomBytes } from 'node:crypto'
+import { listenIn } from '../../presence/listeners.ts'
 import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
 import type { Position } from '../../presence/position.ts'
 import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, statusOf } from '../../presence/rules.ts'
@@ -252,9 +253,4 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
       recordBells.clear()
     },
   }
-}
-
-function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
-  listeners.add(listener)
-  return () => void listeners.delete(listener)
 }

@@ -2,14 +2,13 @@
  * Tells each entry of the change log once, in order, without a gap, whatever the bell loses, doubles or delays: it
  * knows the number that comes next, and reads from the stream what is missing.
  */
+import { listenIn } from '../../presence/listeners.ts'
 import type { LogEntry } from '../../presence/model.ts'
 import type { Position } from '../../presence/position.ts'
 import type { ChangeListener } from '../../presence/store.ts'
 
 /** Entries that wait beyond a gap: some 5 MB. Those above it are read from the stream as well. */
 const AHEAD_MOST = 5000
-/** Entries of one read of the stream. */
-const READ_AT_ONCE = 1000
 const RETRY_MS = 100
 
 export interface ChangeFollower {
@@ -36,7 +35,7 @@ export interface StreamRead {
 }
 
 export interface ChangeFollowerOptions {
-  readonly read: (after: Position, limit: number) => Promise<StreamRead>
+  readonly read: (after: Position) => Promise<StreamRead>
   readonly onError: (error: unknown) => void
 }
 
@@ -86,7 +85,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   }
 
   async function fillNow(from: Position): Promise<void> {
-    const answer = await read(from, READ_AT_ONCE)
+    const answer = await read(from)
     // Another epoch began meanwhile.
     if (head === null || head.epoch !== from.epoch) return
     // Trimmed beyond what was told here: whoever follows has to read anew.
@@ -100,10 +99,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   }
 
   return {
-    listen(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
+    listen: (listener) => listenIn(listeners, listener),
 
     begin,
 

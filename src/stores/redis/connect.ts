@@ -46,6 +46,7 @@ export function connectTo(options: ConnectOptions): Connection {
 
 function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
   const { kind, hasTls, hosts, name, ...access } = parseRedisUrl(url)
+  const backoff = (attempt: number): number => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), retryWithinMs)
   const options: RedisOptions = {
     ...access,
     ...(hasTls ? { tls: {} } : {}),
@@ -58,7 +59,7 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
     connectTimeout: timeLimitMs,
     // No answer at all: half of the connection is gone.
     socketTimeout: timeLimitMs,
-    retryStrategy: (attempt) => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), retryWithinMs),
+    retryStrategy: backoff,
   }
   const [first] = hosts
   if (kind === 'alone') return new Redis({ ...options, ...first })
@@ -69,7 +70,7 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
       name: name ?? 'mymaster',
       ...(hasTls ? { sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
       sentinelCommandTimeout: timeLimitMs,
-      sentinelRetryStrategy: (attempt) => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), retryWithinMs),
+      sentinelRetryStrategy: backoff,
     })
   }
   return new Redis({ ...options, Connector: slotConnector({ ...options, hosts }, `{rollcall:${app}}`) })

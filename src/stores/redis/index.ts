@@ -6,6 +6,8 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { isUnavailable, unavailable } from '../../presence/errors.ts'
+import { listenIn } from '../../presence/listeners.ts'
+import type { OperatorLog } from '../../presence/log.ts'
 import { createPermits } from '../../presence/permits.ts'
 import { endReasonOf, graceMs } from '../../presence/rules.ts'
 import type {
@@ -37,7 +39,7 @@ import { createBeatBatches } from './beats.ts'
 import { type BellMessage, openBell } from './bell.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
-import { createLink, type Link, type LinkLog, type RunScript } from './link.ts'
+import { createLink, type Link, type RunScript } from './link.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 
 /** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
@@ -58,7 +60,7 @@ export interface RedisStoreOptions {
   readonly connect: (purpose: 'work' | 'lease' | 'bell') => Connection
   /** Told where the server can never do, as it is set up: with a sentence for an operator. */
   readonly onUnusable?: (reason: string) => void
-  readonly log: LinkLog
+  readonly log: OperatorLog
 }
 
 export function createRedisStore(options: RedisStoreOptions): PresenceStore {
@@ -80,7 +82,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
 
   const follower = createChangeFollower({
-    read: (after, limit) => readStream(after.seq, limit),
+    read: (after) => readStream(after.seq, ENTRIES_AT_ONCE),
     onError(error) {
       // Where Redis is away, its connections say so.
       if (!isUnavailable(error)) log.error({ error }, 'Missed changes could not be read.')
@@ -445,9 +447,4 @@ function beatAnswer([kind, session, lastActiveAtMs]: BeatReply): BeatAnswer {
     session: session === false ? null : sessionView(session),
     lastActiveAtMs: orNull(lastActiveAtMs),
   }
-}
-
-function listenIn<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
-  listeners.add(listener)
-  return () => void listeners.delete(listener)
 }

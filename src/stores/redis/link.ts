@@ -8,8 +8,9 @@
 import { setTimeout as pass } from 'node:timers/promises'
 import { ReplyError } from 'ioredis'
 import { type PresenceError, unavailable } from '../../presence/errors.ts'
+import type { OperatorLog } from '../../presence/log.ts'
 import type { Connection } from './connect.ts'
-import type { Script, ScriptName, Scripts } from './scripts.ts'
+import type { ScriptName, Scripts } from './scripts.ts'
 
 export interface Link {
   /**
@@ -40,17 +41,11 @@ export interface LinkOptions {
   readonly join: (runId: string, run: RunScript) => Promise<void>
   /** Told where the server can never do, as it is set up. */
   readonly onUnusable: (reason: string) => void
-  readonly log: LinkLog
+  readonly log: OperatorLog
 }
 
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
-
-export interface LinkLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 export function createLink({ connection, root, scripts, epoch, join, onUnusable, log }: LinkOptions): Link {
   const { redis } = connection
@@ -60,7 +55,8 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
   let isClosed = false
   /** Raised with each connection: what one brought says nothing of the next. */
   let generation = 0
-  let joining: { readonly generation: number; readonly done: Promise<void> } | null = null
+  /** Of the connection that is prepared just now. */
+  let preparing: number | null = null
   let isWarned = false
 
   function shut(reason: string): void {
@@ -74,22 +70,18 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
     } catch (error) {
       // It was not executed: a server that started anew does not know it.
       if (!isReply(error, 'NOSCRIPT')) throw error
-      return await evaluate(script, args)
+      return await redis.eval(script.source, 1, root, ...args)
     }
-  }
-
-  function evaluate(script: Script, args: readonly string[]): Promise<unknown> {
-    return redis.eval(script.source, 1, root, ...args)
   }
 
   /** Finds out where the connection leads, and joins the epoch there. One at a time a connection. */
   function prepare(): void {
-    if (joining?.generation === generation) return
+    if (preparing === generation) return
     shut('The node joins the state that lies in Redis.')
-    const mine = { generation, done: prepareNow(generation) }
-    joining = mine
-    void mine.done.finally(() => {
-      if (joining === mine) joining = null
+    const of = generation
+    preparing = of
+    void prepareNow(of).finally(() => {
+      if (preparing === of) preparing = null
     })
   }
 
@@ -121,14 +113,14 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
   }
 
   function fail(error: unknown): void {
-    shut(`Redis cannot be used: ${error instanceof Error ? error.message : String(error)}`)
+    shut(`Redis cannot be used: ${wordsOf(error)}`)
     warn(error)
   }
 
   function warn(error: unknown): void {
     if (isClosed || isWarned) return
     isWarned = true
-    log.warn({ error }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
+    log.warn({ said: wordsOf(error) }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
   }
 
   redis.on('ready', () => {
@@ -173,7 +165,7 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
     if (isReply(error, 'ANNOUNCING')) {
       return unavailable('store', 'The live state is gathered anew: ask again in a few seconds.', { cause: error })
     }
-    const said = error instanceof Error ? error.message : String(error)
+    const said = wordsOf(error)
     if (isReply(error, 'EPOCH')) {
       prepare()
     } else if (ELSEWHERE.test(said)) {
@@ -182,7 +174,8 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
     } else {
       if (REFUSES.test(said)) refuse(said)
       // A script that fails is a fault of ours; an answer that does not come ends the connection by itself.
-      else if (error instanceof ReplyError) log.error({ error }, 'Redis did not do what it was asked.')
+      // What it was asked stays out of the log: the error of ioredis holds it, users' names and all.
+      else if (error instanceof ReplyError) log.error({ said }, 'Redis did not do what it was asked.')
     }
     return unavailable('store', 'The live state is out of reach just now.', { cause: error })
   }
@@ -212,9 +205,10 @@ function whyUnusable(facts: string): string | null {
   return null
 }
 
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
 function isReply(error: unknown, code: string): boolean {
-  return (
-    error instanceof Error &&
-    (error.message === code || error.message.startsWith(`${code} `) || error.message.startsWith(`ERR ${code}`))
-  )
+  return error instanceof Error && error.message.startsWith(`${code} `)
 }

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 import { type SQL, sql } from 'drizzle-orm'
-import { type Database, type DatabaseConfig, type DatabaseLog, openDatabase } from '../../../src/db/client.ts'
+import { type Database, type DatabaseConfig, openDatabase } from '../../../src/db/client.ts'
 import { migrate } from '../../../src/db/migrate.ts'
+import type { OperatorLog } from '../../../src/presence/log.ts'
 import { freshDatabase } from '../../support/postgres.ts'
 
 export interface OpenedDatabase {
@@ -15,7 +16,7 @@ export interface OpenedDatabase {
   close(): Promise<void>
 }
 
-export interface TestLog extends DatabaseLog {
+export interface TestLog extends OperatorLog {
   readonly lines: { readonly level: string; readonly message: string; readonly details: object }[]
 }
 
