@@ -1,13 +1,12 @@
 import { afterEach, expect, it } from 'vitest'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { closeTabs, openTab, post } from '../support/clients.ts'
 import { embeddedData, redisData, startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  closeTabs()
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
+// The hooks that came last go first: no tab is left when its server stops.
+afterEach(closeTabs)
 
 async function start(prepare: typeof redisData, settings: Parameters<typeof startServer>[0] = {}): Promise<TestServer> {
   const data = await prepare()

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, expect, it } from 'vitest'
 import type { SettingTexts } from '../../src/config.ts'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { closeTabs, onlineIds, openTab, settled } from '../support/clients.ts'
 import { startProcess } from '../support/process.ts'
 import { startRedis, startValkey } from '../support/redis.ts'
@@ -10,12 +11,10 @@ import { startSentinel } from '../support/redis-sentinel.ts'
 import { postgresData, startServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
-const cleanups: (() => Promise<unknown>)[] = []
+const cleanups = cleanupsAfterEach()
 
-afterEach(async () => {
-  closeTabs()
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+// The hooks that came last go first: no tab is left when its server stops.
+afterEach(closeTabs)
 
 async function twoNodes(settings: SettingTexts) {
   const data = await postgresData()
@@ -92,10 +91,13 @@ it('behind Sentinels, which put another master in the place of one that died: no
   const changes = watcher.follow()
   await settled(watcher)
   await master.kill()
-  await until(async () => (await ids(other)).join() === 'staying', {
-    withinMs: 20_000,
-    what: 'the list from the other master',
-  })
+  // Each node finds the other master by itself.
+  for (const node of nodes) {
+    await until(async () => (await ids(node)).join() === 'staying', {
+      withinMs: 20_000,
+      what: 'the list from the other master',
+    })
+  }
   const late = await openTab(one, `late-${randomUUID()}`)
   expect(await ids(other)).toHaveLength(2)
   await staying.ask('mutation { heartbeat { expiresAt } }')

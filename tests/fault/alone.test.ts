@@ -5,7 +5,8 @@
  * `FAULT_AWAY_MS=60000 npx vitest run tests/fault/alone.test.ts` is the long form.
  */
 import { setTimeout as pass } from 'node:timers/promises'
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
 import {
   askOverHttp,
@@ -30,10 +31,7 @@ const LEAVE_MS = TTL_MS + GRACE_MS + 2 * 50 + 2000
 const RETURN_MS = 5000
 const COUNT = 6
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
 
 it('a node that is cut off alone is seen as dead, says that it cannot know, and is right again when it is back', {
   timeout: AWAY_MS + 60_000,

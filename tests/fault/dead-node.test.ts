@@ -5,8 +5,9 @@
  * `FAULT_SESSIONS=3000 npx vitest run tests/fault/dead-node.test.ts` is the long form.
  */
 import { setTimeout as pass } from 'node:timers/promises'
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import type { SettingTexts } from '../../src/config.ts'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import {
   describeWorld,
   failWith,
@@ -41,10 +42,7 @@ const [TTL_MS, GRACE_MS, SWEEP_MS] = IS_LARGE ? [10_000, 15_000, 1000] : [2000, 
 /** NODE_TTL and RECONNECT_GRACE, two sweeps, and what all the rest may take. */
 const LEAVE_MS = TTL_MS + GRACE_MS + 2 * SWEEP_MS + 2000
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
 
 /** What becomes of those on the node that dies. `closes`: just before. */
 const FATES = ['returns', 'returns', 'returns', 'is gone', 'closes'] as const

@@ -2,7 +2,8 @@
  * A replica that lags becomes the master: its log lacks the last changes, and goes on with others under the same
  * numbers. Nobody may follow one log where they followed the other.
  */
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { startRedis } from '../support/redis.ts'
 import { command, type RedisProcess } from '../support/redis-process.ts'
 import { openTcpProxy } from '../support/tcp-proxy.ts'
@@ -27,10 +28,7 @@ const STAYING = 9
 /** Announcements, and the calm where the last sweep that the replica knows of is long ago; the grace, and five seconds. */
 const REPAIR_MS = 2000 + 2000 + 3000 + 5000
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
 
 it.each([
   { form: 'before anybody has written on', mustWriteOn: false, grace: '1500ms' },

@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
 import { afterEach, expect, it } from 'vitest'
 import type { CloseEvent } from 'ws'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { closeTabs, openTab } from '../support/clients.ts'
 import { command } from '../support/redis-process.ts'
 import { until } from '../support/wait.ts'
@@ -32,11 +33,9 @@ const REPAIR_MS = 2 * 300 + 5000
 /** A command that hangs is noticed after REDIS_TIME_LIMIT, on the connection of leases after NODE_RENEW. */
 const NOTICE_MS = 3000
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  closeTabs()
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
+// The hooks that came last go first: no tab is left when its server stops.
+afterEach(closeTabs)
 
 interface Story {
   /** Whether the log was lost, or may have been. */

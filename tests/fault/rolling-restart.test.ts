@@ -4,10 +4,11 @@ import type { ClientOptions } from 'graphql-ws'
 import postgres from 'postgres'
 import { afterEach, beforeAll, expect, it } from 'vitest'
 import { renewAfter } from '../../examples/renew-after.ts'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { type Answer, closeTabs, openTab, post } from '../support/clients.ts'
+import { freePort } from '../support/free-port.ts'
 import { installLoadBalancer, type LoadBalancer, startLoadBalancer } from '../support/load-balancer.ts'
 import { startProcess } from '../support/process.ts'
-import { freePort } from '../support/redis-port.ts'
 import { redisData, type TestData } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
@@ -25,14 +26,12 @@ const SETTINGS = {
   SESSION_TTL: '2m',
 }
 
-const cleanups: (() => Promise<unknown>)[] = []
+const cleanups = cleanupsAfterEach()
 
 beforeAll(() => installLoadBalancer(), 300_000)
 
-afterEach(async () => {
-  closeTabs()
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+// The hooks that came last go first: no tab is left when its server stops.
+afterEach(closeTabs)
 
 it('a rolling restart of three nodes takes nobody offline, fails no request for longer than a second, and loses no change', async () => {
   const data = await redisData()

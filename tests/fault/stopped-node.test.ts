@@ -3,7 +3,8 @@
  * went elsewhere: it takes no session from where it is now, and leaves neither a ghost nor a double.
  */
 import { setTimeout as pass } from 'node:timers/promises'
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
 import {
   askOverSocket,
@@ -26,10 +27,7 @@ const SETTLE_MS = 10_000
 /** In each group. */
 const COUNT = 6
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
 
 it.each([
   { grace: 'longer', graceMs: 4000 },

@@ -9,8 +9,9 @@ import { setTimeout as pass } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import postgres from 'postgres'
-import { afterEach, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { SETTINGS, type SettingName } from '../../src/config.ts'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
 import { askOverHttp, untilConnected } from './people.ts'
 import { createPerson } from './person.ts'
@@ -37,10 +38,7 @@ const TTL_MS = 10_000
 /** lossesKeptMs of src/stores/redis/scripts.ts: each renewal lets what the node lost be kept for so long again. */
 const LOSSES_KEPT_MS = 24 * 3_600_000
 
-const cleanups: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const clean of cleanups.splice(0).reverse()) await clean()
-})
+const cleanups = cleanupsAfterEach()
 
 it(`${SOCKETS} sockets that come at once cost no node its lease, and make no renewal late`, {
   timeout: STORM_MS + 90_000,
@@ -75,7 +73,9 @@ it(`${SOCKETS} sockets that come at once cost no node its lease, and make no ren
       `${acknowledged()} of ${SOCKETS} acknowledged; ${JSON.stringify(states.map(({ failures }) => failures))}`,
       `leases: ${JSON.stringify(leases.worst())}`,
       ...nodes.flatMap(({ lines, wsUrl }) =>
-        lines.slice(-8).map(({ msg, time, error }) => `${wsUrl()} ${time} ${msg} ${JSON.stringify(error) ?? ''}`),
+        lines
+          .slice(-8)
+          .map(({ msg, time, said, error }) => `${wsUrl()} ${time} ${msg} ${JSON.stringify(said ?? error) ?? ''}`),
       ),
     ].join('\n')
   await until(() => acknowledged() === SOCKETS, { withinMs: STORM_MS, what: 'the acknowledgement of all' }).catch(

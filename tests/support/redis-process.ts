@@ -1,14 +1,14 @@
 /**
  * One server process on a port and in a folder of its own, to be stopped, killed, frozen and started again.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
-import { freePort } from './redis-port.ts'
-import { type Product, type ServerProgram, serverProgram } from './redis-program.ts'
+import { freePort } from './free-port.ts'
+import { type Launched, launch } from './launched.ts'
+import { type Product, serverProgram } from './redis-program.ts'
 import { until } from './wait.ts'
 
 export interface RedisProcess {
@@ -49,7 +49,6 @@ export interface ProcessOptions {
 
 const START_TIME_LIMIT_MS = 15_000
 const ANSWER_TIME_LIMIT_MS = 5_000
-const KEPT_OUTPUT_LENGTH = 20_000
 
 const HOST = '127.0.0.1'
 /** Whom to end and what to remove when this process ends. */
@@ -64,19 +63,14 @@ export async function startProcess(options: ProcessOptions): Promise<RedisProces
   const configPath = join(folder, 'server.conf')
   const place = [`bind ${HOST}`, `port ${port}`, `dir ${folder}`]
   writeFileSync(configPath, [...place, ...options.settings({ folder, port }), ''].join('\n'))
-  let current = launch([])
+  let current = launchWith([])
 
-  function launch(extraArgs: readonly string[]): Launched {
-    return launchProgram(program, [configPath, ...(options.args ?? []), ...extraArgs], folder)
+  function launchWith(extraArgs: readonly string[]): Launched {
+    const { path, calledAs } = program
+    return launch(path, [configPath, ...(options.args ?? []), ...extraArgs], { argv0: calledAs, cwd: folder })
   }
 
-  async function kill(): Promise<void> {
-    const { child } = current
-    if (hasEnded(child)) return
-    const exited = once(child, 'exit')
-    child.kill('SIGKILL')
-    await exited
-  }
+  const kill = (): Promise<void> => current.kill()
 
   async function stop(): Promise<void> {
     await kill()
@@ -85,11 +79,11 @@ export async function startProcess(options: ProcessOptions): Promise<RedisProces
   }
 
   async function untilAnswering(): Promise<void> {
-    const { child, output } = current
+    const { child, output, hasEnded } = current
     try {
       await until(
         () => {
-          if (hasEnded(child)) throw new Error(`It ended with ${child.exitCode ?? child.signalCode}.`)
+          if (hasEnded()) throw new Error(`It ended with ${child.exitCode ?? child.signalCode}.`)
           // It may not listen yet, or still load its data.
           return isAnswering(server).catch(() => false)
         },
@@ -115,7 +109,7 @@ export async function startProcess(options: ProcessOptions): Promise<RedisProces
     resume: () => void current.child.kill('SIGCONT'),
     async restart({ args = [] } = {}) {
       await kill()
-      current = launch(args)
+      current = launchWith(args)
       await untilAnswering()
     },
     stop,
@@ -199,25 +193,6 @@ export async function stopAll(servers: readonly RedisProcess[]): Promise<void> {
   await Promise.all(servers.map((server) => server.stop()))
 }
 
-interface Launched {
-  readonly child: ChildProcess
-  output(): string
-}
-
-function launchProgram(program: ServerProgram, args: readonly string[], folder: string): Launched {
-  const child = spawn(program.path, args, { argv0: program.calledAs, cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
-  let said = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-KEPT_OUTPUT_LENGTH)
-    })
-  }
-  child.once('error', (error) => {
-    said += error.message
-  })
-  return { child, output: () => said }
-}
-
 let isWatchingOurEnd = false
 
 /** A test that fails to stop its servers leaves none behind. */
@@ -233,8 +208,4 @@ function endWithUs(server: RedisProcess, folder: string): void {
   })
   // By this signal the runner ends its workers, and it alone is no `exit`.
   process.once('SIGTERM', () => process.exit(128 + constants.signals.SIGTERM))
-}
-
-function hasEnded(child: ChildProcess): boolean {
-  return child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 }

@@ -4,10 +4,10 @@
  * Debian's packages of tools are enough: their check program is the server under another name. The packages of
  * servers would also start a service.
  */
-import { execFileSync } from 'node:child_process'
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
+import { apt, aptInstall, aptWays, findProgram, installBy } from './packages.ts'
 
 export type Product = 'redis' | 'valkey'
 
@@ -22,9 +22,6 @@ const PRODUCTS = {
   valkey: { name: 'Valkey', programs: ['valkey-server', 'valkey-check-rdb'], package: 'valkey-tools' },
 } as const satisfies Record<Product, object>
 
-const INSTALL_TIME_LIMIT_MS = 300_000
-/** Another run may be installing just now. */
-const LOCK_WAIT = ['-o', 'DPkg::Lock::Timeout=120']
 const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
 /**
@@ -36,8 +33,8 @@ const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg'
  * @throws Error Redis is missing and could not be installed
  */
 export function installServers(): void {
-  if (findProgram('redis') === null) install('redis')
-  if (findProgram('valkey') !== null) return
+  if (findServer('redis') === null) install('redis')
+  if (findServer('valkey') !== null) return
   try {
     install('valkey')
   } catch (error) {
@@ -47,27 +44,13 @@ export function installServers(): void {
 
 /** @throws Error it is not on the PATH */
 export function serverProgram(product: Product): ServerProgram {
-  const path = findProgram(product)
+  const path = findServer(product)
   if (path === null) throw new Error(howToInstall(product))
   return { path, calledAs: `${product}-server` }
 }
 
-function findProgram(product: Product): string | null {
-  const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder !== '')
-  for (const program of PRODUCTS[product].programs) {
-    const path = folders.map((folder) => join(folder, program)).find(isExecutable)
-    if (path !== undefined) return path
-  }
-  return null
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+function findServer(product: Product): string | null {
+  return findProgram(PRODUCTS[product].programs)
 }
 
 function howToInstall(product: Product): string {
@@ -81,30 +64,11 @@ function howToInstall(product: Product): string {
 function install(product: Product): void {
   const { name, package: debianPackage } = PRODUCTS[product]
   console.log(`${name} is missing: installing ${debianPackage} from the distribution's packages.`)
-  const ways = [
-    () => aptInstall(debianPackage),
-    // The lists of packages may be old, or not there at all.
-    () => {
-      apt('update')
-      aptInstall(debianPackage)
-    },
-    () => withBackports((sources) => aptInstall(debianPackage, sources)),
-  ]
-  const reasons: string[] = []
-  for (const way of ways) {
-    try {
-      way()
-      if (findProgram(product) !== null) return
-      reasons.push(`${debianPackage} holds no server.`)
-    } catch (error) {
-      reasons.push(error instanceof Error ? error.message : String(error))
-    }
-  }
-  throw new Error(`${howToInstall(product)} Installing it failed:\n${reasons.join('\n')}`)
-}
-
-function aptInstall(debianPackage: string, sources: readonly string[] = []): void {
-  apt(...sources, 'install', '-y', '--no-install-recommends', debianPackage)
+  const fromBackports = (): void => withBackports((sources) => aptInstall(debianPackage, sources))
+  installBy([...aptWays(debianPackage), fromBackports], {
+    find: () => findServer(product),
+    howToInstall: howToInstall(product),
+  })
 }
 
 /** The backports of this release of Debian, for one installation: the machine's own list of sources stays as it is. */
@@ -126,13 +90,4 @@ function withBackports(use: (sources: readonly string[]) => void): void {
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
-}
-
-function apt(...args: readonly string[]): string {
-  return execFileSync('apt-get', [...LOCK_WAIT, ...args], {
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    encoding: 'utf8',
-    timeout: INSTALL_TIME_LIMIT_MS,
-  })
 }

@@ -1,7 +1,4 @@
-/** What an earlier run left open is taken over, and is no flicker. */
-import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
-import type { SessionRow } from '../../../src/presence/model.ts'
 import {
   adoptedUser,
   attach,
@@ -14,6 +11,7 @@ import {
   isOnline,
   markOf,
   onlineIds,
+  openRow,
   type Rule,
   rowOf,
   seedOf,
@@ -25,22 +23,6 @@ import {
   VISIBLE,
   viewerOf,
 } from './harness.ts'
-
-function openRow(nowMs: number, details: Partial<SessionRow> = {}): SessionRow {
-  return {
-    startId: randomUUID(),
-    sessionId: randomUUID(),
-    device: 'phone',
-    rooms: ['hall'],
-    nodeId: 'node-0',
-    hadSocket: true,
-    startedAtMs: nowMs - 9000,
-    lastActiveAtMs: nowMs - 2000,
-    endedAtMs: null,
-    endReason: null,
-    ...details,
-  }
-}
 
 export function describeAdoption(rule: Rule): void {
   describe('sessions that an earlier run left open', () => {

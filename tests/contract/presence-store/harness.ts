@@ -7,6 +7,7 @@ import type {
   PresenceRecord,
   Profile,
   PublicUser,
+  SessionRow,
   SessionView,
   Settings,
   UserSeed,
@@ -325,6 +326,23 @@ export function adoptedUser(userId: string, nowMs: number, details: Partial<Adop
     seed: seedOf(VISIBLE, { lastActiveAtMs: nowMs - 2000, shownLastActiveAtMs: nowMs - 2000 }),
     onlineSinceMs: nowMs - 9000,
     sessions: [],
+    ...details,
+  }
+}
+
+/** A session that a database has open. */
+export function openRow(nowMs: number, details: Partial<SessionRow> = {}): SessionRow {
+  return {
+    startId: randomUUID(),
+    sessionId: randomUUID(),
+    device: 'phone',
+    rooms: ['hall'],
+    nodeId: 'node-0',
+    hadSocket: true,
+    startedAtMs: nowMs - 9000,
+    lastActiveAtMs: nowMs - 2000,
+    endedAtMs: null,
+    endReason: null,
     ...details,
   }
 }

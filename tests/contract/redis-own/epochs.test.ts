@@ -1,7 +1,6 @@
 /** One life of the state ends and another begins: nodes bring what they know, and nobody reads half of it. */
 import { randomUUID } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import type { SessionRow } from '../../../src/presence/model.ts'
 import type { PresenceStore } from '../../../src/presence/store.ts'
 import { until } from '../../support/wait.ts'
 import {
@@ -10,6 +9,7 @@ import {
   connect,
   goOffline,
   onlineIds,
+  openRow,
   rowOf,
   type Socket,
   seen,
@@ -72,21 +72,6 @@ async function announce(store: PresenceStore, was: Socket, nodeId: string, detai
   const answer = await tryAttach(store, socket, { isActive: false, ...details, comeback })
   expect(answer).toMatchObject({ kind: 'attached' })
   return socket
-}
-
-function openRow(nowMs: number, sessionId: string): SessionRow {
-  return {
-    startId: randomUUID(),
-    sessionId,
-    device: null,
-    rooms: ['hall'],
-    nodeId: 'node-0',
-    hadSocket: true,
-    startedAtMs: nowMs - 9000,
-    lastActiveAtMs: nowMs - 2000,
-    endedAtMs: null,
-    endReason: null,
-  }
 }
 
 describe('after FLUSHALL', () => {
@@ -229,11 +214,13 @@ describe('after FLUSHALL', () => {
     await announce(one, alice, 'node-1b')
     const bob = await connect(one, 'bob', { nodeId: 'node-1b' })
     await goOffline(one, 'alice', alice.sessionId)
-    const row = openRow(nodes.nowMs(), alice.sessionId)
-    const otherRow = openRow(nodes.nowMs(), randomUUID())
+    const row = openRow(nodes.nowMs(), { sessionId: alice.sessionId, device: null })
+    const otherRow = openRow(nodes.nowMs(), { sessionId: randomUUID(), device: null })
     await one.adopt([
       adoptedUser('alice', nodes.nowMs(), { sessions: [row, otherRow] }),
-      adoptedUser('bob', nodes.nowMs(), { sessions: [openRow(nodes.nowMs(), bob.sessionId)] }),
+      adoptedUser('bob', nodes.nowMs(), {
+        sessions: [openRow(nodes.nowMs(), { sessionId: bob.sessionId, device: null })],
+      }),
     ])
     await one.adopted()
     await one.announced()
@@ -249,7 +236,11 @@ describe('after FLUSHALL', () => {
     // Programs over HTTP, whose rows are open in the database: no node announces them.
     await one.end({ userId: 'carol', sessionId, fence: null, reason: 'WENT_OFFLINE' })
     const nowMs = nodes.nowMs()
-    const rows = ['theirs', 'another'].map((id) => ({ ...openRow(nowMs, id), hadSocket: false, nodeId: null }))
+    const rows = ['theirs', 'another'].map((id) => ({
+      ...openRow(nowMs, { sessionId: id, device: null }),
+      hadSocket: false,
+      nodeId: null,
+    }))
     await one.adopt([adoptedUser('carol', nowMs, { sessions: rows })])
     await one.adopted()
     await one.announced()
@@ -269,8 +260,14 @@ describe('after FLUSHALL', () => {
     ]
     const nowMs = nodes.nowMs()
     await one.adopt([
-      adoptedUser('alice', nowMs, { onlineSinceMs: nowMs - 9000, sessions: [openRow(nowMs, alice.sessionId)] }),
-      adoptedUser('bob', nowMs, { onlineSinceMs: nowMs + 9000, sessions: [openRow(nowMs, bob.sessionId)] }),
+      adoptedUser('alice', nowMs, {
+        onlineSinceMs: nowMs - 9000,
+        sessions: [openRow(nowMs, { sessionId: alice.sessionId, device: null })],
+      }),
+      adoptedUser('bob', nowMs, {
+        onlineSinceMs: nowMs + 9000,
+        sessions: [openRow(nowMs, { sessionId: bob.sessionId, device: null })],
+      }),
     ])
     await one.adopted()
     await one.announced()

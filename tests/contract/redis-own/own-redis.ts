@@ -1,8 +1,9 @@
 /** A Redis of a test file's own, whose keys, clients and limits it may do to as it likes. */
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 import type { ChangeListener, NodeListener, PresenceStore } from '../../../src/presence/store.ts'
 import type { PresenceTiming } from '../../../src/presence/timing.ts'
+import { cleanupsAfterEach } from '../../support/cleanup.ts'
 import { type RedisOptions, type RedisServer, startRedis } from '../../support/redis.ts'
 import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import { CALM, seedOf, VISIBLE } from '../presence-store/harness.ts'
@@ -18,7 +19,7 @@ export interface OwnRedis {
 
 /** @param options - of the server that all tests of the file have, one after the other */
 export function ownRedis(options: RedisOptions = {}): OwnRedis {
-  const cleanups: (() => Promise<unknown>)[] = []
+  const cleanups = cleanupsAfterEach()
   let server: RedisServer | null = null
 
   function running(): RedisServer {
@@ -28,9 +29,6 @@ export function ownRedis(options: RedisOptions = {}): OwnRedis {
 
   beforeAll(async () => {
     server = await startRedis(options)
-  })
-  afterEach(async () => {
-    for (const clean of cleanups.splice(0).reverse()) await clean()
   })
   afterAll(async () => {
     await server?.stop()
