@@ -1,8 +1,9 @@
 /**
  * What one Redis takes and keeps: `npx tsx bench/redis.ts [--sessions 1000000]`.
  *
- * Steps through the scripts from two nodes at once, the memory of a session, reads and a node's start with so many of
- * them, and the way of a change from one process to a subscriber of another. Absolute times are this machine's.
+ * Steps through the scripts from two nodes at once, the memory of a session, a node's start with so many of them,
+ * reads beside those of an app with a thousand users on the same server, and the way of a change from one process to
+ * a subscriber of another. Absolute times are this machine's.
  */
 import { randomUUID } from 'node:crypto'
 import { cpus } from 'node:os'
@@ -18,6 +19,9 @@ import { startProcess } from '../tests/support/process.ts'
 import { startRedis } from '../tests/support/redis.ts'
 import { command } from '../tests/support/redis-process.ts'
 import { installServers } from '../tests/support/redis-program.ts'
+import { sayComparison } from './population/compare.ts'
+import { type Crowd, ROOM } from './population/crowd.ts'
+import { measureReads } from './population/reads.ts'
 
 const { values } = parseArgs({
   options: { sessions: { type: 'string', default: '1000000' }, seconds: { type: 'string', default: '5' } },
@@ -27,7 +31,9 @@ const MEASURE_MS = Number(values.seconds) * 1000
 /** Calls that each node has on the way at once. Heartbeats wait for their batch. */
 const IN_FLIGHT = 64
 const BEATS_IN_FLIGHT = 2000
-const READS = 1000
+const SMALL = 1000
+/** In turn from the small app and from the large one. */
+const READS = { rounds: 7, callsARound: 500 }
 const CHANGES = 500
 
 const SETTINGS = {
@@ -50,12 +56,13 @@ const timing = timingOf(
     LAST_ACTIVE_FLUSH: '10h',
   }),
 )
-const app = randomUUID()
+/** Two apps on one server: their keys differ, and all else is the same. */
+const apps = { large: randomUUID(), small: randomUUID() }
 try {
   say(
     `${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, Redis ${/redis_version:(\S+)/.exec(String(await command(redis, 'INFO', 'server')))?.[1]}`,
   )
-  const [one, other] = await Promise.all([openNode('node-1'), openNode('node-2')])
+  const [one, other] = await Promise.all([openNode(apps.large, 'node-1'), openNode(apps.large, 'node-2')])
   await measureSteps([one, other])
   await measureMany([one, other])
   await one.close()
@@ -67,11 +74,12 @@ await measureArrival()
 
 interface OpenNode {
   readonly store: PresenceStore
+  readonly app: string
   readonly nodeId: string
   close(): Promise<void>
 }
 
-async function openNode(nodeId: string): Promise<OpenNode> {
+async function openNode(app: string, nodeId: string): Promise<OpenNode> {
   const store = createRedisStore({
     timing,
     scripts: loadScripts({ timing }),
@@ -98,6 +106,7 @@ async function openNode(nodeId: string): Promise<OpenNode> {
   while (store.trouble() !== null) await new Promise((resolve) => setTimeout(resolve, 1))
   return {
     store,
+    app,
     nodeId,
     async close() {
       isOver = true
@@ -145,7 +154,10 @@ async function measureSteps(nodes: readonly OpenNode[]): Promise<void> {
   say(`heartbeats in batches: ${beats.toFixed(0)}/s`)
 }
 
-function attach({ store, nodeId }: OpenNode, { userId, sessionId }: { userId: string; sessionId: string }) {
+function attach(
+  { store, nodeId }: OpenNode,
+  { userId, sessionId, rooms = [] }: { userId: string; sessionId: string; rooms?: string[] },
+) {
   return store.attach({
     userId,
     sessionId,
@@ -153,7 +165,7 @@ function attach({ store, nodeId }: OpenNode, { userId, sessionId }: { userId: st
     nodeId,
     isActive: true,
     device: 'browser',
-    rooms: [],
+    rooms,
     profile: { name: `Name of ${userId}`, avatarUrl: null, issuedAtMs: 1 },
     seed: { settings: SETTINGS, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
     comeback: null,
@@ -161,31 +173,49 @@ function attach({ store, nodeId }: OpenNode, { userId, sessionId }: { userId: st
 }
 
 async function measureMany(nodes: readonly OpenNode[]): Promise<void> {
-  const small = await timesOfReads(nodes[0] as OpenNode, (index) => `step-${(index * 7919) % 900}`)
   await settle(nodes[0] as OpenNode)
   const before = await usedMemory()
-  const rate = await pressed(
-    nodes,
-    (node, number) => attach(node, { userId: `user-${number}`, sessionId: randomUUID() }),
-    { count: SESSIONS },
-  )
+  const large = await fill(nodes, SESSIONS)
   await settle(nodes[0] as OpenNode)
   const bytes = ((await usedMemory()) - before) / SESSIONS
-  say(`${SESSIONS} sessions of as many users: started at ${rate.toFixed(0)}/s, ${bytes.toFixed(0)} bytes of Redis each`)
-  const large = await timesOfReads(nodes[0] as OpenNode, (index) => `user-${(index * 7919) % SESSIONS}`)
-  for (const what of ['page of 50', 'count'] as const) {
-    say(
-      `${what}: p50 ${small[what].p50} ms, p99 ${small[what].p99} ms at 1,000; p50 ${large[what].p50} ms, p99 ${large[what].p99} ms at ${SESSIONS}`,
-    )
+  say(
+    `${SESSIONS} sessions of as many users, all in one room: started at ${large.rate.toFixed(0)}/s, ` +
+      `${bytes.toFixed(0)} bytes of Redis each`,
+  )
+  const lonely = await openNode(apps.small, 'node-1')
+  const small = await fill([lonely], SMALL)
+  for (const room of [null, ROOM]) {
+    const where = room === null ? 'everyone' : 'a room'
+    const { firstPage, nextPage, pageAnywhere, count } = await measureReads({ small, large }, room, READS)
+    say(`${where}, ${SMALL} → ${SESSIONS} users:`)
+    say(`  first page of 50: ${sayComparison(firstPage)}`)
+    say(`  next page of 50:  ${sayComparison(nextPage)}`)
+    say(`  page anywhere:    ${sayComparison(pageAnywhere)}`)
+    say(`  count:            ${sayComparison(count)}`)
   }
+  await lonely.close()
   const startedAtMs = performance.now()
-  const third = await openNode('node-3')
+  const third = await openNode(apps.large, 'node-3')
   say(`a node joins ${SESSIONS} sessions within ${(performance.now() - startedAtMs).toFixed(0)} ms`)
   await third.close()
 }
 
+async function fill(nodes: readonly OpenNode[], count: number): Promise<Crowd & { readonly rate: number }> {
+  const userIds: string[] = []
+  const rate = await pressed(
+    nodes,
+    (node) => {
+      const userId = randomUUID()
+      userIds.push(userId)
+      return attach(node, { userId, sessionId: randomUUID(), rooms: [ROOM] })
+    },
+    { count },
+  )
+  return { store: (nodes[0] as OpenNode).store, userIds, rate }
+}
+
 /** As a recorder does, so that what is measured is what stays; the log ages by itself. */
-async function settle({ store }: OpenNode): Promise<void> {
+async function settle({ store, app }: OpenNode): Promise<void> {
   const { epoch, lastSeq } = await store.records.read(0, 1)
   await store.records.ack(epoch, lastSeq)
   await command(redis, 'XTRIM', `{rollcall:${app}}:log`, 'MAXLEN', 0)
@@ -193,22 +223,6 @@ async function settle({ store }: OpenNode): Promise<void> {
 
 async function usedMemory(): Promise<number> {
   return Number(/^used_memory:(\d+)/m.exec(String(await command(redis, 'INFO', 'memory')))?.[1])
-}
-
-async function timesOfReads({ store }: OpenNode, afterOf: (index: number) => string) {
-  const pages: number[] = []
-  const counts: number[] = []
-  for (let index = 0; index < READS; index += 1) {
-    pages.push(await timeOf(() => store.page({ room: null, first: 50, after: afterOf(index) })))
-    counts.push(await timeOf(() => store.count(null)))
-  }
-  return { 'page of 50': spread(pages), count: spread(counts) }
-}
-
-async function timeOf(work: () => Promise<unknown>): Promise<number> {
-  const startedAtMs = performance.now()
-  await work()
-  return performance.now() - startedAtMs
 }
 
 function spread(times: readonly number[]) {

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
-import { type Job, startBackground } from './background.ts'
+import { type Job, startBackground, untilDone } from './background.ts'
 import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
 import { type Database, openDatabase } from './db/client.ts'
 import { createDirectory } from './db/directory.ts'
@@ -428,14 +428,5 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       closing ??= close()
       return closing
     },
-  }
-}
-
-async function untilDone(slice: () => Promise<{ readonly hasMore: boolean }>): Promise<void> {
-  for (;;) {
-    const { hasMore } = await slice()
-    if (!hasMore) return
-    // Others have their turn between two slices.
-    await new Promise((resolve) => setImmediate(resolve))
   }
 }

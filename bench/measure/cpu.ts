@@ -24,3 +24,13 @@ export function residentBytesOf(pid: number): number {
   const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
   return Number(kilobytes) * 1024
 }
+
+/**
+ * The main thread of a process, Linux only: how long it ran, and how long it was ready to run and had no core.
+ *
+ * @returns ms
+ */
+export function mainThreadOf(pid: number): { readonly ranMs: number; readonly waitedMs: number } {
+  const [ranNs, waitedNs] = readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')
+  return { ranMs: Number(ranNs) / 1e6, waitedMs: Number(waitedNs) / 1e6 }
+}

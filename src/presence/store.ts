@@ -76,7 +76,8 @@ export interface PresenceStore {
    * Does what is due: leases that passed, users who fall away or idle, activity to be recorded. Costs what is due. Where
    * the last sweep is further back than a sweep may be late, it judges nobody (rule 10).
    *
-   * @param limit - at most so many users
+   * @param limit - at most so many users; fewer where the store works in this process, and others have waited for it
+   *   long enough
    */
   sweep(limit: number): Promise<SweepAnswer>
 
@@ -304,7 +305,7 @@ export interface Loss {
 
 export interface SweepAnswer {
   readonly count: number
-  /** Whether the limit stopped it: call again soon. */
+  /** Whether it stopped before all was done: call again soon. */
   readonly hasMore: boolean
   /** Whether it came late itself, and judged nobody. */
   readonly wasLate: boolean

@@ -8,6 +8,8 @@ const START_MS = Date.UTC(2026, 0, 1)
 interface MemoryOptions {
   /** How many records wait, where it is not as many as the store keeps by itself. */
   readonly recordsKept?: number
+  /** What slices of work are measured by, where it is not the process's own. */
+  readonly monotonicMs?: () => number
 }
 
 export async function openMemory({ timing }: OpenRequest, options: MemoryOptions = {}): Promise<Harness> {

@@ -1,8 +1,10 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
-import { SEED_MEMORY_MS } from '../../src/presence/store.ts'
+import { type PresenceStore, SEED_MEMORY_MS } from '../../src/presence/store.ts'
 import { openMemory } from './memory-harness.ts'
 import {
   acknowledge,
+  adoptedUser,
   beatOverHttp,
   connect,
   detach,
@@ -10,6 +12,7 @@ import {
   HIDDEN,
   isOnline,
   onlineIds,
+  openRow,
   ruleOf,
   statusOf,
   storeNowMs,
@@ -157,5 +160,104 @@ describe('the memory store, when the database is away for long', () => {
     await acknowledge(store, lastSeq)
     expect(await store.records.read(lastSeq, 10)).toMatchObject({ isGap: false, records: [] })
     expect((await store.lookup(['a', 'b', 'c'])).map((user) => user?.isOnline ?? null)).toEqual([null, true, true])
+  })
+})
+
+describe('the memory store, with much to do at once', () => {
+  /** A clock that is so much further whenever it is looked at: a slice is over after a few looks. */
+  const ruleAt = (ticksMs: number) =>
+    ruleOf((request) => {
+      let nowMs = 0
+      const monotonicMs = (): number => {
+        nowMs += ticksMs
+        return nowMs
+      }
+      return openMemory(request, { monotonicMs })
+    })
+  const rule = ruleAt(1)
+  const knownOf = async (store: PresenceStore, userIds: readonly string[]): Promise<string[]> =>
+    (await store.lookup(userIds)).flatMap((user) => (user === null ? [] : [user.id]))
+  const USER_IDS = Array.from({ length: 20 }, (_, index) => `user-${10 + index}`)
+
+  rule('ends a sweep when its slice is over, and goes on with the next', { closeGraceMs: 100 }, async (harness) => {
+    const { store, pass } = harness
+    for (const userId of USER_IDS) await detach(store, await connect(store, userId))
+    await pass(100, { isStalled: true })
+    const counts = []
+    for (let hasMore = true; hasMore; ) {
+      const answer = await store.sweep(100)
+      counts.push(answer.count)
+      hasMore = answer.hasMore
+    }
+    expect(Math.max(...counts)).toBeLessThan(5)
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(USER_IDS.length)
+    expect(await onlineIds(store)).toEqual([])
+  })
+
+  rule('takes the sockets of a dead node in slices too', { nodeTtlMs: 300 }, async ({ store, pass }) => {
+    for (const userId of USER_IDS) await connect(store, userId)
+    await pass(300, { isStalled: true })
+    const counts = []
+    for (let hasMore = true; hasMore; ) {
+      const answer = await store.reapNodes(100)
+      counts.push(answer.count)
+      hasMore = answer.hasMore
+    }
+    expect(Math.max(...counts)).toBeLessThan(5)
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(USER_IDS.length)
+    expect((await store.stats()).reapedCount).toBe(USER_IDS.length)
+  })
+
+  ruleAt(1000)('gets on by one user a slice, however slow it is', { closeGraceMs: 100 }, async ({ store, pass }) => {
+    for (const userId of ['alice', 'bob']) await detach(store, await connect(store, userId))
+    await pass(100, { isStalled: true })
+    expect(await store.sweep(100)).toMatchObject({ count: 1, hasMore: true })
+    expect(await store.sweep(100)).toMatchObject({ count: 1 })
+    expect(await onlineIds(store)).toEqual([])
+  })
+
+  rule('lets others have their turn while it takes over what an earlier run left open', async ({ store }) => {
+    const nowMs = await storeNowMs(store)
+    const users = USER_IDS.map((userId) => adoptedUser(userId, nowMs, { sessions: [openRow(nowMs)] }))
+    const adopting = store.adopt(users)
+    await turn()
+    const countMeanwhile = await store.count(null)
+    await adopting
+    expect(countMeanwhile).toBeGreaterThan(0)
+    expect(countMeanwhile).toBeLessThan(USER_IDS.length)
+    expect(await onlineIds(store)).toEqual(USER_IDS)
+  })
+
+  rule('lets whoever left go in slices, and keeps who comes back between two of them', async ({ store }) => {
+    for (const userId of USER_IDS) await connect(store, userId)
+    for (const userId of USER_IDS) await goOffline(store, userId)
+    const { lastSeq } = await store.records.read(0, 1)
+    const acknowledging = acknowledge(store, lastSeq)
+    await turn()
+    const [next, ...others] = await knownOf(store, USER_IDS)
+    expect(others.length).toBeGreaterThan(0)
+    expect(others.length).toBeLessThan(USER_IDS.length - 1)
+    await connect(store, String(next))
+    await acknowledging
+    expect(await knownOf(store, USER_IDS)).toEqual([next])
+    expect(await onlineIds(store)).toEqual([next])
+  })
+
+  rule('lets a long log that is past its age go in parts', { logCount: 20_000, logAgeMs: 1000 }, async (harness) => {
+    const { store, pass } = harness
+    const { userId, sessionId, fence } = await connect(store, 'alice')
+    const position = await store.changes.position()
+    for (let count = 0; count < 6000; count += 1) {
+      await store.join({ userId, sessionId, fence, room: 'hall' })
+      await store.leave({ userId, sessionId, fence, room: 'hall' })
+    }
+    await pass(1000, { isStalled: true })
+    const logCounts = []
+    for (let looks = 0; looks < 2; looks += 1) {
+      expect(await store.changes.read(position, 1)).toBe('expired')
+      logCounts.push((await store.stats()).logCount)
+    }
+    // With the JOIN there were 12,001.
+    expect(logCounts).toEqual([2001, 0])
   })
 })

@@ -14,9 +14,10 @@ import type {
   RoomRequest,
 } from '../../presence/store.ts'
 import { type Clock, isLate, type PresenceTiming } from '../../presence/timing.ts'
-import { createLiveSession, type LiveSession, type LiveUser, sessionView, shownUser, viewerState } from './live-user.ts'
+import { createLiveSession, type LiveSession, type LiveUser, sessionOf, sessionView, viewerState } from './live-user.ts'
 import { createNodes } from './nodes.ts'
-import { createPopulation, type End } from './population.ts'
+import { createPopulation, type Touched } from './population.ts'
+import { inSlices, startSlice } from './slices.ts'
 import {
   countActivity,
   describe,
@@ -36,13 +37,20 @@ const RECORDS_KEPT = 200_000
 export interface MemoryStoreOptions {
   readonly timing: PresenceTiming
   readonly clock: Clock
+  /** What slices of work are measured by: `clock` stands still in a test, and need not count less than milliseconds. */
+  readonly monotonicMs?: () => number
   /** Fewer, for a test of what happens beyond it. */
   readonly recordsKept?: number
 }
 
-export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }: MemoryStoreOptions): PresenceStore {
-  const population = createPopulation(timing, clock, recordsKept)
-  const { users, roster, commit, schedule } = population
+export function createMemoryStore({
+  timing,
+  clock,
+  monotonicMs = () => performance.now(),
+  recordsKept = RECORDS_KEPT,
+}: MemoryStoreOptions): PresenceStore {
+  const population = createPopulation({ timing, clock, monotonicMs, recordsKept })
+  const { users, roster, commit } = population
   const nodes = createNodes(timing.nodeTtlMs)
   let lastSweepAtMs = clock()
   let lastReapAtMs = clock()
@@ -50,12 +58,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   let reapedCount = 0
   let sessionCount = 0
 
-  function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): End {
-    user.sessions.delete(session.id)
+  function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): Touched {
+    user.sessions = user.sessions.filter((other) => other !== session)
     sessionCount -= 1
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
     // Nobody was there after a restart, so it ended when its user was last known to be.
-    return { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason }
+    return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason } }
   }
 
   function attach(request: AttachRequest): AttachAnswer {
@@ -64,12 +72,13 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (known === undefined && request.seed === null) return { kind: 'unseeded' }
     const isForUserAlone = request.sessionId === null && known !== undefined && isOnSocket(known)
     const sessionId = request.sessionId ?? DEFAULT_SESSION_ID
-    const live = isForUserAlone ? undefined : known?.sessions.get(sessionId)
+    const live = isForUserAlone || known === undefined ? undefined : sessionOf(known, sessionId)
     const heldElsewhere = live !== undefined && live.fence !== request.fence ? live.fence : null
     if (request.fence !== null && nodes.isRefused(request.fence)) return { kind: 'moved' }
     const isTheirs = heldElsewhere === null || request.comeback?.formerFences.includes(heldElsewhere)
     if (request.comeback !== null && !isTheirs) return { kind: 'moved' }
-    const isOneTooMany = !isForUserAlone && live === undefined && (known?.sessions.size ?? 0) >= timing.sessionsPerUser
+    const isOneTooMany =
+      !isForUserAlone && live === undefined && (known?.sessions.length ?? 0) >= timing.sessionsPerUser
     const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null
     if (isOneTooMany && displaced === null) return { kind: 'full' }
 
@@ -83,8 +92,8 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs: user.lastActiveAtMs, atMs: nowMs }
     }
 
-    const touched = new Map<LiveSession, End | null>()
-    if (displaced !== null) touched.set(displaced, endSession(user, displaced, 'DISPLACED', nowMs))
+    const touched: Touched[] = []
+    if (displaced !== null) touched.push(endSession(user, displaced, 'DISPLACED', nowMs))
     const session = live ?? startSession(user, sessionId, request, nowMs)
     // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
     if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, nowMs, timing)
@@ -92,7 +101,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const isDescribed = (live === undefined || request.comeback === null) && describe(session, request)
     if (request.fence === null) renewLease(session, nowMs, timing)
     else hang(user, session, request.fence, request.nodeId as string, nowMs)
-    touched.set(session, null)
+    touched.push({ session, end: null })
     commit(user, { nowMs, touched, isViewerChanged: isDescribed || isProfileNew || live?.fence !== null })
     return {
       kind: 'attached',
@@ -114,7 +123,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const lastActiveAtMs =
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : nowMs - comeback.lastActiveForMs
     const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
-    user.sessions.set(sessionId, session)
+    user.sessions = user.sessions.concat(session)
     sessionCount += 1
     if (comeback !== null) bringActivity(user, session, comeback, nowMs)
     if (comeback === null && isActive) countActivity(user, session, nowMs, timing)
@@ -139,7 +148,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     session.leaseEndsAtMs = null
     session.isInGrace = false
     nodes.renew(nodeId, nowMs)
-    nodes.attached(nodeId, fence, { user, session })
+    nodes.attached(nodeId, fence, user)
   }
 
   function beat(one: Beat): BeatAnswer {
@@ -147,7 +156,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const user = users.get(one.userId)
     if (user === undefined) return { kind: 'unknown' }
     const isForUserAlone = one.sessionId === null && isOnSocket(user)
-    const session = isForUserAlone ? null : (user.sessions.get(one.sessionId ?? DEFAULT_SESSION_ID) ?? null)
+    const session = isForUserAlone ? null : (sessionOf(user, one.sessionId ?? DEFAULT_SESSION_ID) ?? null)
     if (session === null && !isForUserAlone) return { kind: 'unknown' }
     if (one.fence !== null && session?.fence !== one.fence) return { kind: 'late' }
 
@@ -158,12 +167,12 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     if (isDescribed || isProfileNew || statusOf(user, nowMs, timing) !== user.ownStatus) {
       commit(user, {
         nowMs,
-        touched: new Map(isDescribed ? [[session, null]] : []),
+        touched: isDescribed ? [{ session, end: null }] : [],
         isViewerChanged: isDescribed || isProfileNew,
         mustRecord: isProfileNew,
       })
     } else {
-      schedule(user, nowMs)
+      population.counted(user, nowMs)
     }
     return {
       kind: 'counted',
@@ -176,16 +185,15 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     const nowMs = clock()
     if (tokensIssuedUpToMs !== undefined) nodes.dismiss({ userId, issuedUpToMs: tokensIssuedUpToMs })
     const user = users.get(userId)
-    const ending =
-      user === undefined ? [] : sessionId === null ? [...user.sessions.values()] : [user.sessions.get(sessionId)]
+    const ending = user === undefined ? [] : sessionId === null ? user.sessions : [sessionOf(user, sessionId)]
     const sessions = ending.filter((session) => session !== undefined)
     if (user === undefined || sessions.length === 0) return { kind: 'ended', sessionCount: 0, fences: [] }
     if (fence !== null && sessions.some((session) => session.fence !== fence)) {
       return { kind: 'late', sessionCount: 0, fences: [] }
     }
     const fences = sessions.map((session) => session.fence).filter((held) => held !== null)
-    const touched = new Map(sessions.map((session) => [session, endSession(user, session, reason, nowMs)]))
-    if (reason === 'WENT_OFFLINE' && user.sessions.size === 0) endActivity(user, nowMs)
+    const touched = sessions.map((session) => endSession(user, session, reason, nowMs))
+    if (reason === 'WENT_OFFLINE' && user.sessions.length === 0) endActivity(user, nowMs)
     commit(user, { nowMs, touched, isViewerChanged: true })
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
@@ -193,40 +201,40 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
   function changeRoom({ userId, sessionId, fence, room }: RoomRequest, isJoin: boolean): RoomAnswer {
     const nowMs = clock()
     const user = users.get(userId)
-    const session = user?.sessions.get(sessionId)
+    const session = user && sessionOf(user, sessionId)
     if (user === undefined || session === undefined) return { kind: 'unknown' }
     if (fence !== null && session.fence !== fence) return { kind: 'late' }
     if (session.rooms.includes(room) !== isJoin) {
       if (isJoin && session.rooms.length >= BOUNDS.roomsPerSession) return { kind: 'full' }
       session.rooms = isJoin ? [...session.rooms, room] : session.rooms.filter((other) => other !== room)
-      commit(user, { nowMs, touched: new Map([[session, null]]), isViewerChanged: true })
+      commit(user, { nowMs, touched: [{ session, end: null }], isViewerChanged: true })
     }
     return { kind: 'done', session: sessionView(session) }
   }
 
   /** Does what is due of one user. */
   function settle(user: LiveUser, nowMs: number): void {
-    const touched = new Map<LiveSession, End>()
-    for (const session of user.sessions.values()) {
+    const touched: Touched[] = []
+    for (const session of user.sessions) {
       if (session.leaseEndsAtMs === null || nowMs < session.leaseEndsAtMs) continue
-      touched.set(session, endSession(user, session, session.leaseReason, nowMs))
+      touched.push(endSession(user, session, session.leaseReason, nowMs))
     }
     const mustRecord = user.activityFlushAtMs !== null && nowMs >= user.activityFlushAtMs
-    commit(user, { nowMs, touched, isViewerChanged: touched.size > 0, mustRecord })
+    commit(user, { nowMs, touched, isViewerChanged: touched.length > 0, mustRecord })
   }
 
   function giveGrace(user: LiveUser, session: LiveSession, grace: number, reason: EndReason, nowMs: number): void {
     session.fence = null
-    let ended: End | null = null
+    const touched: Touched[] = []
     if (grace <= 0) {
-      ended = endSession(user, session, reason, nowMs)
+      touched.push(endSession(user, session, reason, nowMs))
     } else {
       session.leaseEndsAtMs = nowMs + grace
       session.leaseReason = reason
       session.isInGrace = true
     }
     // A row does not say whether its socket is there just now, so only an end is one for the records.
-    commit(user, { nowMs, touched: new Map(ended === null ? [] : [[session, ended]]), isViewerChanged: true })
+    commit(user, { nowMs, touched, isViewerChanged: true })
   }
 
   return {
@@ -239,7 +247,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     async detach({ userId, sessionId, fence, cause, silentForMs, isAttachUncertain }) {
       if (isAttachUncertain) nodes.refuse(fence, clock())
       const user = users.get(userId)
-      const session = user?.sessions.get(sessionId)
+      const session = user && sessionOf(user, sessionId)
       if (user === undefined || session === undefined || session.fence !== fence) return
       nodes.detached(session.nodeId, fence)
       giveGrace(user, session, graceMs(cause, silentForMs, timing), endReasonOf(cause), clock())
@@ -260,17 +268,17 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     },
 
     async adopt(adopted) {
-      const nowMs = clock()
-      for (const { userId, seed, onlineSinceMs, sessions } of adopted) {
+      await inSlices(adopted, monotonicMs, ({ userId, seed, onlineSinceMs, sessions }) => {
+        const nowMs = clock()
         const known = users.get(userId)
         const user = known ?? population.admit(userId, seed, nowMs)
         if (known !== undefined) {
           takeSettings(known, seed.settings, nowMs, timing)
           takeProfile(known, seed.profile)
         }
-        if (!user.standing.user.isOnline) user.shownSinceMs = onlineSinceMs
+        if (!user.shown.isOnline) user.shownSinceMs = onlineSinceMs
         for (const row of sessions) {
-          if (user.sessions.has(row.sessionId)) continue
+          if (sessionOf(user, row.sessionId) !== undefined) continue
           const session = createLiveSession(row.sessionId, row.startedAtMs, row.lastActiveAtMs, row.startId)
           session.device = row.device
           session.rooms = row.rooms
@@ -279,11 +287,11 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
           session.isInGrace = row.hadSocket
           session.leaseEndsAtMs = nowMs + (row.hadSocket ? timing.reconnectGraceMs : timing.sessionTtlMs)
           session.leaseReason = 'SERVER_RESTART'
-          user.sessions.set(session.id, session)
+          user.sessions = user.sessions.concat(session)
           sessionCount += 1
         }
         commit(user, { nowMs, mustRecord: true, isViewerChanged: true })
-      }
+      })
     },
 
     async adopted() {
@@ -303,9 +311,11 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       const wasLate = isLate(nowMs - lastReapAtMs, timing.sweepIntervalMs)
       lastReapAtMs = nowMs
       if (wasLate) return { count: 0, hasMore: false, wasLate }
+      const isSliceOver = startSlice(monotonicMs)
       let count = 0
-      for (const [fence, { user, session }] of nodes.orphans(nowMs)) {
-        if (count === limit) return { count, hasMore: true, wasLate }
+      for (const [fence, user] of nodes.orphans(nowMs)) {
+        if (count === limit || (count > 0 && isSliceOver())) return { count, hasMore: true, wasLate }
+        const session = user.sessions.find((one) => one.fence === fence) as LiveSession
         count += 1
         reapedCount += 1
         nodes.lost(session.nodeId, { fence, cause: 'reaped' })
@@ -319,10 +329,11 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
       const wasLate = isLate(nowMs - lastSweepAtMs, timing.sweepIntervalMs)
       lastSweepAtMs = nowMs
       if (wasLate) return { count: 0, hasMore: false, wasLate }
+      const isSliceOver = startSlice(monotonicMs)
       population.forget(nowMs)
       let count = 0
       for (let user = population.firstDue(nowMs); user !== undefined; user = population.firstDue(nowMs)) {
-        if (count === limit) return { count, hasMore: true, wasLate }
+        if (count === limit || (count > 0 && isSliceOver())) return { count, hasMore: true, wasLate }
         count += 1
         settle(user, nowMs)
       }
@@ -338,7 +349,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
         page.push(user)
       }
       return {
-        users: page.map(shownUser),
+        users: page.map(({ shown }) => shown),
         hasMore,
         totalCount: roster.count(room),
         position: population.position(),
@@ -348,10 +359,7 @@ export function createMemoryStore({ timing, clock, recordsKept = RECORDS_KEPT }:
     count: async (room) => roster.count(room),
 
     async lookup(userIds) {
-      return userIds.map((userId) => {
-        const user = users.get(userId)
-        return user === undefined ? null : shownUser(user)
-      })
+      return userIds.map((userId) => users.get(userId)?.shown ?? null)
     },
 
     async viewer(userId) {

@@ -5,7 +5,6 @@ import type {
   PresenceStatus,
   Profile,
   PublicColumns,
-  PublicStanding,
   PublicUser,
   SessionRow,
   SessionView,
@@ -18,10 +17,18 @@ import type { PresenceTiming } from '../../presence/timing.ts'
 import type { Due } from './deadlines.ts'
 
 export interface LiveUser extends UserFacts, Due {
+  /**
+   * What everyone sees: as the log last said it, with the activity since. Never changed in place. The first field,
+   * so that a page reads a single line of the machine's memory a user.
+   */
+  shown: PublicUser
+  /** The rooms that everyone sees the user in. Never changed in place. */
+  shownRooms: ReadonlySet<string>
   readonly id: string
   profile: Profile | null
   settings: Settings | null
-  readonly sessions: Map<string, LiveSession>
+  /** In the order of their starts. Never changed in place: most users have one, whose list is a third of a Map. */
+  sessions: readonly LiveSession[]
   hasLiveSession: boolean
   lastActiveAtMs: number | null
   isActivityOver: boolean
@@ -30,8 +37,6 @@ export interface LiveUser extends UserFacts, Due {
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
 
-  /** What the log last said of the user. */
-  standing: PublicStanding
   /** What the records last said of the public columns. */
   recordedColumns: PublicColumns | null
   /** The user's own truth at the last step, to see when it flips. */
@@ -60,36 +65,36 @@ export interface LiveSession {
   hasUnrecordedActivity: boolean
 }
 
+const NO_SESSIONS: readonly LiveSession[] = []
+const NO_ROOM_IDS: readonly string[] = []
 const NO_ROOMS: ReadonlySet<string> = new Set()
 
-/** The standing of a user until the first one is known. */
-const NOWHERE: PublicStanding = {
-  user: {
-    id: '',
-    name: '',
-    avatarUrl: null,
-    isOnline: false,
-    status: 'OFFLINE',
-    statusMessage: null,
-    onlineSinceMs: null,
-    lastActiveAtMs: null,
-  },
-  rooms: NO_ROOMS,
+/** What everyone sees of a user until it is known. */
+const NOBODY: PublicUser = {
+  id: '',
+  name: '',
+  avatarUrl: null,
+  isOnline: false,
+  status: 'OFFLINE',
+  statusMessage: null,
+  onlineSinceMs: null,
+  lastActiveAtMs: null,
 }
 
 export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing: PresenceTiming): LiveUser {
   const user: LiveUser = {
+    shown: NOBODY,
+    shownRooms: NO_ROOMS,
     id,
     profile: seed.profile,
     settings: seed.settings,
-    sessions: new Map(),
+    sessions: NO_SESSIONS,
     hasLiveSession: false,
     lastActiveAtMs: seed.lastActiveAtMs,
     isActivityOver: seed.isActivityOver,
     activityOverAtMs: nowMs,
     shownSinceMs: null,
     shownLastActiveAtMs: seed.shownLastActiveAtMs,
-    standing: NOWHERE,
     recordedColumns: null,
     ownStatus: 'OFFLINE',
     activityFlushAtMs: null,
@@ -97,7 +102,7 @@ export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing
     dueAtMs: 0,
     heapIndex: -1,
   }
-  user.standing = { user: publicUser(user, nowMs, timing), rooms: NO_ROOMS }
+  user.shown = publicUser(user, nowMs, timing)
   return user
 }
 
@@ -105,13 +110,13 @@ export function createLiveSession(
   id: string,
   startedAtMs: number,
   lastActiveAtMs: number,
-  startId: string = randomUUID(),
+  startId: string = flatUuid(),
 ): LiveSession {
   return {
     id,
     startId,
     device: null,
-    rooms: [],
+    rooms: NO_ROOM_IDS,
     fence: null,
     nodeId: null,
     hadSocket: false,
@@ -124,21 +129,23 @@ export function createLiveSession(
   }
 }
 
+/** Node puts a UUID together from twenty pieces, which stay fourteen objects until somebody reads the text. */
+function flatUuid(): string {
+  return Buffer.from(randomUUID(), 'latin1').toString('latin1')
+}
+
+export function sessionOf(user: LiveUser, sessionId: string): LiveSession | undefined {
+  return user.sessions.find(({ id }) => id === sessionId)
+}
+
 /** The rooms that everyone sees the user in; `current` itself where they are the same. */
 export function roomsOf(user: LiveUser, isShown: boolean, current: ReadonlySet<string>): ReadonlySet<string> {
   if (!isShown) return NO_ROOMS
   const rooms = new Set<string>()
-  for (const session of user.sessions.values()) for (const room of session.rooms) rooms.add(room)
+  for (const session of user.sessions) for (const room of session.rooms) rooms.add(room)
   if (rooms.size !== current.size) return rooms
   for (const room of rooms) if (!current.has(room)) return rooms
   return current
-}
-
-/** What everyone sees now: as the log last said it, with the activity since. */
-export function shownUser(user: LiveUser): PublicUser {
-  const shown = user.standing.user
-  const lastActiveAtMs = shownLastActive(user)
-  return shown.lastActiveAtMs === lastActiveAtMs ? shown : { ...shown, lastActiveAtMs }
 }
 
 export function shownLastActive(user: LiveUser): number | null {
@@ -147,13 +154,13 @@ export function shownLastActive(user: LiveUser): number | null {
 
 export function columnsOf(user: LiveUser): PublicColumns | null {
   if (user.settings === null) return null
-  const shown = user.standing.user
-  return { isOnline: shown.isOnline, onlineSinceMs: shown.onlineSinceMs, lastActiveAtMs: shownLastActive(user) }
+  const { isOnline, onlineSinceMs, lastActiveAtMs } = user.shown
+  return { isOnline, onlineSinceMs, lastActiveAtMs }
 }
 
 export function viewerState(user: LiveUser, settings: Settings): ViewerState {
   return {
-    user: shownUser(user),
+    user: user.shown,
     isOnline: user.ownStatus !== 'OFFLINE',
     status: user.ownStatus,
     statusChoice: settings.statusChoice,
@@ -161,7 +168,7 @@ export function viewerState(user: LiveUser, settings: Settings): ViewerState {
     lastActiveAtMs: user.lastActiveAtMs,
     visibility: settings.visibility,
     hideLastActive: settings.hideLastActive,
-    sessions: [...user.sessions.values()].map(sessionView),
+    sessions: user.sessions.map(sessionView),
   }
 }
 

@@ -1,17 +1,14 @@
 /** The nodes' leases, and which sockets hang on which node. */
 import { listenIn } from '../../presence/listeners.ts'
 import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
-import type { LiveSession, LiveUser } from './live-user.ts'
+import type { LiveUser } from './live-user.ts'
 import { createNumberedLog } from './numbered-log.ts'
-
-export interface Attachment {
-  readonly user: LiveUser
-  readonly session: LiveSession
-}
+import { createShardedMap, type ShardedMap } from './sharded-map.ts'
 
 interface Node {
   leaseEndsAtMs: number
-  readonly attachments: Map<string, Attachment>
+  /** By the fence of each: whose it is. */
+  readonly attachments: ShardedMap<LiveUser>
   /** What the node has not said to have seen, oldest first. */
   losses: Loss[]
   lossCount: number
@@ -19,13 +16,13 @@ interface Node {
 
 export interface Nodes {
   renew(nodeId: string, nowMs: number): void
-  attached(nodeId: string, fence: string, attachment: Attachment): void
+  attached(nodeId: string, fence: string, user: LiveUser): void
   detached(nodeId: string | null, fence: string): void
   /** The node lost the attachment, and has to be told. */
   lost(nodeId: string | null, loss: Loss): void
   losses(nodeId: string, seenLossCount: number): { readonly losses: readonly Loss[]; readonly lossCount: number }
   /** Attachments of nodes whose lease passed. Taking one out is up to the caller. */
-  orphans(nowMs: number): Iterable<[fence: string, Attachment]>
+  orphans(nowMs: number): Iterable<[fence: string, LiveUser]>
   /** How many leases hold. */
   aliveCount(nowMs: number): number
   /** Should an attach by this fence come later, it comes too late. */
@@ -51,7 +48,7 @@ export function createNodes(nodeTtlMs: number): Nodes {
   function nodeOf(nodeId: string): Node {
     let node = nodes.get(nodeId)
     if (node === undefined) {
-      node = { leaseEndsAtMs: Number.POSITIVE_INFINITY, attachments: new Map(), losses: [], lossCount: 0 }
+      node = { leaseEndsAtMs: Number.POSITIVE_INFINITY, attachments: createShardedMap(), losses: [], lossCount: 0 }
       nodes.set(nodeId, node)
     }
     return node
@@ -62,8 +59,8 @@ export function createNodes(nodeTtlMs: number): Nodes {
       nodeOf(nodeId).leaseEndsAtMs = nowMs + nodeTtlMs
     },
 
-    attached(nodeId, fence, attachment) {
-      nodeOf(nodeId).attachments.set(fence, attachment)
+    attached(nodeId, fence, user) {
+      nodeOf(nodeId).attachments.set(fence, user)
     },
 
     detached(nodeId, fence) {
@@ -99,7 +96,7 @@ export function createNodes(nodeTtlMs: number): Nodes {
 
     dismiss(dismissal) {
       dismissals.push({ ...dismissal, seq: dismissals.lastSeq() + 1 })
-      if (dismissals.size() > DISMISSALS_KEPT) dismissals.dropOldest()
+      dismissals.dropThrough(dismissals.lastSeq() - DISMISSALS_KEPT)
       for (const listener of listeners) listener.news()
     },
 
@@ -116,10 +113,10 @@ export function createNodes(nodeTtlMs: number): Nodes {
     *orphans(nowMs) {
       for (const [nodeId, node] of nodes) {
         if (nowMs < node.leaseEndsAtMs) continue
-        yield* node.attachments
+        yield* node.attachments.entries()
         // Without attachments it is only kept for what it has to be told, should it come back.
         if (
-          node.attachments.size === 0 &&
+          node.attachments.size() === 0 &&
           (node.losses.length === 0 || nowMs >= node.leaseEndsAtMs + 100 * nodeTtlMs)
         ) {
           nodes.delete(nodeId)

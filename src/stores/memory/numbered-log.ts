@@ -5,10 +5,13 @@ export interface NumberedLog<Item extends { readonly seq: number }> {
   lastSeq(): number
   /** Whether everything after `seq` is still there. */
   reaches(seq: number): boolean
-  oldest(): Item | undefined
+  /** The number of the oldest item that is still there, or of the next one. */
+  firstSeq(): number
+  at(seq: number): Item | undefined
   size(): number
   push(item: Item): void
-  dropOldest(): void
+  /** Drops all up to this number. */
+  dropThrough(seq: number): void
   after(seq: number, limit: number): Item[]
 }
 
@@ -24,7 +27,8 @@ export function createNumberedLog<Item extends { readonly seq: number }>(): Numb
   return {
     lastSeq: () => lastSeq,
     reaches: (seq) => seq <= lastSeq && seq >= firstSeq() - 1,
-    oldest: () => items[head],
+    firstSeq,
+    at: (seq) => (seq < firstSeq() ? undefined : items[head + seq - firstSeq()]),
     size: () => items.length - head,
 
     push(item) {
@@ -32,11 +36,11 @@ export function createNumberedLog<Item extends { readonly seq: number }>(): Numb
       lastSeq = item.seq
     },
 
-    dropOldest() {
-      if (head === items.length) return
+    dropThrough(seq) {
+      const end = Math.min(head + seq - firstSeq() + 1, items.length)
+      if (end <= head) return
       // Released at once; the array itself is moved seldom enough to cost nothing an item.
-      items[head] = undefined
-      head += 1
+      for (; head < end; head += 1) items[head] = undefined
       if (head > 1024 && head > items.length / 2) {
         items = items.slice(head)
         head = 0

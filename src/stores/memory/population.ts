@@ -10,9 +10,19 @@ import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, sta
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
 import type { Clock, PresenceTiming } from '../../presence/timing.ts'
 import { createDeadlines } from './deadlines.ts'
-import { columnsOf, createLiveUser, type LiveSession, type LiveUser, roomsOf, sessionRow } from './live-user.ts'
+import {
+  columnsOf,
+  createLiveUser,
+  type LiveSession,
+  type LiveUser,
+  roomsOf,
+  sessionRow,
+  shownLastActive,
+} from './live-user.ts'
 import { createNumberedLog } from './numbered-log.ts'
-import { createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
+import { compareUtf8, createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
+import { createShardedMap } from './sharded-map.ts'
+import { inSlices } from './slices.ts'
 
 /** When a session ended, and why. */
 export interface End {
@@ -20,23 +30,38 @@ export interface End {
   readonly reason: EndReason
 }
 
+/** A session whose row changed, with its end where it ended. */
+export interface Touched {
+  readonly session: LiveSession
+  readonly end: End | null
+}
+
 /** What one step did to a user, beside their state. */
 export interface Step {
   readonly nowMs: number
-  /** Sessions whose row changed, with the end of those that ended. */
-  readonly touched?: ReadonlyMap<LiveSession, End | null>
+  readonly touched?: readonly Touched[]
   readonly isViewerChanged?: boolean
   readonly mustRecord?: boolean
 }
 
-export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKept: number) {
+/** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
+const TRIMMED_AT_ONCE = 10_000
+
+export interface PopulationOptions {
+  readonly timing: PresenceTiming
+  readonly clock: Clock
+  readonly monotonicMs: () => number
+  readonly recordsKept: number
+}
+
+export function createPopulation({ timing, clock, monotonicMs, recordsKept }: PopulationOptions) {
   const epoch = randomBytes(8).toString('hex')
-  const users = new Map<string, LiveUser>()
+  const users = createShardedMap<LiveUser>()
   const roster = createRoster<LiveUser>()
   /** Whoever is in the store and in no list: with the roster, everybody in order. */
-  const unlisted = createOrder<LiveUser>()
-  /** Whoever has no session left, in the order of their last record: they go when it is acknowledged. */
-  const departing = new Map<string, LiveUser>()
+  const unlisted = createOrder<string, LiveUser>(compareUtf8)
+  /** Whoever has no session left, by the number of their last record: they go when it is acknowledged. */
+  const departing = createOrder<number, LiveUser>((one, other) => one - other)
   const deadlines = createDeadlines<LiveUser>()
   const entries = createNumberedLog<LogEntry>()
   const waiting = createNumberedLog<PresenceRecord>()
@@ -47,23 +72,19 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
   const recordBells = new Set<() => void>()
 
   /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
-  function commit(
-    user: LiveUser,
-    { nowMs, touched = new Map(), isViewerChanged = false, mustRecord = false }: Step,
-  ): void {
-    const before = user.standing
-    user.hasLiveSession = user.sessions.size > 0
+  function commit(user: LiveUser, { nowMs, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
+    const before = { user: user.shown, rooms: user.shownRooms }
+    user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, nowMs, timing)
     user.shownSinceMs = isShown ? (user.shownSinceMs ?? nowMs) : null
     const after = {
       user: publicUser(user, nowMs, timing),
       rooms: roomsOf(user, isShown, before.rooms),
     }
+    user.shown = after.user
+    user.shownRooms = after.rooms
     const isChanged = !hasSamePublicFields(before.user, after.user) || before.rooms !== after.rooms
-    if (isChanged) {
-      user.standing = after
-      list(user, before.user.isOnline, before.rooms)
-    }
+    if (isChanged) list(user, before.user.isOnline, before.rooms)
 
     const ownStatus = statusOf(user, nowMs, timing)
     const isOwnStatusFlipped = ownStatus !== user.ownStatus
@@ -74,7 +95,7 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
       columns?.isOnline !== user.recordedColumns?.isOnline ||
       columns?.onlineSinceMs !== user.recordedColumns?.onlineSinceMs ||
       (columns?.lastActiveAtMs === null) !== (user.recordedColumns?.lastActiveAtMs === null)
-    if (mustRecord || touched.size > 0 || areColumnsChanged) record(user, touched)
+    if (mustRecord || touched.length > 0 || areColumnsChanged) record(user, touched)
 
     schedule(user, nowMs)
     // Told last: whoever listens may look at the store.
@@ -85,7 +106,7 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
   }
 
   function list(user: LiveUser, wasListed: boolean, formerRooms: ReadonlySet<string>): void {
-    const { user: shown, rooms } = user.standing
+    const { shown, shownRooms: rooms } = user
     if (shown.isOnline && !wasListed) {
       unlisted.delete(user.id)
       roster.add(user)
@@ -105,24 +126,30 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
   }
 
   function trimEntries(nowMs: number): void {
-    while (entries.size() > timing.logCount) entries.dropOldest()
-    for (let oldest = entries.oldest(); oldest !== undefined; oldest = entries.oldest()) {
-      if (nowMs - oldest.atMs < timing.logAgeMs) break
-      entries.dropOldest()
+    let goneSeq = Math.max(entries.lastSeq() - timing.logCount, entries.firstSeq() - 1)
+    // Until the next time the log may hold more than it must, which harms nobody.
+    const furthestSeq = goneSeq + TRIMMED_AT_ONCE
+    while (goneSeq < furthestSeq) {
+      const next = entries.at(goneSeq + 1)
+      if (next === undefined || nowMs - next.atMs < timing.logAgeMs) break
+      goneSeq += 1
     }
+    entries.dropThrough(goneSeq)
   }
 
-  function record(user: LiveUser, touched: NonNullable<Step['touched']>): void {
-    const rows = [...touched].map(([session, end]) => sessionRow(session, end))
-    for (const session of touched.keys()) session.hasUnrecordedActivity = false
-    for (const session of user.sessions.values()) {
+  function record(user: LiveUser, touched: readonly Touched[]): void {
+    const rows = touched.map(({ session, end }) => sessionRow(session, end))
+    for (const { session } of touched) session.hasUnrecordedActivity = false
+    for (const session of user.sessions) {
       if (!session.hasUnrecordedActivity) continue
       session.hasUnrecordedActivity = false
       rows.push(sessionRow(session, null))
     }
     user.activityFlushAtMs = null
     user.recordedColumns = columnsOf(user)
+    departing.delete(user.lastRecordSeq)
     user.lastRecordSeq = waiting.lastSeq() + 1
+    if (user.sessions.length === 0) departing.set(user.lastRecordSeq, user)
     waiting.push({
       seq: user.lastRecordSeq,
       userId: user.id,
@@ -130,22 +157,26 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
       columns: user.recordedColumns,
       sessions: rows,
     })
-    while (waiting.size() > recordsKept) waiting.dropOldest()
-    // Deleted first: `departing` is in the order of the last waiting.
-    departing.delete(user.id)
-    if (user.sessions.size === 0) departing.set(user.id, user)
+    waiting.dropThrough(waiting.lastSeq() - recordsKept)
     for (const bell of recordBells) bell()
   }
 
   function schedule(user: LiveUser, nowMs: number): void {
     let dueAtMs = nextFlipAtMs(user, nowMs, timing) ?? Number.POSITIVE_INFINITY
     if (user.activityFlushAtMs !== null) dueAtMs = Math.min(dueAtMs, user.activityFlushAtMs)
-    for (const { leaseEndsAtMs } of user.sessions.values()) {
+    for (const { leaseEndsAtMs } of user.sessions) {
       if (leaseEndsAtMs !== null) dueAtMs = Math.min(dueAtMs, leaseEndsAtMs)
     }
     if (dueAtMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
     // What is due later than the heap says is seen when the sweep comes by: a heartbeat moves nothing in it.
     else if (user.heapIndex === -1 || dueAtMs < user.dueAtMs || user.dueAtMs <= nowMs) deadlines.set(user, dueAtMs)
+  }
+
+  /** Whoever left before this record or with it, one after the other as they are taken out. */
+  function* departed(seq: number): Iterable<LiveUser> {
+    for (let first = departing.minKey(); first !== undefined && first <= seq; first = departing.minKey()) {
+      yield departing.get(first) as LiveUser
+    }
   }
 
   const changes: PresenceStore['changes'] = {
@@ -175,14 +206,13 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
 
     async ack(of, seq) {
       if (of !== epoch) return
-      while ((waiting.oldest()?.seq ?? Number.POSITIVE_INFINITY) <= seq) waiting.dropOldest()
-      for (const user of departing.values()) {
-        if (user.lastRecordSeq > seq) break
-        departing.delete(user.id)
+      waiting.dropThrough(seq)
+      await inSlices(departed(seq), monotonicMs, (user) => {
+        departing.delete(user.lastRecordSeq)
         users.delete(user.id)
         unlisted.delete(user.id)
         deadlines.remove(user)
-      }
+      })
     },
 
     async snapshot(after, limit) {
@@ -191,7 +221,7 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
         userId: user.id,
         profile: user.profile,
         columns: columnsOf(user),
-        sessions: [...user.sessions.values()].map((session) => sessionRow(session, null)),
+        sessions: user.sessions.map((session) => sessionRow(session, null)),
       }))
     },
 
@@ -205,7 +235,6 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
     viewers,
     records,
     commit,
-    schedule,
     position: (): Position => ({ epoch, seq: entries.lastSeq() }),
 
     stats: () => ({
@@ -239,6 +268,12 @@ export function createPopulation(timing: PresenceTiming, clock: Clock, recordsKe
         if (nowMs < untilMs) break
         settingsAhead.delete(userId)
       }
+    },
+
+    /** Activity that changes nothing else of what everyone sees (rule 9): the sweep brings it to the records. */
+    counted(user: LiveUser, nowMs: number): void {
+      user.shown = { ...user.shown, lastActiveAtMs: shownLastActive(user) }
+      schedule(user, nowMs)
     },
 
     /** The user who is due first, undefined where nobody is due yet. */

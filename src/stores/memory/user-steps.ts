@@ -66,26 +66,25 @@ export function describe(
   session: LiveSession,
   { device, rooms }: { device?: string | null; rooms?: readonly string[] },
 ): boolean {
-  const isSame =
-    (device === undefined || device === session.device) &&
-    (rooms === undefined ||
-      (rooms.length === session.rooms.length && rooms.every((room) => session.rooms.includes(room))))
-  if (isSame) return false
-  if (device !== undefined) session.device = device
-  if (rooms !== undefined) session.rooms = [...rooms]
-  return true
+  const isDeviceNew = device !== undefined && device !== session.device
+  const areRoomsNew =
+    rooms !== undefined &&
+    (rooms.length !== session.rooms.length || rooms.some((room) => !session.rooms.includes(room)))
+  if (isDeviceNew) session.device = device
+  if (areRoomsNew) session.rooms = [...rooms]
+  return isDeviceNew || areRoomsNew
 }
 
 /** Whether a beat without a session id is a word of one of these sessions' clients (rule 7). */
 export function isOnSocket(user: LiveUser): boolean {
-  for (const session of user.sessions.values()) if (session.fence !== null || session.isInGrace) return true
+  for (const session of user.sessions) if (session.fence !== null || session.isInGrace) return true
   return false
 }
 
 /** The session without a socket whose lease ends first, null where all have one. */
 export function firstToGiveWay(user: LiveUser): LiveSession | null {
   let first: LiveSession | null = null
-  for (const session of user.sessions.values()) {
+  for (const session of user.sessions) {
     if (session.leaseEndsAtMs === null) continue
     if (first === null || session.leaseEndsAtMs < (first.leaseEndsAtMs ?? 0)) first = session
   }

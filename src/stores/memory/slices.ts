@@ -1,0 +1,26 @@
+/** Work for very many users, done in slices of time: between two of them others have their turn. */
+import { setImmediate as othersHadTheirTurn } from 'node:timers/promises'
+
+/** Others should wait 10 ms at the most, and a collection of garbage may fall into any slice. */
+const SLICE_MS = 4
+
+/** Begins a slice. @returns whether it has lasted long enough */
+export function startSlice(monotonicMs: () => number): () => boolean {
+  const endsAtMs = monotonicMs() + SLICE_MS
+  return () => monotonicMs() >= endsAtMs
+}
+
+/** @param items - each is asked for in the slice in which it is worked on: what others did before it counts */
+export async function inSlices<Item>(
+  items: Iterable<Item>,
+  monotonicMs: () => number,
+  work: (item: Item) => void,
+): Promise<void> {
+  let isOver = startSlice(monotonicMs)
+  for (const item of items) {
+    work(item)
+    if (!isOver()) continue
+    await othersHadTheirTurn()
+    isOver = startSlice(monotonicMs)
+  }
+}
