@@ -1,0 +1,85 @@
+/**
+ * Socket.IO as its documentation has it: a middleware that checks the token, and rooms as audiences.
+ *
+ * With `--gathered` what is written to a socket within one turn of the event loop goes out together: Socket.IO has no
+ * such setting, so its raw sockets are corked at their first write of a turn.
+ */
+import type { Socket as RawSocket } from 'node:net'
+import { Server } from 'socket.io'
+import { listen, verify } from './listen.ts'
+import { type Beat, type Change, createPresence, type Member } from './presence.ts'
+
+interface FromClient {
+  follow(room: string, done: () => void): void
+  watch(userIds: readonly string[], done: () => void): void
+  join(room: string, done: () => void): void
+  leave(room: string, done: () => void): void
+  heartbeat(done: (beat: Beat) => void): void
+}
+
+interface FromServer {
+  presenceChanged(change: Change): void
+}
+
+const io = new Server<FromClient, FromServer, Record<string, never>, { member: Member }>(listen(), {
+  transports: ['websocket'],
+  serveClient: false,
+})
+const presence = createPresence((change) => io.to(`user:${change.user.id}`).emit('presenceChanged', change))
+
+io.use((socket, next) => {
+  verify(socket.handshake.auth.token).then((claims) => {
+    socket.data.member = presence.enter(claims)
+    next()
+  }, next)
+})
+
+io.on('connection', (socket) => {
+  const { member } = socket.data
+  socket.on('follow', (room, done) => {
+    socket.join(`room:${room}`)
+    done()
+  })
+  socket.on('watch', (userIds, done) => {
+    socket.join(userIds.map((id) => `user:${id}`))
+    done()
+  })
+  socket.on('join', (room, done) => {
+    const change = presence.join(member, room)
+    if (change !== null) io.to(`room:${room}`).emit('presenceChanged', change)
+    done()
+  })
+  socket.on('leave', (room, done) => {
+    const change = presence.leave(member, room)
+    if (change !== null) io.to(`room:${room}`).emit('presenceChanged', change)
+    done()
+  })
+  socket.on('heartbeat', (done) => done(presence.beat(member)))
+  socket.on('disconnect', () => presence.exit(member))
+})
+
+if (process.argv.includes('--gathered')) io.engine.on('connection', ({ request }) => gatherWrites(request.socket))
+
+/** What was begun in this turn of the event loop, to be let out at its end. */
+const gathered: (() => void)[] = []
+
+function gatherWrites(socket: RawSocket): void {
+  const write = socket.write.bind(socket) as (...args: unknown[]) => boolean
+  let isGathering = false
+  socket.write = (...args: unknown[]): boolean => {
+    if (!isGathering) {
+      isGathering = true
+      socket.cork()
+      if (gathered.length === 0) setImmediate(letOut)
+      gathered.push(() => {
+        isGathering = false
+        socket.uncork()
+      })
+    }
+    return write(...args)
+  }
+}
+
+function letOut(): void {
+  for (const uncork of gathered.splice(0)) uncork()
+}

@@ -1,0 +1,91 @@
+/**
+ * Memory of a connection that is idle: signed in, and watching 50 of the other users.
+ *
+ * Measured is by how much a server grows, after its garbage is collected, from a hundred such connections to so many
+ * more: resident memory as the kernel has it, and what V8 still holds. The kernel's own buffers are not in it. That
+ * every list is in effect is seen afterwards, when one more user comes and everybody has to hear of it.
+ */
+import { setTimeout as pass } from 'node:timers/promises'
+import { type Load, startLoad } from '../load/load.ts'
+import { residentBytesOf } from '../measure/cpu.ts'
+import type { Figure, Measure } from '../measure/results.ts'
+import { inTurns, type Scenario } from '../scenario.ts'
+import { SECRET, SERVERS, type Server, type ServerName, startServer } from '../servers.ts'
+
+const SHORT_COUNT = 2000
+const FULL_COUNT = 10_000
+/** Takes a minute of the short form's three, and tells the same within a few percent each time. */
+const SHORT_ROUNDS = 1
+/** Before the first look: code is compiled, and what a server has once is there. */
+const WARM_UP_COUNT = 100
+const LIST_LENGTH = 50
+
+/** Memory goes back to the kernel some time after it was collected. */
+const COLLECT_EVERY_MS = 200
+const COLLECTIONS_MOST = 12
+/** Between two collections. */
+const STABLE_WITHIN = 0.005
+
+const MEASURES: readonly Measure[] = [
+  { name: 'memory.resident', title: 'An idle connection that watches 50 users, resident memory', unit: 'KB' },
+  { name: 'memory.heap', title: 'The same, what V8 holds', unit: 'KB' },
+]
+
+/** Without those that keep the same of a connection as another one. */
+const LEFT_OUT: ReadonlySet<ServerName> = new Set(['rollcall-redis', 'socket-io-gathered'])
+
+export const memory: Scenario = {
+  name: 'memory',
+
+  async run(plan) {
+    const names = (Object.keys(SERVERS) as ServerName[]).filter((name) => !LEFT_OUT.has(name))
+    const count = plan.isFull ? FULL_COUNT : SHORT_COUNT
+    const roundCount = plan.isFull ? plan.roundCount : SHORT_ROUNDS
+    const figures: Figure[] = []
+    await inTurns(names, { ...plan, roundCount }, async (name, round) => {
+      const { resident, heap, fault } = await measure(name, count)
+      const place = { server: name, round, voidBecause: fault }
+      figures.push({ ...place, measure: 'memory.resident', value: resident / 1024 })
+      figures.push({ ...place, measure: 'memory.heap', value: heap / 1024 })
+    })
+    return { measures: MEASURES, figures, notes: [`Memory is that of ${count} connections.`] }
+  },
+}
+
+/** @returns bytes a connection */
+async function measure(name: ServerName, count: number) {
+  const server = await startServer(name, { hasDoor: true })
+  const few = await openWatchers(server, WARM_UP_COUNT)
+  const before = await memoryOf(server)
+  const many = await openWatchers(server, count)
+  const after = await memoryOf(server)
+  const { faults } = await many.lightBeacon()
+  await Promise.all([few.stop(), many.stop(), server.stop()])
+  return {
+    resident: (after.resident - before.resident) / count,
+    heap: (after.heap - before.heap) / count,
+    fault: faults[0] ?? null,
+  }
+}
+
+async function openWatchers({ url, pid, dialect }: Server, count: number): Promise<Load> {
+  const load = startLoad()
+  await load.open({ url, pid, dialect, secret: SECRET, subscriberCount: count, driverCount: 0 })
+  // All are there before anybody watches: else each would hear of whoever comes after.
+  await load.watch({ listLength: LIST_LENGTH })
+  return load
+}
+
+/** Once it does not shrink any more. */
+async function memoryOf(server: Server): Promise<{ readonly resident: number; readonly heap: number }> {
+  let resident = Number.POSITIVE_INFINITY
+  for (let collections = 0; ; collections += 1) {
+    const { heapUsed, external } = await server.collect()
+    await pass(COLLECT_EVERY_MS)
+    const now = residentBytesOf(server.pid)
+    if (resident - now < STABLE_WITHIN * now || collections === COLLECTIONS_MOST) {
+      return { resident: now, heap: heapUsed + external }
+    }
+    resident = now
+  }
+}
