@@ -157,7 +157,7 @@ function sharedOperations(
     onExecute: ({ setExecuteFn }) => setExecuteFn(operations.execute),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
-        const results = await operations.subscribe(args)
+        const results = await operations.subscribe(args, null)
         const { caller } = args.contextValue as RequestContext
         return caller !== null && Symbol.asyncIterator in results ? streams.add(caller, results) : results
       }),

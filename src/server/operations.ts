@@ -39,13 +39,26 @@ export interface Operations {
   readonly schema: GraphQLSchema
   prepare(operation: Operation): Prepared
   execute(args: ExecutionArgs): Promise<ExecutionResult>
-  subscribe(args: ExecutionArgs): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
+  /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
+  readonly subscribe: Subscribe
+}
+
+/** Where the payloads of a subscription go as JSON, in the moment when they come about. */
+export interface PayloadOutlet {
+  isFull(): boolean
+  /** @param payload - as `payloadText` makes it */
+  write(payload: string): void
+  /** Calls back once, when it is not full any more. */
+  onceDrained(resume: () => void): void
 }
 
 type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>
 
 /** Executes a subscription: one payload an event, or errors where it cannot begin. */
-export type Subscribe = Operations['subscribe']
+export type Subscribe = (
+  args: ExecutionArgs,
+  outlet: PayloadOutlet | null,
+) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
 /** @param subscribe - with unmasked errors */
 export function createOperations(
@@ -138,8 +151,8 @@ export function createOperations(
       return maskedResult(await execute(args), mask)
     },
 
-    async subscribe(args) {
-      const source = await subscribe(args)
+    async subscribe(args, outlet) {
+      const source = await subscribe(args, outlet)
       if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
       const masked: AsyncGenerator<ExecutionResult, void, void> = {
         ...source,

@@ -6,7 +6,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
-import type { GraphQLFormattedError } from 'graphql'
+import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
@@ -22,7 +22,8 @@ import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
-import type { Operations } from './operations.ts'
+import type { Operations, PayloadOutlet } from './operations.ts'
+import { createOutboxes, latin1, type Outbox } from './outbox.ts'
 import { createPinger, type Pinged } from './pinger.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
@@ -79,11 +80,15 @@ interface Connection {
 /** The wire of one connection. */
 interface Link extends Pinged {
   readonly socket: WebSocket
+  readonly outbox: Outbox
   isClosedByUs: boolean
   isSilent: boolean
   /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
   opening: Promise<unknown>
 }
+
+/** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
+type SocketArgs = ExecutionArgs & { readonly outlet: PayloadOutlet }
 
 type Extra = { readonly connection: Connection }
 
@@ -96,6 +101,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
+  const outboxes = createOutboxes()
   const pinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,
     timeoutMs: config.PONG_TIMEOUT,
@@ -122,7 +128,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       return opened
     },
 
-    onSubscribe(context, _id, payload) {
+    onSubscribe(context, id, payload) {
       const openCount = Object.keys(context.subscriptions).length
       if (openCount > config.SUBSCRIPTIONS_PER_SOCKET) {
         const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
@@ -130,20 +136,24 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       }
       const prepared = operations.prepare(payload)
       if ('errors' in prepared) return prepared.errors
-      return {
+      const { connection } = context.extra
+      const args: SocketArgs = {
         schema: operations.schema,
         document: prepared.document,
         operationName: payload.operationName,
         variableValues: payload.variables,
-        contextValue: contextOf(context.extra.connection),
+        contextValue: contextOf(connection),
+        outlet: outletOf(connection.link.outbox, id),
       }
+      return args
     },
 
     // Errors are masked where they arise; what is left is thrown by streams.
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
     execute: (args) => operations.execute(args),
-    subscribe: (args) => operations.subscribe(args),
+    // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
+    subscribe: (args) => operations.subscribe(args, (args as SocketArgs).outlet),
   })
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
@@ -190,6 +200,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
+    link.outbox.flush()
     link.socket.close(code, cut(reason))
   }
 
@@ -204,9 +215,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  function connected(socket: WebSocket): void {
+  function connected(socket: WebSocket, stream: Duplex): void {
     const link: Link = {
       socket,
+      outbox: outboxes.open(socket, stream),
       lastFrameAtMs: monotonicMs(),
       isClosedByUs: false,
       isSilent: false,
@@ -217,12 +229,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
-        send: (data) =>
-          new Promise((resolve, reject) => {
-            if (socket.readyState !== socket.OPEN) return resolve()
-            // Whoever is gone by the time needs no answer.
-            socket.send(data, (error) => (error && socket.readyState === socket.OPEN ? reject(error) : resolve()))
-          }),
+        send(data) {
+          link.outbox.send(latin1(data))
+          return untilDrained(link.outbox)
+        },
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage: (take) =>
           socket.on('message', (data, isBinary) => {
@@ -249,6 +259,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
       pinger.remove(link)
+      link.outbox.close()
       expiries.remove(link)
       const leave = left(connection, code)
         .catch((error) => reportLeft(error))
@@ -278,7 +289,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   return {
     upgrade(request, socket, head) {
-      wire.handleUpgrade(request, socket, head, connected)
+      wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket))
     },
 
     check(wasLate) {
@@ -308,6 +319,25 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       wire.close()
     },
   }
+}
+
+/** Writes payloads as the messages of a subscription, as graphql-ws does. */
+function outletOf(outbox: Outbox, id: string): PayloadOutlet {
+  const head = latin1(`{"id":${JSON.stringify(id)},"type":"next","payload":`)
+  return {
+    isFull: outbox.isFull,
+    onceDrained: outbox.onceDrained,
+    write: (payload) => outbox.send(`${head}${payload}}`),
+  }
+}
+
+/** The form that an outlet takes a result in: graphql-ws puts the errors last. */
+export function payloadText({ errors, ...rest }: ExecutionResult): string {
+  return latin1(JSON.stringify(errors === undefined ? rest : { ...rest, errors }))
+}
+
+function untilDrained(outbox: Outbox): Promise<void> {
+  return outbox.isFull() ? new Promise((resolve) => outbox.onceDrained(resolve)) : Promise.resolve()
 }
 
 interface ConnectionParams {

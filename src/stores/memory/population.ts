@@ -5,13 +5,13 @@
 import { randomBytes } from 'node:crypto'
 import { listenIn } from '../../presence/listeners.ts'
 import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
+import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Position } from '../../presence/position.ts'
 import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, statusOf } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
 import type { Clock, PresenceTiming } from '../../presence/timing.ts'
 import { createDeadlines } from './deadlines.ts'
 import { columnsOf, createLiveUser, type LiveSession, type LiveUser, roomsOf, sessionRow } from './live-user.ts'
-import { createNumberedLog } from './numbered-log.ts'
 import { createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
 
 /** When a session ended, and why. */
