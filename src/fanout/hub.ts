@@ -226,14 +226,15 @@ export function createHub({
       const startSeq = after?.seq ?? head.seq
       // Within a window it is behind until the window ends; without one, it is told nothing twice.
       const isAtHead = startSeq === told.seq || (windowMs === 0 && startSeq > told.seq)
-      const subscription = new Subscription(context, filter, startSeq, isAtHead, (ended) => {
-        index.remove(filter, ended)
+      const kept = index.keep(filter)
+      const subscription = new Subscription(context, kept, startSeq, isAtHead, (ended) => {
+        index.remove(kept, ended)
         group?.subscriptions.delete(ended)
         ahead.delete(ended)
         all.delete(ended)
       })
       // In the index before anything is read: what comes meanwhile is not lost.
-      index.add(filter, subscription)
+      index.add(kept, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
       if (startSeq > told.seq && !isAtHead) ahead.add(subscription)

@@ -10,6 +10,7 @@ import type { LogEntry } from '../presence/model.ts'
 import { createNumberedLog } from '../presence/numbered-log.ts'
 import type { Position } from '../presence/position.ts'
 import type { ChangeLog } from '../presence/store.ts'
+import type { KeptFilter } from './filter-index.ts'
 
 /** Entries that one replay merges: a few milliseconds' work. */
 const REPLAY_MOST = 5000
@@ -36,7 +37,7 @@ export interface Replays {
    *
    * @throws PresenceError `POSITION_EXPIRED` where the log does not reach back any more
    */
-  after(seq: number, filter: ChangeFilter, mayHaveSeenLater: boolean): Promise<Replay>
+  after(seq: number, filter: KeptFilter, mayHaveSeenLater: boolean): Promise<Replay>
   /** Forgets what was read and merged to be shared. To be called every now and then: it bounds what is kept. */
   forget(): void
 }
@@ -119,7 +120,8 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
       )
       if (filter.kind !== 'users') return replay
       // To a watch list a user's change is the same as to everyone.
-      return { ...replay, events: replay.events.filter(({ change }) => filter.userIds.has(change.user.id)) }
+      const userIds = new Set(filter.userIds)
+      return { ...replay, events: replay.events.filter(({ change }) => userIds.has(change.user.id)) }
     },
 
     forget() {

@@ -15,7 +15,7 @@ import {
   Kind,
   visit,
 } from 'graphql'
-import type { ChangeEvent, ChangeStream } from '../presence/feed.ts'
+import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
 
 /** Where payloads go as JSON, in the moment when they come about. */
 export interface PayloadOutlet {
@@ -69,9 +69,12 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
     const known = ofDocument.get(key) ?? { selection: createSelection(args, write), userCount: 0 }
     known.userCount += 1
     ofDocument.set(key, known)
+    let isReleased = false
     return {
       selection: known.selection,
       release() {
+        if (isReleased) return
+        isReleased = true
         known.userCount -= 1
         if (known.userCount === 0) ofDocument.delete(key)
       },
@@ -81,39 +84,74 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
   return async function subscribe(args, outlet) {
     const source = await createSourceEventStream(args)
     if (!isAsyncIterable(source)) return source
-    const events = source[Symbol.asyncIterator]()
-    if (!isShareable(args)) {
-      return resultsOf(
-        () => events.next(),
-        async (event) => await execute({ ...args, rootValue: event }),
-        () => events.return?.(),
-      )
-    }
+    if (!isShareable(args)) return ownResults(source[Symbol.asyncIterator](), args)
     const { selection, release } = acquire(args)
-    let isReleased = false
-    async function end(): Promise<void> {
-      if (!isReleased) release()
-      isReleased = true
-      await events.return?.()
-    }
-    if (outlet === null || !flows(source)) {
-      return resultsOf(
-        () => events.next(),
-        async (event) => selection.resultOf(event as object),
-        end,
-      )
-    }
-    const { isFull, onceDrained } = outlet
-    const stream = source
-    return resultsOf(
-      async () => {
-        const write = (event: ChangeEvent) => outlet.write(selection.payloadOf(event))
-        await stream.flowInto({ isFull, onceDrained, write })
-        return { value: undefined, done: true }
-      },
-      () => Promise.reject(new Error('What flows is not read.')),
-      end,
-    )
+    return outlet !== null && flows(source)
+      ? flowingResults(source, new SelectedOutlet(selection, outlet), release)
+      : sharedResults(source[Symbol.asyncIterator](), selection, release)
+  }
+}
+
+// Apart, so that none keeps what it does not need: there are tens of thousands.
+
+function ownResults(events: AsyncIterator<unknown>, args: ExecutionArgs): Results {
+  return resultsOf(
+    async () => {
+      const { value, done } = await events.next()
+      return done ? OVER : { value: await execute({ ...args, rootValue: value }), done: false }
+    },
+    () => events.return?.(),
+  )
+}
+
+function sharedResults(events: AsyncIterator<unknown>, selection: Selection, release: () => void): Results {
+  return resultsOf(
+    async () => {
+      const { value, done } = await events.next()
+      return done ? OVER : { value: selection.resultOf(value as object), done: false }
+    },
+    () => {
+      release()
+      return events.return?.()
+    },
+  )
+}
+
+function flowingResults(stream: ChangeStream, outlet: ChangeOutlet, release: () => void): Results {
+  return resultsOf(
+    async () => {
+      await stream.flowInto(outlet)
+      return OVER
+    },
+    () => {
+      release()
+      return stream.return()
+    },
+  )
+}
+
+const OVER = { value: undefined, done: true } as const
+
+/** Writes events as what its subscriber selected of them. */
+class SelectedOutlet implements ChangeOutlet {
+  readonly #selection: Selection
+  readonly #outlet: PayloadOutlet
+
+  constructor(selection: Selection, outlet: PayloadOutlet) {
+    this.#selection = selection
+    this.#outlet = outlet
+  }
+
+  isFull(): boolean {
+    return this.#outlet.isFull()
+  }
+
+  write(event: ChangeEvent): void {
+    this.#outlet.write(this.#selection.payloadOf(event))
+  }
+
+  onceDrained(resume: () => void): void {
+    this.#outlet.onceDrained(resume)
   }
 }
 
@@ -129,12 +167,16 @@ function createSelection(
   let lastEvent: object | null = null
   let lastPayload = ''
 
+  function executed(event: object): ExecutionResult {
+    const result = execute({ ...args, rootValue: event })
+    if ('then' in result) throw new Error('A field that is shared has to answer at once.')
+    return result
+  }
+
   function resultOf(event: object): ExecutionResult {
     let result = results.get(event)
     if (result === undefined) {
-      const executed = execute({ ...args, rootValue: event })
-      if ('then' in executed) throw new Error('A field that is shared has to answer at once.')
-      result = executed
+      result = executed(event)
       results.set(event, result)
     }
     return result
@@ -144,7 +186,7 @@ function createSelection(
     if (event === lastEvent) return lastPayload
     let payload = payloads.get(event)
     if (payload === undefined) {
-      payload = write(resultOf(event))
+      payload = write(executed(event))
       payloads.set(event, payload)
     }
     lastEvent = event
@@ -187,19 +229,12 @@ function variablesOfPayload(document: DocumentNode): readonly string[] {
   return [...names].sort()
 }
 
-function resultsOf(
-  next: () => Promise<IteratorResult<unknown>>,
-  execute: (event: unknown) => Promise<ExecutionResult>,
-  end: () => unknown,
-): Results {
+function resultsOf(next: () => Promise<IteratorResult<ExecutionResult, void>>, end: () => unknown): Results {
   const results: Results = {
-    async next() {
-      const { value, done } = await next()
-      return done ? { value: undefined, done: true } : { value: await execute(value), done: false }
-    },
+    next,
     async return() {
       await end()
-      return { value: undefined, done: true }
+      return OVER
     },
     async throw(error) {
       await end()

@@ -6,9 +6,9 @@
  *
  * A class, because a node has tens of thousands of them.
  */
-import type { ChangeFilter } from '../presence/changes.ts'
 import { isUnavailable } from '../presence/errors.ts'
 import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
+import type { KeptFilter } from './filter-index.ts'
 import { createReader, type Reader } from './reader.ts'
 import type { Replays } from './replays.ts'
 
@@ -27,7 +27,7 @@ export interface SubscriptionContext {
 }
 
 export class Subscription implements ChangeStream {
-  readonly filter: ChangeFilter
+  readonly #filter: KeptFilter
   readonly #context: SubscriptionContext
   readonly #onEnd: (subscription: Subscription) => void
   /** What it has taken in, while it is behind; else at least so far. */
@@ -45,13 +45,13 @@ export class Subscription implements ChangeStream {
   /** @param startSeq - its reader knows everything up to here */
   constructor(
     context: SubscriptionContext,
-    filter: ChangeFilter,
+    filter: KeptFilter,
     startSeq: number,
     isAtHead: boolean,
     onEnd: (subscription: Subscription) => void,
   ) {
     this.#context = context
-    this.filter = filter
+    this.#filter = filter
     this.#takenSeq = startSeq
     this.#isBehind = !isAtHead
     this.#mayHaveSeenLater = !isAtHead
@@ -168,7 +168,7 @@ export class Subscription implements ChangeStream {
   }
 
   #replay() {
-    return this.#context.replays.after(this.#takenSeq, this.filter, this.#mayHaveSeenLater)
+    return this.#context.replays.after(this.#takenSeq, this.#filter, this.#mayHaveSeenLater)
   }
 
   /** @returns null where the log could not be read just now: it gets everything, late, when it can be again */

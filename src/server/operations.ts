@@ -26,6 +26,9 @@ import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 
 /** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
 const DOCUMENTS_KEPT = 500
+/** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
+const COSTS_KEPT = 5000
+const VARIABLES_KEPT_CHARACTERS = 200
 
 export interface Operation {
   readonly query: string
@@ -68,6 +71,9 @@ export function createOperations(
   subscribe: Subscribe,
 ): Operations {
   const prepared = new LRUCache<string, Prepared>({ max: DOCUMENTS_KEPT })
+  const errorsKept = new LRUCache<string, readonly GraphQLError[]>({ max: COSTS_KEPT })
+  const numbers = new WeakMap<DocumentNode, number>()
+  let documentCount = 0
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
@@ -131,6 +137,30 @@ export function createOperations(
     }
   }
 
+  /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
+  function variableErrorsKept(document: DocumentNode, operation: Operation): readonly GraphQLError[] {
+    const variables = JSON.stringify(operation.variables ?? {})
+    if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(document, operation)
+    const key = `${numberOf(document)} ${operation.operationName ?? ''} ${variables}`
+    let errors = errorsKept.get(key)
+    if (errors === undefined) {
+      errors = variableErrors(document, operation)
+      errorsKept.set(key, errors)
+    }
+    return errors
+  }
+
+  /** A name of a document that is shorter than its text. */
+  function numberOf(document: DocumentNode): number {
+    let number = numbers.get(document)
+    if (number === undefined) {
+      documentCount += 1
+      number = documentCount
+      numbers.set(document, number)
+    }
+    return number
+  }
+
   return {
     schema,
 
@@ -141,7 +171,7 @@ export function createOperations(
         prepared.set(operation.query, found)
       }
       if ('errors' in found) return found
-      const errors = variableErrors(found.document, operation)
+      const errors = variableErrorsKept(found.document, operation)
       return errors.length === 0 ? found : { errors }
     },
 

@@ -10,82 +10,82 @@ const GATHERED_MOST_BYTES = 64 * 1024
 /** RFC 6455, 5.2: the last frame of a text message. */
 const FINAL_TEXT = String.fromCharCode(0x81)
 
-export interface Outbox {
+/** What was written to in this turn of the event loop. */
+let gathering: Outbox[] = []
+
+function flushAll(): void {
+  const outboxes = gathering
+  gathering = []
+  for (const outbox of outboxes) outbox.flush()
+}
+
+/** A class, because a node has tens of thousands of them. */
+export class Outbox {
+  readonly #socket: WebSocket
+  readonly #stream: Duplex
+  #gathered = ''
+  #isFull = false
+  #isClosed = false
+  #resumes: (() => void)[] | null = null
+
+  /** @param stream - what the socket's frames go through */
+  constructor(socket: WebSocket, stream: Duplex) {
+    this.#socket = socket
+    this.#stream = stream
+  }
+
   /**
    * Puts a message at the end of what is sent.
    *
    * @param message - by `latin1`: each character is a byte of it in UTF-8
    */
-  send(message: string): void
-  /** Whether the client does not read as fast as it is written to: the stream's own bound is passed. */
-  isFull(): boolean
-  /** Calls back once, when it is not full any more. */
-  onceDrained(resume: () => void): void
-  /** Writes what is gathered now, before something else is written to the socket. */
-  flush(): void
-  /** The socket is closed: whoever waits need not wait. */
-  close(): void
-}
-
-/** Gathers the writes of all sockets of a server. */
-export interface Outboxes {
-  /** @param stream - what the socket's frames go through */
-  open(socket: WebSocket, stream: Duplex): Outbox
-}
-
-export function createOutboxes(): Outboxes {
-  let gathering: { flush(): void }[] = []
-
-  function flushAll(): void {
-    const outboxes = gathering
-    gathering = []
-    for (const outbox of outboxes) outbox.flush()
+  send(message: string): void {
+    if (this.#isClosed) return
+    if (this.#gathered === '') {
+      if (gathering.length === 0) setImmediate(flushAll)
+      gathering.push(this)
+    }
+    this.#gathered += headerOf(message.length) + message
+    if (this.#gathered.length >= GATHERED_MOST_BYTES) this.flush()
   }
 
-  return {
-    open(socket, stream) {
-      let gathered = ''
-      let isDue = false
-      let waiting: (() => void)[] = []
+  /** Whether the client does not read as fast as it is written to: the stream's own bound is passed. */
+  isFull(): boolean {
+    // It may have drained unheard.
+    if (this.#isFull) this.#isFull = this.#stream.writableNeedDrain
+    return this.#isFull
+  }
 
-      function drained(): void {
-        const resumes = waiting
-        waiting = []
-        for (const resume of resumes) resume()
-      }
+  /** Calls back once, when it is not full any more, or closed. */
+  onceDrained(resume: () => void): void {
+    if (this.#resumes === null) {
+      this.#resumes = []
+      this.#stream.once('drain', () => this.#drained())
+    }
+    this.#resumes.push(resume)
+  }
 
-      function flush(): void {
-        isDue = false
-        if (gathered === '') return
-        const frames = gathered
-        gathered = ''
-        // Nothing may follow a close frame.
-        if (socket.readyState === socket.OPEN) stream.write(frames, 'latin1')
-      }
+  /** Writes what is gathered now, before something else is written to the socket. */
+  flush(): void {
+    if (this.#gathered === '') return
+    const frames = this.#gathered
+    this.#gathered = ''
+    // Nothing may follow a close frame.
+    if (this.#socket.readyState === this.#socket.OPEN) this.#isFull = !this.#stream.write(frames, 'latin1')
+  }
 
-      return {
-        send(message) {
-          if (socket.readyState !== socket.OPEN) return
-          gathered += frameOf(message)
-          if (gathered.length >= GATHERED_MOST_BYTES) flush()
-          else if (!isDue) {
-            isDue = true
-            if (gathering.length === 0) setImmediate(flushAll)
-            gathering.push(this)
-          }
-        },
+  /** The socket is closed: whoever waits need not wait. */
+  close(): void {
+    this.#isClosed = true
+    this.#gathered = ''
+    this.#drained()
+  }
 
-        isFull: () => stream.writableNeedDrain,
-
-        onceDrained(resume) {
-          if (waiting.length === 0) stream.once('drain', drained)
-          waiting.push(resume)
-        },
-
-        flush,
-        close: drained,
-      }
-    },
+  #drained(): void {
+    this.#isFull = false
+    const resumes = this.#resumes ?? []
+    this.#resumes = null
+    for (const resume of resumes) resume()
   }
 }
 
@@ -97,21 +97,20 @@ export function latin1(text: string): string {
 let lastBytes = -1
 let lastHeader = ''
 
-/** Unmasked, as a server's frames are. */
-function frameOf(message: string): string {
-  const bytes = message.length
+/** Of a frame that is not masked, as a server's are not. A text that many get is as long for all of them. */
+function headerOf(bytes: number): string {
   if (bytes !== lastBytes) {
     lastBytes = bytes
-    lastHeader = headerOf(bytes)
+    lastHeader = newHeaderOf(bytes)
   }
-  return lastHeader + message
+  return lastHeader
 }
 
 /** RFC 6455, 5.2: lengths up to 125 in 7 bits, up to 65,535 in 16 more, and beyond in 64 more. */
-function headerOf(bytes: number): string {
+function newHeaderOf(bytes: number): string {
   if (bytes <= 125) return FINAL_TEXT + String.fromCharCode(bytes)
   if (bytes <= 0xffff) return FINAL_TEXT + String.fromCharCode(126, bytes >> 8, bytes & 0xff)
-  const header = Buffer.alloc(8)
-  header.writeBigUInt64BE(BigInt(bytes))
-  return FINAL_TEXT + String.fromCharCode(127) + header.toString('latin1')
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64BE(BigInt(bytes))
+  return FINAL_TEXT + String.fromCharCode(127) + length.toString('latin1')
 }

@@ -23,7 +23,7 @@ import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Operations, PayloadOutlet } from './operations.ts'
-import { createOutboxes, latin1, type Outbox } from './outbox.ts'
+import { latin1, Outbox } from './outbox.ts'
 import { createPinger, type Pinged } from './pinger.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
@@ -101,7 +101,6 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
-  const outboxes = createOutboxes()
   const pinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,
     timeoutMs: config.PONG_TIMEOUT,
@@ -143,8 +142,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         operationName: payload.operationName,
         variableValues: payload.variables,
         contextValue: contextOf(connection),
-        outlet: outletOf(connection.link.outbox, id),
+        outlet: new NextMessages(connection.link.outbox, id),
       }
+      // graphql-ws holds what it was sent for as long as a subscription lasts: a watch list may be 40 KB.
+      Object.assign(payload, { query: '', variables: null })
       return args
     },
 
@@ -153,7 +154,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     execute: (args) => operations.execute(args),
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
-    subscribe: (args) => operations.subscribe(args, (args as SocketArgs).outlet),
+    async subscribe(args) {
+      const { outlet, ...rest } = args as SocketArgs
+      const results = await operations.subscribe(rest, outlet)
+      // It holds these too, and has no more use for them.
+      Object.assign(args, { variableValues: null, contextValue: null })
+      return results
+    },
   })
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
@@ -218,7 +225,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function connected(socket: WebSocket, stream: Duplex): void {
     const link: Link = {
       socket,
-      outbox: outboxes.open(socket, stream),
+      outbox: new Outbox(socket, stream),
       lastFrameAtMs: monotonicMs(),
       isClosedByUs: false,
       isSilent: false,
@@ -242,7 +249,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
-            take(String(data)).catch((error) => refuse(link, error))
+            take(parsedOrText(String(data))).catch((error) => refuse(link, error))
           }),
       },
       { connection },
@@ -322,18 +329,44 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 }
 
 /** Writes payloads as the messages of a subscription, as graphql-ws does. */
-function outletOf(outbox: Outbox, id: string): PayloadOutlet {
-  const head = latin1(`{"id":${JSON.stringify(id)},"type":"next","payload":`)
-  return {
-    isFull: outbox.isFull,
-    onceDrained: outbox.onceDrained,
-    write: (payload) => outbox.send(`${head}${payload}}`),
+class NextMessages implements PayloadOutlet {
+  readonly #outbox: Outbox
+  readonly #head: string
+
+  constructor(outbox: Outbox, id: string) {
+    this.#outbox = outbox
+    this.#head = latin1(`{"id":${JSON.stringify(id)},"type":"next","payload":`)
+  }
+
+  isFull(): boolean {
+    return this.#outbox.isFull()
+  }
+
+  write(payload: string): void {
+    this.#outbox.send(this.#head + payload)
+  }
+
+  onceDrained(resume: () => void): void {
+    this.#outbox.onceDrained(resume)
   }
 }
 
-/** The form that an outlet takes a result in: graphql-ws puts the errors last. */
+/** The form that `PayloadOutlet` takes a result in: the rest of a message, in which graphql-ws puts the errors last. */
 export function payloadText({ errors, ...rest }: ExecutionResult): string {
-  return latin1(JSON.stringify(errors === undefined ? rest : { ...rest, errors }))
+  return latin1(`${JSON.stringify(errors === undefined ? rest : { ...rest, errors })}}`)
+}
+
+/**
+ * graphql-ws takes a message that is parsed already, and holds on to a text for as long as the subscription that it
+ * begins. What is no JSON it answers itself.
+ */
+function parsedOrText(text: string): string {
+  try {
+    const message: unknown = JSON.parse(text)
+    return typeof message === 'string' ? text : (message as string)
+  } catch {
+    return text
+  }
 }
 
 function untilDrained(outbox: Outbox): Promise<void> {
