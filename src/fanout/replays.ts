@@ -16,8 +16,8 @@ import type { KeptFilter } from './filter-index.ts'
 const REPLAY_MOST = 5000
 /** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: some 2 MB. */
 const AT_HAND_MOST = 5000
-/** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. */
-const EVENTS_MOST = 5000
+/** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. Some 1 MB. */
+const EVENTS_MOST = 1000
 
 export interface Replay {
   readonly events: readonly ChangeEvent[]

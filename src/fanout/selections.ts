@@ -24,8 +24,6 @@ export interface PayloadOutlet {
   onceDrained(resume: () => void): void
 }
 
-type Results = AsyncGenerator<ExecutionResult, void, void>
-
 /**
  * @param outlet - where given, payloads that are shared go there, and the generator brings none of them: only the rest,
  *   and the end
@@ -39,10 +37,39 @@ export interface SelectionsOptions {
   readonly write: (result: ExecutionResult) => string
 }
 
+export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
+  /** By the document, which whoever parsed it keeps for all who send the same text. */
+  const selections = new WeakMap<DocumentNode, Map<string, Selection>>()
+
+  function selectionOf(args: ExecutionArgs): Selection {
+    let ofDocument = selections.get(args.document)
+    if (ofDocument === undefined) {
+      ofDocument = new Map()
+      selections.set(args.document, ofDocument)
+    }
+    const key = keyOf(args)
+    const selection = ofDocument.get(key) ?? createSelection(args, write, () => ofDocument.delete(key))
+    ofDocument.set(key, selection)
+    return selection
+  }
+
+  return async function subscribe(args, outlet) {
+    const source = await createSourceEventStream(args)
+    if (!isAsyncIterable(source)) return source
+    if (!isShareable(args)) return new OwnResults(source[Symbol.asyncIterator](), args)
+    const selection = selectionOf(args)
+    return outlet !== null && flows(source)
+      ? new FlowingResults(source, selection, outlet)
+      : new SharedResults(source[Symbol.asyncIterator](), selection)
+  }
+}
+
 /** A selection that somebody is subscribed with. */
 interface Selection {
-  readonly resultOf: (event: object) => ExecutionResult
-  readonly payloadOf: (event: object) => string
+  resultOf(event: object): ExecutionResult
+  payloadOf(event: object): string
+  addUser(): void
+  removeUser(): void
 }
 
 /** What is shared must not know who asks: a field that looks at its context fails, for all and at once. */
@@ -55,91 +82,157 @@ const NO_CALLER = new Proxy(
   },
 )
 
-export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
-  /** By the document, which whoever parsed it keeps for all who send the same text. */
-  const selections = new WeakMap<DocumentNode, Map<string, { selection: Selection; userCount: number }>>()
+/** @param onUnused - nobody is subscribed with it any more */
+function createSelection(
+  { schema, document, operationName, variableValues }: ExecutionArgs,
+  write: SelectionsOptions['write'],
+  onUnused: () => void,
+): Selection {
+  // Neither the caller nor anything else of the first subscriber is kept.
+  const args = { schema, document, operationName, variableValues, contextValue: NO_CALLER }
+  const results = new WeakMap<object, ExecutionResult>()
+  const payloads = new WeakMap<object, string>()
+  // An event goes to all whom it concerns before the next one comes.
+  let lastEvent: object | null = null
+  let lastPayload = ''
+  let userCount = 0
 
-  function acquire(args: ExecutionArgs): { selection: Selection; release: () => void } {
-    let ofDocument = selections.get(args.document)
-    if (ofDocument === undefined) {
-      ofDocument = new Map()
-      selections.set(args.document, ofDocument)
-    }
-    const key = keyOf(args)
-    const known = ofDocument.get(key) ?? { selection: createSelection(args, write), userCount: 0 }
-    known.userCount += 1
-    ofDocument.set(key, known)
-    let isReleased = false
-    return {
-      selection: known.selection,
-      release() {
-        if (isReleased) return
-        isReleased = true
-        known.userCount -= 1
-        if (known.userCount === 0) ofDocument.delete(key)
-      },
-    }
+  function executed(event: object): ExecutionResult {
+    const result = execute({ ...args, rootValue: event })
+    if ('then' in result) throw new Error('A field that is shared has to answer at once.')
+    return result
   }
 
-  return async function subscribe(args, outlet) {
-    const source = await createSourceEventStream(args)
-    if (!isAsyncIterable(source)) return source
-    if (!isShareable(args)) return ownResults(source[Symbol.asyncIterator](), args)
-    const { selection, release } = acquire(args)
-    return outlet !== null && flows(source)
-      ? flowingResults(source, new SelectedOutlet(selection, outlet), release)
-      : sharedResults(source[Symbol.asyncIterator](), selection, release)
+  return {
+    resultOf(event) {
+      let result = results.get(event)
+      if (result === undefined) {
+        result = executed(event)
+        results.set(event, result)
+      }
+      return result
+    },
+
+    payloadOf(event) {
+      if (event === lastEvent) return lastPayload
+      let payload = payloads.get(event)
+      if (payload === undefined) {
+        payload = write(executed(event))
+        payloads.set(event, payload)
+      }
+      lastEvent = event
+      lastPayload = payload
+      return payload
+    },
+
+    addUser() {
+      userCount += 1
+    },
+
+    removeUser() {
+      userCount -= 1
+      if (userCount === 0) onUnused()
+    },
   }
-}
-
-// Apart, so that none keeps what it does not need: there are tens of thousands.
-
-function ownResults(events: AsyncIterator<unknown>, args: ExecutionArgs): Results {
-  return resultsOf(
-    async () => {
-      const { value, done } = await events.next()
-      return done ? OVER : { value: await execute({ ...args, rootValue: value }), done: false }
-    },
-    () => events.return?.(),
-  )
-}
-
-function sharedResults(events: AsyncIterator<unknown>, selection: Selection, release: () => void): Results {
-  return resultsOf(
-    async () => {
-      const { value, done } = await events.next()
-      return done ? OVER : { value: selection.resultOf(value as object), done: false }
-    },
-    () => {
-      release()
-      return events.return?.()
-    },
-  )
-}
-
-function flowingResults(stream: ChangeStream, outlet: ChangeOutlet, release: () => void): Results {
-  return resultsOf(
-    async () => {
-      await stream.flowInto(outlet)
-      return OVER
-    },
-    () => {
-      release()
-      return stream.return()
-    },
-  )
 }
 
 const OVER = { value: undefined, done: true } as const
 
-/** Writes events as what its subscriber selected of them. */
-class SelectedOutlet implements ChangeOutlet {
+/** Classes, because a node has tens of thousands of them. */
+abstract class Results implements AsyncGenerator<ExecutionResult, void, void> {
+  abstract next(): Promise<IteratorResult<ExecutionResult, void>>
+
+  /** Lets go of what it holds. May come twice. */
+  protected abstract end(): unknown
+
+  async return(): Promise<IteratorReturnResult<void>> {
+    await this.end()
+    return OVER
+  }
+
+  async throw(error: unknown): Promise<never> {
+    await this.end()
+    throw error
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}
+
+/** Executed for its subscriber alone. */
+class OwnResults extends Results {
+  readonly #events: AsyncIterator<unknown>
+  readonly #args: ExecutionArgs
+
+  constructor(events: AsyncIterator<unknown>, args: ExecutionArgs) {
+    super()
+    this.#events = events
+    this.#args = args
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    const { value, done } = await this.#events.next()
+    return done ? OVER : { value: await execute({ ...this.#args, rootValue: value }), done: false }
+  }
+
+  protected end(): unknown {
+    return this.#events.return?.()
+  }
+}
+
+/** Executed once for all, and read by each. */
+class SharedResults extends Results {
+  readonly #events: AsyncIterator<unknown>
+  #selection: Selection | null
+
+  constructor(events: AsyncIterator<unknown>, selection: Selection) {
+    super()
+    this.#events = events
+    this.#selection = selection
+    selection.addUser()
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    const { value, done } = await this.#events.next()
+    if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
+    this.#release()
+    return OVER
+  }
+
+  protected end(): unknown {
+    this.#release()
+    return this.#events.return?.()
+  }
+
+  #release(): void {
+    this.#selection?.removeUser()
+    this.#selection = null
+  }
+}
+
+/** Executed and written once for all, and put into each one's outlet: nothing of it is read but the end. */
+class FlowingResults extends Results implements ChangeOutlet {
+  readonly #stream: ChangeStream
   readonly #selection: Selection
   readonly #outlet: PayloadOutlet
+  #isOver = false
 
-  constructor(selection: Selection, outlet: PayloadOutlet) {
+  constructor(stream: ChangeStream, selection: Selection, outlet: PayloadOutlet) {
+    super()
+    this.#stream = stream
     this.#selection = selection
     this.#outlet = outlet
+    selection.addUser()
+  }
+
+  async next(): Promise<IteratorReturnResult<void>> {
+    try {
+      await this.#stream.flowInto(this)
+      return OVER
+    } finally {
+      this.#release()
+    }
   }
 
   isFull(): boolean {
@@ -153,48 +246,16 @@ class SelectedOutlet implements ChangeOutlet {
   onceDrained(resume: () => void): void {
     this.#outlet.onceDrained(resume)
   }
-}
 
-function createSelection(
-  { schema, document, operationName, variableValues }: ExecutionArgs,
-  write: SelectionsOptions['write'],
-): Selection {
-  // Neither the caller nor anything else of the first subscriber is kept.
-  const args = { schema, document, operationName, variableValues, contextValue: NO_CALLER }
-  const results = new WeakMap<object, ExecutionResult>()
-  const payloads = new WeakMap<object, string>()
-  // An event goes to all whom it concerns before the next one comes.
-  let lastEvent: object | null = null
-  let lastPayload = ''
-
-  function executed(event: object): ExecutionResult {
-    const result = execute({ ...args, rootValue: event })
-    if ('then' in result) throw new Error('A field that is shared has to answer at once.')
-    return result
+  protected end(): unknown {
+    this.#release()
+    return this.#stream.return()
   }
 
-  function resultOf(event: object): ExecutionResult {
-    let result = results.get(event)
-    if (result === undefined) {
-      result = executed(event)
-      results.set(event, result)
-    }
-    return result
+  #release(): void {
+    if (!this.#isOver) this.#selection.removeUser()
+    this.#isOver = true
   }
-
-  function payloadOf(event: object): string {
-    if (event === lastEvent) return lastPayload
-    let payload = payloads.get(event)
-    if (payload === undefined) {
-      payload = write(executed(event))
-      payloads.set(event, payload)
-    }
-    lastEvent = event
-    lastPayload = payload
-    return payload
-  }
-
-  return { resultOf, payloadOf }
 }
 
 /** What two subscribers to the same document must have in common to share. */
@@ -227,22 +288,6 @@ function variablesOfPayload(document: DocumentNode): readonly string[] {
   })
   visit(payload, { Variable: (node) => void names.add(node.name.value) })
   return [...names].sort()
-}
-
-function resultsOf(next: () => Promise<IteratorResult<ExecutionResult, void>>, end: () => unknown): Results {
-  const results: Results = {
-    next,
-    async return() {
-      await end()
-      return OVER
-    },
-    async throw(error) {
-      await end()
-      throw error
-    },
-    [Symbol.asyncIterator]: () => results,
-  }
-  return results
 }
 
 function flows(source: AsyncIterable<unknown>): source is ChangeStream {

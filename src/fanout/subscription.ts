@@ -77,14 +77,15 @@ export class Subscription implements ChangeStream {
     } else this.#write(event)
   }
 
-  async flowInto(outlet: ChangeOutlet): Promise<void> {
+  flowInto(outlet: ChangeOutlet): Promise<void> {
     this.#outlet = outlet
-    if (this.#failure !== null) throw this.#failure
-    if (this.#isOver) return
-    this.resume()
-    await new Promise<void>((resolve, reject) => {
+    if (this.#failure !== null) return Promise.reject(this.#failure)
+    if (this.#isOver) return Promise.resolve()
+    const over = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
+    this.resume()
+    return over
   }
 
   /** Catches up where it can. */

@@ -184,23 +184,41 @@ export function createOperations(
     async subscribe(args, outlet) {
       const source = await subscribe(args, outlet)
       if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
-      const masked: AsyncGenerator<ExecutionResult, void, void> = {
-        ...source,
-        [Symbol.asyncIterator]() {
-          return masked
-        },
-        async next() {
-          try {
-            const { value, done } = await source.next()
-            return done ? { value: undefined, done } : { value: maskedResult(value, mask), done: false }
-          } catch (error) {
-            // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
-            throw mask(error)
-          }
-        },
-      }
-      return masked
+      return new MaskedResults(source, mask)
     },
+  }
+}
+
+/** A class, because a node has tens of thousands of them. */
+class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
+  readonly #source: AsyncGenerator<ExecutionResult, void, void>
+  readonly #mask: ErrorMask
+
+  constructor(source: AsyncGenerator<ExecutionResult, void, void>, mask: ErrorMask) {
+    this.#source = source
+    this.#mask = mask
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    try {
+      const { value, done } = await this.#source.next()
+      return done ? { value: undefined, done } : { value: maskedResult(value, this.#mask), done: false }
+    } catch (error) {
+      // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
+      throw this.#mask(error)
+    }
+  }
+
+  return(): Promise<IteratorResult<ExecutionResult, void>> {
+    return this.#source.return()
+  }
+
+  throw(error: unknown): Promise<IteratorResult<ExecutionResult, void>> {
+    return this.#source.throw(error)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
   }
 }
 

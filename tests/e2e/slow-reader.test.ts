@@ -21,7 +21,8 @@ describe('a client that does not read', () => {
   let server: TestServer
 
   beforeAll(async () => {
-    server = await startServer({ JWT_SECRET: SECRET })
+    // It does not answer pings either, and is not to be given up for it meanwhile.
+    server = await startServer({ JWT_SECRET: SECRET, PING_INTERVAL: '5m' })
   })
   afterEach(closeTabs)
   afterAll(() => server.stop())

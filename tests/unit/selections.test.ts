@@ -55,7 +55,7 @@ function collecting(id: string): { readonly outlet: PayloadOutlet; readonly mess
   }
 }
 
-async function read(results: AsyncIterable<ExecutionResult> | ExecutionResult): Promise<ExecutionResult[]> {
+async function readAll(results: AsyncIterable<ExecutionResult> | ExecutionResult): Promise<ExecutionResult[]> {
   if (!(Symbol.asyncIterator in results)) throw new Error(JSON.stringify(results))
   const all: ExecutionResult[] = []
   for await (const result of results) all.push(result)
@@ -175,11 +175,11 @@ describe('a subscription that is shared', () => {
               variableValues,
               contextValue: { caller: CALLER, feed: { changes: async () => streamOf(events) } },
             }
-            const alone = await read(await plainSubscribe(args))
+            const alone = await readAll(await plainSubscribe(args))
             const { outlet, messages } = collecting(id)
-            expect(await read(await share(args, outlet))).toEqual([])
+            expect(await readAll(await share(args, outlet))).toEqual([])
             expect(messages).toEqual(messagesOf(id, alone))
-            expect(JSON.stringify(await read(await share(args, null)))).toBe(JSON.stringify(alone))
+            expect(JSON.stringify(await readAll(await share(args, null)))).toBe(JSON.stringify(alone))
             comparedCount += messages.length
           }
         },
@@ -234,14 +234,19 @@ async function wordsOf(own: GraphQLSchema, query: string, { asReader = false } =
   const share = createSelections({ isShareable: createShareability(own), write: payloadText })
   const document = parse(query)
   const events = [{ name: 'a', owner: 'alice', secret: 'one' }]
+  const subscribers = await Promise.all(
+    ['alice', 'bob'].map(async (me) => {
+      const { outlet, messages } = collecting('1')
+      const args = { schema: own, document, contextValue: { me, events } }
+      return { me, messages, results: await share(args, asReader ? null : outlet) }
+    }),
+  )
   const told: Record<string, unknown> = {}
   let sharedCount = 0
-  for (const me of ['alice', 'bob']) {
-    const { outlet, messages } = collecting('1')
-    const args = { schema: own, document, contextValue: { me, events } }
-    const results = await read(await share(args, asReader ? null : outlet))
+  for (const { me, messages, results } of subscribers) {
+    const read = await readAll(results)
     sharedCount += messages.length
-    told[me] = [...messages.map((message) => JSON.parse(message).payload), ...results]
+    told[me] = [...messages.map((message) => JSON.parse(message).payload), ...read]
   }
   return { told: JSON.parse(JSON.stringify(told)), sharedCount }
 }
@@ -269,7 +274,7 @@ describe('a subscription that is personal', () => {
       expect(sharedCount).toBe(0)
       for (const me of ['alice', 'bob']) {
         const events = [{ name: 'a', owner: 'alice', secret: 'one' }]
-        const plain = await read(
+        const plain = await readAll(
           await plainSubscribe({ schema: own, document: parse(query), contextValue: { me, events } }),
         )
         expect(told[me]).toEqual(JSON.parse(JSON.stringify(plain)))
