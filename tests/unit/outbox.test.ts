@@ -78,6 +78,17 @@ describe('an outbox', () => {
     expect(Math.max(...writes.map(({ length }) => length))).toBeLessThan(64 * 1024 + 1010)
   })
 
+  it('lets others have their turn where very many sockets are written to', async () => {
+    const sockets = Array.from({ length: 1200 }, () => openSocket())
+    for (const { outbox } of sockets) outbox.send('one')
+    const writtenCounts: number[] = []
+    for (let turns = 0; turns < 4; turns += 1) {
+      await new Promise((resolve) => setImmediate(resolve))
+      writtenCounts.push(sockets.filter(({ writes }) => writes.length > 0).length)
+    }
+    expect(writtenCounts).toEqual([500, 1000, 1200, 1200])
+  })
+
   it('is full where its client does not read, and says when it has drained', async () => {
     const { outbox, read } = openSocket({ highWaterMark: 1000 })
     let drainedCount = 0
