@@ -18,7 +18,7 @@ import {
   sessionOf,
 } from './presence.ts'
 import type { DetachCause } from './rules.ts'
-import type { DetachRequest, Loss, PresenceStore } from './store.ts'
+import type { Beat, DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
@@ -133,10 +133,9 @@ export class OpenSocket implements Attachment {
     if (observer !== null) return observer.heartbeat(words)
     // Whether the store hears of it or not, for it may have to be told later.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
-    const beat = { userId: this.caller.userId, ...words, profile: this.caller.profile }
     const answer = await this.#speak(async (sessionId, fence) => {
-      const [answered] = await this.#node.store.beat([{ ...beat, sessionId, fence }])
-      return answered ?? { kind: 'unknown' as const }
+      const answers = await this.#node.store.beat([beatOf(this.caller, words, sessionId, fence)])
+      return answers[0] ?? { kind: 'unknown' as const }
     })
     if (answer?.kind === 'counted') {
       this.#relearn(answer.session)
@@ -320,7 +319,8 @@ export class OpenSocket implements Attachment {
   }
 
   #relearn(session: SessionView | null): void {
-    if (session !== null) this.#known = { ...this.#known, device: session.device, rooms: session.rooms }
+    if (session === null || (session.device === this.#known.device && session.rooms === this.#known.rooms)) return
+    this.#known = { ...this.#known, device: session.device, rooms: session.rooms }
   }
 
   /** The session hangs on this socket no more, by whatever name it may have: it gets its grace. */
@@ -426,6 +426,19 @@ export class OpenSocket implements Attachment {
     if (this.fence !== null) this.#node.byFence.delete(this.fence)
     this.fence = null
   }
+}
+
+/** Field by field: a spread costs more than all the rest of a heartbeat here. */
+function beatOf(
+  { userId, profile }: Caller,
+  { isActive, device, rooms }: HeartbeatWords,
+  sessionId: string,
+  fence: string,
+): Beat {
+  const beat: { -readonly [Name in keyof Beat]: Beat[Name] } = { userId, sessionId, fence, isActive, profile }
+  if (device !== undefined) beat.device = device
+  if (rooms !== undefined) beat.rooms = rooms
+  return beat
 }
 
 /** Pings a socket whose session another one took: who answers is a duplicated tab. */

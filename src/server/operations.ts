@@ -139,7 +139,7 @@ export function createOperations(
 
   /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
   function variableErrorsKept(document: DocumentNode, operation: Operation): readonly GraphQLError[] {
-    const variables = JSON.stringify(operation.variables ?? {})
+    const variables = operation.variables ? JSON.stringify(operation.variables) : ''
     if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(document, operation)
     const key = `${numberOf(document)} ${operation.operationName ?? ''} ${variables}`
     let errors = errorsKept.get(key)

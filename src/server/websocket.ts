@@ -88,7 +88,9 @@ interface Link extends Pinged {
 }
 
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
-type SocketArgs = ExecutionArgs & { readonly outlet: PayloadOutlet }
+type SocketArgs = ExecutionArgs & {
+  readonly asked: { readonly id: string; readonly payload: object; readonly outbox: Outbox }
+}
 
 type Extra = { readonly connection: Connection }
 
@@ -142,10 +144,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         operationName: payload.operationName,
         variableValues: payload.variables,
         contextValue: contextOf(connection),
-        outlet: new NextMessages(connection.link.outbox, id),
+        asked: { id, payload, outbox: connection.link.outbox },
       }
-      // graphql-ws holds what it was sent for as long as a subscription lasts: a watch list may be 40 KB.
-      Object.assign(payload, { query: '', variables: null })
       return args
     },
 
@@ -155,9 +155,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     execute: (args) => operations.execute(args),
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
-      const { outlet, ...rest } = args as SocketArgs
-      const results = await operations.subscribe(rest, outlet)
-      // It holds these too, and has no more use for them.
+      const { asked, ...rest } = args as SocketArgs
+      const results = await operations.subscribe(rest, new NextMessages(asked.outbox, asked.id))
+      // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
+      Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
       return results
     },
