@@ -12,7 +12,8 @@ import { createDirectory } from './db/directory.ts'
 import { migrate } from './db/migrate.ts'
 import { createRecorder } from './db/recorder.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
-import { createSharedSubscribe } from './fanout/shared-execution.ts'
+import { createSelections } from './fanout/selections.ts'
+import { createShareability } from './fanout/shareable.ts'
 import type { UserDirectory } from './presence/directory.ts'
 import { isUnavailable, unavailable } from './presence/errors.ts'
 import type { Log } from './presence/log.ts'
@@ -24,7 +25,7 @@ import type { PresenceStore } from './presence/store.ts'
 import { processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
 import { createAuthenticator } from './server/auth.ts'
-import { createErrorMask } from './server/client-errors.ts'
+import { createErrorMask, maskedResult } from './server/client-errors.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
@@ -32,7 +33,7 @@ import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages } from './server/pages.ts'
 import { createStreams, type Streams } from './server/streams.ts'
-import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
+import { createWebSockets, payloadText, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
 import { createMemoryStore } from './stores/memory/index.ts'
 import { connectTo } from './stores/redis/connect.ts'
 import { createRedisStore } from './stores/redis/index.ts'
@@ -77,10 +78,9 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   const mask = createErrorMask(log, (code, part) => countError(code, part))
   const origins = createOrigins(config)
   const health = createHealth('The server is starting.')
-  const subscribe = createSharedSubscribe({
-    isShared: (event) => 'change' in event,
-    // What is shared must not know who asks, so a field that looks at its context fails in the first test.
-    sharedContext: Object.freeze({ caller: null }),
+  const subscribe = createSelections({
+    isShareable: createShareability(schema),
+    write: (result) => payloadText(maskedResult(result, mask)),
   })
   const operations = createOperations(schema, config, mask, subscribe)
 
@@ -136,7 +136,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       )
     }
 
-    const hub = createHub({ store, monotonicMs })
+    const hub = createHub({ store, monotonicMs, logCount: config.LOG_COUNT, windowMs: config.FANOUT_WINDOW })
     const sockets = createSockets({
       store,
       timing,
@@ -186,7 +186,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       stats: () => store.stats(),
       recorder: () => recorder.state(),
       socketCount: () => webSockets.count(),
-      subscriptionCount: () => hub.subscriptionCount,
+      traffic: () => hub.traffic,
       isReady,
     })
     countError = metrics.countError
@@ -331,6 +331,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
       { name: 'streams', everyMs: 1000, run: () => streams.check(Date.now()) },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
+      ...(config.FANOUT_WINDOW > 0 ? [{ name: 'window', everyMs: config.FANOUT_WINDOW, run: () => hub.tell() }] : []),
       { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },
       {
         name: 'settings',

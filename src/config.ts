@@ -185,6 +185,14 @@ export const SETTINGS = {
     meaning: 'with Redis, how long heartbeats are gathered to go there together; each is answered after that',
     reason: 'nobody sees 20 ms, and a busy process sends one message in place of hundreds',
   },
+  FANOUT_WINDOW: {
+    kind: 'duration',
+    default: '0ms',
+    least: '0ms',
+    meaning:
+      'what happens to a user within so long is one change to subscribers; 0 tells each as it comes. 250 ms is our advice for audiences over 1,000',
+    reason: 'nobody reads a list that changes more often than four times a second',
+  },
   DRAIN_TIME: {
     kind: 'duration',
     default: '10s',

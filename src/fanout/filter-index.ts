@@ -1,35 +1,52 @@
 /** Which subscriptions an entry may concern, so that a change costs those and not all that exist. */
 import type { ChangeFilter } from '../presence/changes.ts'
 
+/** A filter as it is kept. */
+export type KeptFilter =
+  | Exclude<ChangeFilter, { kind: 'users' }>
+  | { readonly kind: 'users'; readonly userIds: readonly string[] }
+
 export interface FilterIndex<Subscriber> {
-  add(filter: ChangeFilter, subscriber: Subscriber): void
-  remove(filter: ChangeFilter, subscriber: Subscriber): void
+  /** Small: of the same id in ten thousand watch lists one is kept. */
+  keep(filter: ChangeFilter): KeptFilter
+  add(filter: KeptFilter, subscriber: Subscriber): void
+  remove(filter: KeptFilter, subscriber: Subscriber): void
   everyone(): ReadonlySet<Subscriber>
   ofRoom(room: string): ReadonlySet<Subscriber>
   ofUser(userId: string): ReadonlySet<Subscriber>
   all(): Iterable<Subscriber>
 }
 
+interface Audience<Subscriber> {
+  readonly key: string
+  readonly subscribers: Set<Subscriber>
+}
+
 export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
   const all = new Set<Subscriber>()
   const everyone = new Set<Subscriber>()
-  const byRoom = new Map<string, Set<Subscriber>>()
-  const byUser = new Map<string, Set<Subscriber>>()
+  const byRoom = new Map<string, Audience<Subscriber>>()
+  const byUser = new Map<string, Audience<Subscriber>>()
   const nobody: ReadonlySet<Subscriber> = new Set()
 
-  function addTo(map: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {
-    const set = map.get(key)
-    if (set === undefined) map.set(key, new Set([subscriber]))
-    else set.add(subscriber)
+  function addTo(map: Map<string, Audience<Subscriber>>, key: string, subscriber: Subscriber): void {
+    const audience = map.get(key)
+    if (audience === undefined) map.set(key, { key, subscribers: new Set([subscriber]) })
+    else audience.subscribers.add(subscriber)
   }
 
-  function removeFrom(map: Map<string, Set<Subscriber>>, key: string, subscriber: Subscriber): void {
-    const set = map.get(key)
-    set?.delete(subscriber)
-    if (set?.size === 0) map.delete(key)
+  function removeFrom(map: Map<string, Audience<Subscriber>>, key: string, subscriber: Subscriber): void {
+    const subscribers = map.get(key)?.subscribers
+    subscribers?.delete(subscriber)
+    if (subscribers?.size === 0) map.delete(key)
   }
 
   return {
+    keep: (filter) =>
+      filter.kind === 'users'
+        ? { kind: 'users', userIds: Array.from(filter.userIds, (userId) => byUser.get(userId)?.key ?? userId) }
+        : filter,
+
     add(filter, subscriber) {
       all.add(subscriber)
       if (filter.kind === 'everyone') everyone.add(subscriber)
@@ -45,8 +62,8 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
     },
 
     everyone: () => everyone,
-    ofRoom: (room) => byRoom.get(room) ?? nobody,
-    ofUser: (userId) => byUser.get(userId) ?? nobody,
+    ofRoom: (room) => byRoom.get(room)?.subscribers ?? nobody,
+    ofUser: (userId) => byUser.get(userId)?.subscribers ?? nobody,
     all: () => all,
   }
 }

@@ -2,15 +2,16 @@
  * The node's only listener to the change log: it finds the subscriptions that an entry concerns and hands each the
  * same event object. What a subscription cannot take now it reads from the log later.
  */
-import { type Change, type ChangeFilter, changeOf } from '../presence/changes.ts'
+import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
 import { positionExpired, unavailable } from '../presence/errors.ts'
-import type { ChangeEvent, ChangeFeed, CountEvent, FeedGroup } from '../presence/feed.ts'
+import type { ChangeFeed, CountEvent, FeedGroup } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
 import type { PresenceStore } from '../presence/store.ts'
 import { createFilterIndex } from './filter-index.ts'
 import { createPaced, type Paced } from './paced.ts'
-import { createSubscription, type Subscription } from './subscription.ts'
+import { createReplays } from './replays.ts'
+import { Subscription, type SubscriptionContext } from './subscription.ts'
 
 /** How often `onlineCountChanged` and `viewerChanged` may speak (docs/architecture.md, the API). */
 const PACE_MS = 1000
@@ -20,13 +21,21 @@ const POSITION_INTERVAL_MS = 10_000
 export interface Hub extends ChangeFeed {
   /** From here on it follows the log. May be called again where it failed. */
   start(): Promise<void>
+  /** Ends a window: what has gathered is told. */
+  tell(): void
   /** Lets out what was held back for its pace. To be called often: it costs what waits. */
   tick(): void
   /** Tells every group its position, where `POSITION_INTERVAL_MS` has passed. */
   tickPositions(): void
   /** Ends all subscriptions. */
   close(): void
-  readonly subscriptionCount: number
+  readonly traffic: {
+    readonly subscriptionCount: number
+    /** Subscriptions that are behind now. */
+    readonly behindCount: number
+    /** How often a subscription fell or began behind. */
+    readonly replayCount: number
+  }
 }
 
 /** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
@@ -35,14 +44,25 @@ const WAITING_MOST = 256
 export interface HubOptions {
   readonly store: Pick<PresenceStore, 'changes' | 'viewers' | 'count' | 'trouble'>
   readonly monotonicMs: () => number
+  /** How many changes the log holds. */
+  readonly logCount?: number
+  /** What comes within so long is merged to one change a user; 0: each change is told as it comes. */
+  readonly windowMs?: number
   /** Fewer, for a test of what happens beyond it. */
   readonly waitingMost?: number
 }
 
-export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: HubOptions): Hub {
+export function createHub({
+  store,
+  monotonicMs,
+  logCount = Number.POSITIVE_INFINITY,
+  windowMs = 0,
+  waitingMost = WAITING_MOST,
+}: HubOptions): Hub {
   const index = createFilterIndex<Subscription>()
   const all = new Set<{ end(): void }>()
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
+  const counted = new Map<string | null, Promise<CountEvent>>()
   const viewersById = new Map<string, Set<Paced<string>>>()
   const held = new Set<Paced<unknown>>()
   const waitingForTick: (() => void)[] = []
@@ -53,47 +73,89 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     toldAtMs: number
   }>()
   const stopListening: (() => void)[] = []
+  /** How far it has heard. */
   let head: Position = { epoch: '', seq: 0 }
+  /** How far it has told: `head`, but for what waits in a window. */
+  let told = head
+  let untold: LogEntry[] = []
+  /** They began within a window, and must not be told what was merged with what came before them. */
+  const ahead = new Set<Subscription>()
+  const traffic = { behindCount: 0, replayCount: 0 }
+  const replays = createReplays({
+    read: (position, limit) => store.changes.read(position, limit),
+    told: () => told,
+    logCount,
+  })
+  const context: SubscriptionContext = {
+    replays,
+    waitingMost,
+    toldSeq: () => told.seq,
+    untilTick: () => new Promise((resolve) => void waitingForTick.push(resolve)),
+    fellBehind() {
+      traffic.behindCount += 1
+      traffic.replayCount += 1
+    },
+    caughtUp() {
+      traffic.behindCount -= 1
+    },
+  }
 
   function take(entry: LogEntry, epoch: string): void {
     // What came between the first word and the answer about the position is in both.
     if (epoch === head.epoch && entry.seq <= head.seq) return
     head = { epoch, seq: entry.seq }
+    replays.add(entry)
     const { before, after } = entry
-    const events = new Map<string | null, ChangeEvent | null>()
-    function eventIn(room: string | null): ChangeEvent | null {
-      let event = events.get(room)
-      if (event === undefined) {
-        const change = changeOf(entry, room === null ? { kind: 'everyone' } : { kind: 'room', room })
-        event = change === null ? null : eventOf(change)
-        events.set(room, event)
-      }
-      return event
-    }
-
-    const toEveryone = eventIn(null)
-    if (toEveryone !== null) {
-      for (const subscription of index.everyone()) subscription.offer(toEveryone)
-      // To a watch list a user's change is the same as to everyone.
-      for (const subscription of index.ofUser(after.user.id)) subscription.offer(toEveryone)
-    }
-    for (const room of union(before.rooms, after.rooms)) {
-      const subscriptions = index.ofRoom(room)
-      if (subscriptions.size === 0) continue
-      const inRoom = eventIn(room)
-      if (inRoom !== null) for (const subscription of subscriptions) subscription.offer(inRoom)
-    }
-
     if (before.user.isOnline !== after.user.isOnline) recount(null)
     for (const room of union(before.rooms, after.rooms))
       if (before.rooms.has(room) !== after.rooms.has(room)) recount(room)
+    untold.push(entry)
+    if (windowMs === 0) tell()
   }
 
-  function eventOf(change: Change): ChangeEvent {
-    return { change, position: { epoch: head.epoch, seq: change.seq } }
+  /** Tells what has gathered, merged to one change a user. */
+  function tell(): void {
+    if (untold.length === 0) return
+    const entries = untold
+    untold = []
+    told = head
+    const isMerged = entries.length > 1
+    for (const change of mergedChanges(entries, { kind: 'everyone' })) {
+      // To a watch list a user's change is the same as to everyone.
+      offer(change, isMerged, index.everyone(), index.ofUser(change.user.id))
+    }
+    for (const room of roomsOf(entries)) {
+      const subscriptions = index.ofRoom(room)
+      if (subscriptions.size === 0) continue
+      for (const change of mergedChanges(entries, { kind: 'room', room })) offer(change, isMerged, subscriptions)
+    }
+    for (const subscription of ahead) {
+      if (subscription.writtenSeq() > told.seq) continue
+      ahead.delete(subscription)
+      subscription.resume()
+    }
+  }
+
+  function offer(change: Change, isMerged: boolean, ...audiences: readonly ReadonlySet<Subscription>[]): void {
+    if (audiences.every(({ size }) => size === 0)) return
+    const event = replays.eventOf(change)
+    for (const audience of audiences) for (const subscription of audience) subscription.offer(event, isMerged)
+  }
+
+  /** The same event for all who ask until the number changes. */
+  function countOf(room: string | null): Promise<CountEvent> {
+    const known = counted.get(room)
+    if (known !== undefined) return known
+    const asked = store.count(room).then((count) => ({ room, count }))
+    counted.set(room, asked)
+    asked.catch(() => {
+      if (counted.get(room) === asked) counted.delete(room)
+    })
+    return asked
   }
 
   function recount(room: string | null): void {
+    counted.delete(room)
     for (const paced of countsByRoom.get(room) ?? []) nudge(paced)
   }
 
@@ -103,6 +165,9 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
 
   function loseLog(position: Position): void {
     head = position
+    told = position
+    untold = []
+    replays.clear()
     for (const subscription of index.all()) subscription.fail(positionExpired())
     for (const room of countsByRoom.keys()) recount(room)
   }
@@ -112,7 +177,7 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
     registry: Map<Key, Set<Paced<Event>>>,
     key: Key,
     read: () => Promise<Event>,
-    isFirstNow: boolean,
+    { isFirstNow, onLastEnd }: { readonly isFirstNow: boolean; readonly onLastEnd: () => void },
   ): Paced<Event> {
     const stream: Paced<Event> = createPaced({
       read,
@@ -121,7 +186,10 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
       onEnd() {
         const streams = registry.get(key)
         streams?.delete(stream)
-        if (streams?.size === 0) registry.delete(key)
+        if (streams?.size === 0) {
+          registry.delete(key)
+          onLastEnd()
+        }
         held.delete(stream)
         all.delete(stream)
       },
@@ -146,29 +214,30 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
         }),
       )
       const position = await store.changes.position()
-      if (head.epoch !== position.epoch || head.seq < position.seq) head = position
+      if (head.epoch === position.epoch && head.seq >= position.seq) return
+      head = position
+      told = position
+      untold = []
+      replays.clear()
     },
 
     async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null) {
       if (after !== null && after.epoch !== head.epoch) await refuse(after)
-      const subscription = createSubscription({
-        filter,
-        // In the index before anything is read: what comes meanwhile is not lost.
-        startSeq: after === null ? head.seq : after.seq,
-        waitingMost,
-        head: () => head,
-        read: (position, limit) => store.changes.read(position, limit),
-        eventOf,
-        untilTick: () => new Promise((resolve) => void waitingForTick.push(resolve)),
-        onEnd() {
-          index.remove(filter, subscription)
-          group?.subscriptions.delete(subscription)
-          all.delete(subscription)
-        },
+      const startSeq = after?.seq ?? head.seq
+      // Within a window it is behind until the window ends; without one, it is told nothing twice.
+      const isAtHead = startSeq === told.seq || (windowMs === 0 && startSeq > told.seq)
+      const kept = index.keep(filter)
+      const subscription = new Subscription(context, kept, startSeq, isAtHead, (ended) => {
+        index.remove(kept, ended)
+        group?.subscriptions.delete(ended)
+        ahead.delete(ended)
+        all.delete(ended)
       })
-      index.add(filter, subscription)
+      // In the index before anything is read: what comes meanwhile is not lost.
+      index.add(kept, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
+      if (startSeq > told.seq && !isAtHead) ahead.add(subscription)
       try {
         await subscription.prepare()
       } catch (error) {
@@ -178,9 +247,13 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
       return subscription
     },
 
-    counts: (room) => paced(countsByRoom, room, async () => ({ room, count: await store.count(room) }), true),
+    counts: (room) =>
+      paced(countsByRoom, room, () => countOf(room), {
+        isFirstNow: true,
+        onLastEnd: () => counted.delete(room),
+      }),
 
-    viewerTicks: (userId) => paced(viewersById, userId, async () => userId, false),
+    viewerTicks: (userId) => paced(viewersById, userId, async () => userId, { isFirstNow: false, onLastEnd() {} }),
 
     positions(group) {
       const entry = {
@@ -203,8 +276,11 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
       return entry.paced
     },
 
+    tell,
+
     tick() {
       const nowMs = monotonicMs()
+      replays.forget()
       for (const resolve of waitingForTick.splice(0)) resolve()
       for (const stream of held) if (stream.nudge(nowMs)) held.delete(stream)
     },
@@ -230,8 +306,8 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
       for (const resolve of waitingForTick.splice(0)) resolve()
     },
 
-    get subscriptionCount() {
-      return all.size
+    get traffic() {
+      return { ...traffic, subscriptionCount: all.size }
     },
   }
 
@@ -243,10 +319,16 @@ export function createHub({ store, monotonicMs, waitingMost = WAITING_MOST }: Hu
   }
 
   function written(group: FeedGroup): Position {
-    let seq = head.seq
+    let seq = told.seq
     for (const subscription of group.subscriptions) seq = Math.min(seq, subscription.writtenSeq())
-    return { epoch: head.epoch, seq }
+    return { epoch: told.epoch, seq }
   }
+}
+
+function roomsOf(entries: readonly LogEntry[]): ReadonlySet<string> {
+  const rooms = new Set<string>()
+  for (const { before, after } of entries) for (const room of union(before.rooms, after.rooms)) rooms.add(room)
+  return rooms
 }
 
 function* union<Item>(one: ReadonlySet<Item>, other: ReadonlySet<Item>): Iterable<Item> {

@@ -1,183 +1,211 @@
 /**
- * One subscription to the change log, as an async iterator.
+ * One subscription to the change log.
  *
- * While its reader keeps up it gets each event as it comes. A reader that does not is *behind*: nothing is kept for
- * it but its place, and when it reads again it is replayed from the log, merged to one change a user.
+ * While its outlet takes them it gets each event as it comes. An outlet that is full is *behind*: nothing is kept for
+ * it but its place, and when it has drained it is replayed from the log, merged to one change a user.
+ *
+ * A class, because a node has tens of thousands of them.
  */
-import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
-import { isUnavailable, positionExpired } from '../presence/errors.ts'
-import type { ChangeEvent } from '../presence/feed.ts'
-import type { LogEntry } from '../presence/model.ts'
-import type { Position } from '../presence/position.ts'
-import type { ChangeLog } from '../presence/store.ts'
+import { isUnavailable } from '../presence/errors.ts'
+import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
+import type { KeptFilter } from './filter-index.ts'
+import { createReader, type Reader } from './reader.ts'
+import type { Replays } from './replays.ts'
 
-/** Entries that one replay merges before it hands out what it found. */
-const REPLAY_CHUNK = 5000
-
-export interface Subscription extends AsyncIterableIterator<ChangeEvent> {
-  return(): Promise<IteratorResult<ChangeEvent>>
-  throw(error: unknown): Promise<IteratorResult<ChangeEvent>>
-  /** Reads what is between its start and now, so that a start that expired fails at once. */
-  prepare(): Promise<void>
-  offer(event: ChangeEvent): void
-  /** Everything up to it that the filter lets through has been taken, and the one before the last was written. */
-  writtenSeq(): number
-  fail(error: Error): void
-  end(): void
-}
-
-export interface SubscriptionOptions {
-  readonly filter: ChangeFilter
-  readonly startSeq: number
-  /** How many events may wait before the reader is behind. */
-  readonly waitingMost: number
-  readonly head: () => Position
-  readonly read: ChangeLog['read']
-  readonly eventOf: (change: Change) => ChangeEvent
+/** What the subscriptions of a hub share. */
+export interface SubscriptionContext {
+  readonly replays: Replays
+  /** How far the subscriptions that are not behind have come. */
+  readonly toldSeq: () => number
   /** Resolves a little later. */
   readonly untilTick: () => Promise<void>
-  readonly onEnd: () => void
+  /** How many events may wait for one who reads. */
+  readonly waitingMost: number
+  /** Told of each time when a subscription falls behind, and when it is not any more. */
+  readonly fellBehind: () => void
+  readonly caughtUp: () => void
 }
 
-export function createSubscription({
-  filter,
-  startSeq,
-  waitingMost,
-  head,
-  read,
-  eventOf,
-  untilTick,
-  onEnd,
-}: SubscriptionOptions): Subscription {
-  let waiting: ChangeEvent[] = []
-  /** From where the log has to be read; null while events come as they happen. */
-  let behindFromSeq: number | null = startSeq === head().seq ? null : startSeq
-  /** What it has taken in: the log may be read ahead of what the hub has heard. */
-  let takenSeq = startSeq
-  /** Until it has caught up for the first time, its reader may know later states from a page (see mergedChanges). */
-  let mayHaveSeenLater = behindFromSeq !== null
-  /** The last entry that the last replay merged: up to it, what waits are changes merged from many entries. */
-  let mergedUpToSeq = -1
-  /** The event that the reader took last, and may not have written yet. */
-  let inHandSeq: number | null = null
-  let wake: (() => void) | null = null
-  let failure: Error | null = null
-  let isOver = false
+export class Subscription implements ChangeStream {
+  readonly #filter: KeptFilter
+  readonly #context: SubscriptionContext
+  readonly #onEnd: (subscription: Subscription) => void
+  /** What it has taken in, while it is behind; else at least so far. */
+  #takenSeq: number
+  #isBehind: boolean
+  #isCatchingUp = false
+  /** Its reader may know later states than its place says: from a page, or from a merging that it saw a part of. */
+  #mayHaveSeenLater: boolean
+  #outlet: ChangeOutlet | null = null
+  #reader: Reader | null = null
+  #isOver = false
+  #failure: Error | null = null
+  #settle: { readonly resolve: () => void; readonly reject: (error: Error) => void } | null = null
 
-  function wakeReader(): void {
-    wake?.()
-    wake = null
+  /** @param startSeq - its reader knows everything up to here */
+  constructor(
+    context: SubscriptionContext,
+    filter: KeptFilter,
+    startSeq: number,
+    isAtHead: boolean,
+    onEnd: (subscription: Subscription) => void,
+  ) {
+    this.#context = context
+    this.#filter = filter
+    this.#takenSeq = startSeq
+    this.#isBehind = !isAtHead
+    this.#mayHaveSeenLater = !isAtHead
+    this.#onEnd = onEnd
+    if (this.#isBehind) context.fellBehind()
   }
 
-  function end(): void {
-    if (isOver) return
-    isOver = true
-    waiting = []
-    onEnd()
-    wakeReader()
+  /** Reads what is between its start and now, so that a start that expired fails at once. */
+  async prepare(): Promise<void> {
+    if (this.#isBehind) await this.#replay()
   }
 
-  /** Reads one chunk of the log behind the reader's place. */
-  async function replay(): Promise<void> {
-    if (behindFromSeq === null) return
-    const entries: LogEntry[] = []
-    let position: Position = { epoch: head().epoch, seq: behindFromSeq }
-    while (entries.length < REPLAY_CHUNK) {
-      const answer = await read(position, REPLAY_CHUNK - entries.length)
-      if (answer === 'expired') throw positionExpired()
-      if (answer.entries.length === 0) break
-      entries.push(...answer.entries)
-      position = answer.position
+  /** @param isMerged - of several entries: it may say less than what came before it */
+  offer(event: ChangeEvent, isMerged: boolean): void {
+    // Behind, it is in the log.
+    if (this.#isBehind || this.#isOver || event.position.seq <= this.#takenSeq) return
+    if (this.#outlet === null || this.#outlet.isFull()) {
+      this.#isBehind = true
+      this.#takenSeq = event.position.seq - 1
+      if (isMerged) this.#mayHaveSeenLater = true
+      this.#context.fellBehind()
+      this.#resumeWhenDrained()
+    } else this.#write(event)
+  }
+
+  flowInto(outlet: ChangeOutlet): Promise<void> {
+    this.#outlet = outlet
+    if (this.#failure !== null) return Promise.reject(this.#failure)
+    if (this.#isOver) return Promise.resolve()
+    const over = new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject }
+    })
+    this.resume()
+    return over
+  }
+
+  /** Catches up where it can. */
+  resume(): void {
+    if (!this.#isBehind || this.#isCatchingUp || this.#isOver || this.#outlet === null) return
+    this.#catchUp(this.#outlet).catch((error) => this.fail(error))
+  }
+
+  /** Everything up to it that the filter lets through has been written. */
+  writtenSeq(): number {
+    const unwrittenSeq = this.#reader?.unwrittenSeq() ?? null
+    if (unwrittenSeq !== null) return unwrittenSeq - 1
+    return this.#isBehind ? this.#takenSeq : this.#context.toldSeq()
+  }
+
+  fail(error: Error): void {
+    if (this.#isOver) return
+    this.#failure = error
+    this.#close()
+    this.#settle?.reject(error)
+  }
+
+  end(): void {
+    if (this.#isOver) return
+    this.#close()
+    this.#settle?.resolve()
+  }
+
+  #close(): void {
+    this.#isOver = true
+    if (this.#isBehind) this.#context.caughtUp()
+    this.#onEnd(this)
+  }
+
+  #write(event: ChangeEvent): void {
+    try {
+      this.#outlet?.write(event)
+      this.#takenSeq = event.position.seq
+    } catch (error) {
+      this.fail(error as Error)
     }
-    waiting = mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf)
-    // From here on events come as they happen, unless something came that was not read.
-    behindFromSeq = position.seq >= head().seq ? null : position.seq
-    mergedUpToSeq = position.seq
-    takenSeq = Math.max(takenSeq, position.seq)
-    if (behindFromSeq === null) mayHaveSeenLater = false
   }
 
-  const done = { value: undefined, done: true } as const
-
-  return {
-    [Symbol.asyncIterator]() {
-      return this
-    },
-
-    prepare: replay,
-
-    async next() {
-      inHandSeq = null
-      for (;;) {
-        if (failure !== null) {
-          const error = failure
-          failure = null
-          end()
-          throw error
+  async #catchUp(outlet: ChangeOutlet): Promise<void> {
+    this.#isCatchingUp = true
+    try {
+      while (this.#isBehind && !this.#isOver) {
+        if (outlet.isFull()) return this.#resumeWhenDrained()
+        const replay = await this.#replayWhenAvailable()
+        if (replay === null) continue
+        const isWritten = this.#writeAll(replay.events, outlet)
+        if (this.#isOver) return
+        if (!isWritten) return this.#resumeWhenDrained()
+        this.#takenSeq = replay.upToSeq
+        const toldSeq = this.#context.toldSeq()
+        // Ahead of what the others have been told, it waits for them.
+        if (replay.upToSeq > toldSeq) return
+        if (replay.upToSeq === toldSeq) {
+          this.#isBehind = false
+          this.#mayHaveSeenLater = false
+          this.#context.caughtUp()
         }
-        if (isOver) return done
-        const event = waiting.shift()
-        if (event !== undefined) {
-          inHandSeq = event.position.seq
-          return { value: event, done: false }
-        }
-        if (behindFromSeq !== null) {
-          try {
-            await replay()
-          } catch (error) {
-            if (isUnavailable(error)) {
-              // It gets everything, late, when the log can be read again.
-              await untilTick()
-              continue
-            }
-            end()
-            throw error
-          }
-          continue
-        }
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
       }
-    },
+    } finally {
+      this.#isCatchingUp = false
+    }
+  }
 
-    async return() {
-      end()
-      return done
-    },
-
-    async throw(error) {
-      end()
-      throw error
-    },
-
-    offer(event) {
-      // Behind, it is in the log; over, nobody reads.
-      if (behindFromSeq !== null || isOver || event.position.seq <= takenSeq) return
-      if (waiting.length >= waitingMost) {
-        const nextSeq = waiting[0]?.position.seq ?? event.position.seq
-        behindFromSeq = nextSeq - 1
-        // In the middle of a merged replay it lacks what was merged into the changes that it did not take.
-        if (nextSeq <= mergedUpToSeq) mayHaveSeenLater = true
-        waiting = []
-        return
+  /** @returns false where the outlet was full before the end */
+  #writeAll(events: readonly ChangeEvent[], outlet: ChangeOutlet): boolean {
+    for (const event of events) {
+      if (this.#isOver) return false
+      if (outlet.isFull()) {
+        // In the middle of a merged replay it lacks what was merged into the changes that it did not get.
+        this.#mayHaveSeenLater = true
+        return false
       }
-      takenSeq = event.position.seq
-      waiting.push(event)
-      wakeReader()
-    },
+      this.#write(event)
+    }
+    return true
+  }
 
-    writtenSeq() {
-      if (inHandSeq !== null) return inHandSeq - 1
-      if (waiting[0] !== undefined) return waiting[0].position.seq - 1
-      return behindFromSeq ?? head().seq
-    },
+  #replay() {
+    return this.#context.replays.after(this.#takenSeq, this.#filter, this.#mayHaveSeenLater)
+  }
 
-    fail(error) {
-      failure = error
-      wakeReader()
-    },
+  /** @returns null where the log could not be read just now: it gets everything, late, when it can be again */
+  async #replayWhenAvailable() {
+    try {
+      const replay = await this.#replay()
+      // The store may be a moment behind what was heard of it.
+      if (replay.upToSeq > this.#takenSeq || this.#takenSeq >= this.#context.toldSeq()) return replay
+    } catch (error) {
+      if (!isUnavailable(error)) throw error
+    }
+    await this.#context.untilTick()
+    return null
+  }
 
-    end,
+  #resumeWhenDrained(): void {
+    this.#outlet?.onceDrained(() => this.resume())
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  async next(): Promise<IteratorResult<ChangeEvent>> {
+    if (this.#isOver && this.#failure === null) return { value: undefined, done: true }
+    this.#reader ??= createReader(this, this.#context.waitingMost)
+    return this.#reader.next()
+  }
+
+  async return(): Promise<IteratorResult<ChangeEvent>> {
+    this.end()
+    return { value: undefined, done: true }
+  }
+
+  async throw(error: unknown): Promise<IteratorResult<ChangeEvent>> {
+    this.end()
+    throw error
   }
 }

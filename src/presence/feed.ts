@@ -20,6 +20,31 @@ export interface CountEvent {
   readonly count: number
 }
 
+/** Whoever takes the changes of one subscription as they come. */
+export interface ChangeOutlet {
+  /** Whether nothing may be written until it has drained. */
+  isFull(): boolean
+  /** What it throws ends the stream. */
+  write(event: ChangeEvent): void
+  /** Calls back once, when it is not full any more. */
+  onceDrained(resume: () => void): void
+}
+
+/** The changes of one subscription: read one by one, or flowing into an outlet. Either, not both. */
+export interface ChangeStream extends AsyncIterableIterator<ChangeEvent> {
+  return(): Promise<IteratorResult<ChangeEvent>>
+  throw(error: unknown): Promise<IteratorResult<ChangeEvent>>
+  /**
+   * Hands each event to the outlet in the moment when it happens. While the outlet is full nothing is kept for it but
+   * its place in the log.
+   *
+   * Resolves when the stream is ended.
+   *
+   * @throws PresenceError `POSITION_EXPIRED` where the log is lost, or what the outlet threw
+   */
+  flowInto(outlet: ChangeOutlet): Promise<void>
+}
+
 export interface ChangeFeed {
   /**
    * Follows the changes that the filter lets through: after a position, or from now on. A follower that does not
@@ -27,13 +52,9 @@ export interface ChangeFeed {
    *
    * Events that are the same for many followers are the same object, so that work on them can be shared.
    *
-   * @throws PresenceError `POSITION_EXPIRED` at once, or from the iterator where the log is lost
+   * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream where the log is lost
    */
-  changes(
-    filter: ChangeFilter,
-    after: Position | null,
-    group: FeedGroup | null,
-  ): Promise<AsyncIterableIterator<ChangeEvent>>
+  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null): Promise<ChangeStream>
 
   /** The number online now, and then whenever it changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>

@@ -18,7 +18,7 @@ import {
   sessionOf,
 } from './presence.ts'
 import type { DetachCause } from './rules.ts'
-import type { DetachRequest, Loss, PresenceStore } from './store.ts'
+import type { Beat, DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
@@ -38,26 +38,6 @@ export interface Attachment extends SessionChannel {
   pong(nonce: string): void
   /** @param silentForMs - since the last frame from the client */
   closed(cause: DetachCause, silentForMs: number): Promise<void>
-}
-
-/** An `Attachment` as its node has it. */
-export interface OpenSocket extends Attachment {
-  sessionId: string | null
-  fence: string | null
-  readonly socket: NodeSocket
-  challenge: Challenge | null
-  challengeFailed(): void
-  /** Hangs the session that the client named on the socket. */
-  start(words: HeartbeatWords): Promise<SessionView | null>
-  lost(cause: Loss['cause']): void
-  /** It was lost by a name under which it is not known yet. */
-  lostBeforeAnswer(loss: Loss): void
-  /** Its session has to be attached again, to a live state that begins anew. */
-  letGo(): void
-  /** Whether its session has to be attached again, and nothing has to be proved first. */
-  mustComeBack(): boolean
-  comeBack(): Promise<void>
-  dismiss(): void
 }
 
 interface Challenge {
@@ -110,313 +90,355 @@ type Request = Omit<Attach, 'userId' | 'fence' | 'nodeId'>
 /** Comebacks without an answer whose names are kept: hours of an outage, at one a heartbeat. */
 const FORMER_MOST = 100
 
-/** @param namedSessionId - null for an observer */
-export function createOpenSocket(
-  node: SocketsOfNode,
-  presence: Presence,
-  caller: Caller,
-  socket: NodeSocket,
-  namedSessionId: string | null,
-): OpenSocket {
-  const { store, monotonicMs, onError, byFence, challenged } = node
-  let lastActiveAtMs = monotonicMs()
-  let known: Known = { device: null, rooms: [], startedAtMs: lastActiveAtMs }
-  let absence: Absence | null = null
-  let returning: Promise<void> | null = null
-  let closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
+/** One authenticated socket, as its node has it. A class, because a node has tens of thousands of them. */
+export class OpenSocket implements Attachment {
+  readonly caller: Caller
+  readonly socket: NodeSocket
+  sessionId: string | null
+  fence: string | null = null
+  challenge: Challenge | null = null
+  readonly #node: SocketsOfNode
+  readonly #presence: Presence
+  #lastActiveAtMs: number
+  #known: Known
+  #absence: Absence | null = null
+  #returning: Promise<void> | null = null
+  #closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
   /** The attach under way: what the socket says of its session meanwhile waits for it. */
-  let attaching: Promise<SessionView | null> | null = null
+  #attaching: Promise<SessionView | null> | null = null
   /** What was lost by an attach whose answer is on its way still. */
-  let lostEarly: Loss | null = null
+  #lostEarly: Loss | null = null
   /** Told to close: nothing that it says starts a session any more. */
-  let isDismissed = false
+  #isDismissed = false
+
+  /** @param namedSessionId - null for an observer */
+  constructor(
+    node: SocketsOfNode,
+    presence: Presence,
+    caller: Caller,
+    socket: NodeSocket,
+    namedSessionId: string | null,
+  ) {
+    this.#node = node
+    this.#presence = presence
+    this.caller = caller
+    this.socket = socket
+    this.sessionId = namedSessionId
+    this.#lastActiveAtMs = node.monotonicMs()
+    this.#known = { device: null, rooms: [], startedAtMs: this.#lastActiveAtMs }
+  }
+
+  async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
+    const observer = this.#observerChannel()
+    if (observer !== null) return observer.heartbeat(words)
+    // Whether the store hears of it or not, for it may have to be told later.
+    if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
+    const answer = await this.#speak(async (sessionId, fence) => {
+      const answers = await this.#node.store.beat([beatOf(this.caller, words, sessionId, fence)])
+      return answers[0] ?? { kind: 'unknown' as const }
+    })
+    if (answer?.kind === 'counted') {
+      this.#relearn(answer.session)
+      return this.#presence.heartbeatResult(answer.session)
+    }
+    // The session is over: only activity starts it again (rule 5).
+    if (!words.isActive) return this.#presence.heartbeatResult(null)
+    return this.#presence.heartbeatResult(await this.start(words))
+  }
+
+  async changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView> {
+    const observer = this.#observerChannel()
+    if (observer !== null) return observer.changeRoom(kind, room)
+    const answer = await this.#speak((sessionId, fence) =>
+      this.#node.store[kind]({ userId: this.caller.userId, sessionId, fence, room }),
+    )
+    const session = sessionOf(answer ?? { kind: 'unknown' })
+    this.#relearn(session)
+    return session
+  }
+
+  async goOffline(): Promise<void> {
+    const observer = this.#observerChannel()
+    if (observer !== null) return observer.goOffline()
+    await this.#end('WENT_OFFLINE')
+  }
+
+  /** Hangs the session that the client named on the socket. */
+  start(words: HeartbeatWords): Promise<SessionView | null> {
+    return this.#attach(() => ({ ...words, sessionId: this.sessionId, comeback: null }))
+  }
+
+  pong(nonce: string): void {
+    // Out of the list at once: from here on it is not judged.
+    if (this.challenge?.nonce === nonce && this.#node.challenged.delete(this))
+      this.#becomeOwn(this.challenge).catch(this.#node.onError)
+    if (this.#absence?.nonce === nonce) this.comeBack().catch(this.#node.onError)
+  }
+
+  challengeFailed(): void {
+    this.#node.challenged.delete(this)
+    this.challenge?.fail(unauthenticated('Another socket has taken this session.'))
+    // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
+    this.#release('ended', 0).catch(this.#node.onError)
+    this.socket.terminate()
+  }
+
+  /** It was lost by a name under which it is not known yet. */
+  lostBeforeAnswer(loss: Loss): void {
+    this.#lostEarly = loss
+  }
+
+  lost(cause: Loss['cause']): void {
+    if (cause === 'replaced') startChallenge(this.#node, this, null)
+    else if (cause === 'reaped') this.#provesToBeThere()
+    else if (cause === 'DISCONNECTED') this.dismiss()
+    else this.#forget()
+  }
+
+  /** Its session has to be attached again, to a live state that begins anew. */
+  letGo(): void {
+    this.#absence = { formerFences: this.fence === null ? [] : [this.fence], nonce: null }
+    this.#forget()
+  }
+
+  /** Whether its session has to be attached again, and nothing has to be proved first. */
+  mustComeBack(): boolean {
+    // While it has to prove that it is no duplicate, nothing is said for it.
+    return this.#absence !== null && this.#absence.nonce === null && this.challenge === null
+  }
+
+  comeBack(): Promise<void> {
+    // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
+    if (this.#absence !== null) this.#absence = { ...this.#absence, nonce: null }
+    this.#returning ??= this.#returnNow().finally(() => {
+      this.#returning = null
+    })
+    return this.#returning
+  }
+
+  dismiss(): void {
+    this.#isDismissed = true
+    this.#absence = null
+    this.socket.dismiss()
+  }
+
+  async closed(cause: DetachCause, silentForMs: number): Promise<void> {
+    if (this.#closedAs !== null) return
+    this.#closedAs = { cause, silentForMs, atMs: this.#node.monotonicMs() }
+    this.#node.remove(this)
+    this.challenge?.fail(unauthenticated('The socket is closed.'))
+    await this.#release(cause, silentForMs)
+  }
 
   /**
    * Hangs a session on this socket. One at a time.
    *
    * @param ask - says what to attach when its turn has come, null where there is nothing to attach any more
    */
-  function attach(ask: () => Request | null): Promise<SessionView | null> {
-    const attached = (attaching ?? Promise.resolve(null))
+  #attach(ask: () => Request | null): Promise<SessionView | null> {
+    const attached = (this.#attaching ?? Promise.resolve(null))
       .catch(() => null)
       .then(() => {
         const request = ask()
-        return request === null ? null : attachNow(request)
+        return request === null ? null : this.#attachNow(request)
       })
       .finally(() => {
-        if (attaching === attached) attaching = null
+        if (this.#attaching === attached) this.#attaching = null
       })
-    attaching = attached
+    this.#attaching = attached
     return attached
   }
 
   /** By a new fence. */
-  async function attachNow(request: Request): Promise<SessionView | null> {
-    if (isDismissed) throw unauthenticated('The socket was told to close.')
-    const mintedBy = node.nodeId()
-    const fence = node.mintFence()
-    byFence.set(fence, open)
+  async #attachNow(request: Request): Promise<SessionView | null> {
+    if (this.#isDismissed) throw unauthenticated('The socket was told to close.')
+    const mintedBy = this.#node.nodeId()
+    const fence = this.#node.mintFence()
+    this.#node.byFence.set(fence, this)
     let answer: Awaited<ReturnType<Presence['attach']>>
     try {
-      answer = await presence.attach(caller, { ...request, userId: caller.userId, fence, nodeId: mintedBy })
+      answer = await this.#presence.attach(this.caller, {
+        ...request,
+        userId: this.caller.userId,
+        fence,
+        nodeId: mintedBy,
+      })
     } catch (error) {
-      byFence.delete(fence)
+      this.#node.byFence.delete(fence)
       // A comeback is tried again; whatever else may have taken effect must not matter.
-      if (absence !== null && request.comeback !== null) {
-        absence = { ...absence, formerFences: [...absence.formerFences.slice(-FORMER_MOST), fence] }
-      } else disown(fence, request.sessionId)
+      if (this.#absence !== null && request.comeback !== null) {
+        this.#absence = { ...this.#absence, formerFences: [...this.#absence.formerFences.slice(-FORMER_MOST), fence] }
+      } else this.#disown(fence, request.sessionId)
       throw error
     }
     if (answer.kind !== 'attached' || answer.session === null) {
-      byFence.delete(fence)
+      this.#node.byFence.delete(fence)
       return null
     }
-    if (open.fence !== null) byFence.delete(open.fence)
-    open.fence = fence
-    open.sessionId = answer.session.id
-    absence = null
-    const lostMeanwhile = lostEarly
-    lostEarly = null
-    learn(answer.session, answer.atMs)
+    if (this.fence !== null) this.#node.byFence.delete(this.fence)
+    this.fence = fence
+    this.sessionId = answer.session.id
+    this.#absence = null
+    const lostMeanwhile = this.#lostEarly
+    this.#lostEarly = null
+    this.#learn(answer.session, answer.atMs)
     if (answer.replacedFence !== null) {
-      const replaced = byFence.get(answer.replacedFence)
-      if (replaced !== undefined && replaced !== open) startChallenge(node, replaced, answer.session)
+      const replaced = this.#node.byFence.get(answer.replacedFence)
+      if (replaced !== undefined && replaced !== this) startChallenge(this.#node, replaced, answer.session)
     }
     // It may have closed while the store worked: then nobody else would take the session from it.
-    if (closedAs !== null) await release(closedAs.cause, closedAs.silentForMs + (monotonicMs() - closedAs.atMs))
-    else if (isDismissed) {
+    if (this.#closedAs !== null)
+      await this.#release(
+        this.#closedAs.cause,
+        this.#closedAs.silentForMs + (this.#node.monotonicMs() - this.#closedAs.atMs),
+      )
+    else if (this.#isDismissed) {
       const sessionId = answer.session.id
-      forget()
-      await store.end({ userId: caller.userId, sessionId, fence, reason: 'DISCONNECTED' })
-    } else if (mintedBy !== node.nodeId()) {
+      this.#forget()
+      await this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'DISCONNECTED' })
+    } else if (mintedBy !== this.#node.nodeId()) {
       // The live state began anew while the answer was on its way: nobody there knows the name by which it came.
-      open.letGo()
-      open.comeBack().catch(onError)
-    } else if (lostMeanwhile?.fence === fence) open.lost(lostMeanwhile.cause)
+      this.letGo()
+      this.comeBack().catch(this.#node.onError)
+    } else if (lostMeanwhile?.fence === fence) this.lost(lostMeanwhile.cause)
     return answer.session
   }
 
   /** Whether the attach took effect is not known, and must not matter: nobody is there to be pinged. */
-  function disown(fence: string, sessionId: string | null): void {
+  #disown(fence: string, sessionId: string | null): void {
     if (sessionId === null) return
-    const request = { userId: caller.userId, sessionId, fence, cause: 'ended' as const, silentForMs: 0 }
-    node.tellLater({ ...request, isAttachUncertain: true })
+    const request = { userId: this.caller.userId, sessionId, fence, cause: 'ended' as const, silentForMs: 0 }
+    this.#node.tellLater({ ...request, isAttachUncertain: true })
   }
 
-  function learn(session: SessionView, storeNowMs: number): void {
-    const offsetMs = monotonicMs() - storeNowMs
+  #learn(session: SessionView, storeNowMs: number): void {
+    const offsetMs = this.#node.monotonicMs() - storeNowMs
     const { device, rooms, startedAtMs } = session
-    known = { device, rooms, startedAtMs: startedAtMs + offsetMs }
-    lastActiveAtMs = session.lastActiveAtMs + offsetMs
+    this.#known = { device, rooms, startedAtMs: startedAtMs + offsetMs }
+    this.#lastActiveAtMs = session.lastActiveAtMs + offsetMs
   }
 
-  function relearn(session: SessionView | null): void {
-    if (session !== null) known = { ...known, device: session.device, rooms: session.rooms }
+  #relearn(session: SessionView | null): void {
+    if (session === null || (session.device === this.#known.device && session.rooms === this.#known.rooms)) return
+    this.#known = { ...this.#known, device: session.device, rooms: session.rooms }
   }
 
   /** The session hangs on this socket no more, by whatever name it may have: it gets its grace. */
-  async function release(cause: DetachCause, silentForMs: number): Promise<void> {
-    const { fence, sessionId } = open
-    for (const former of absence?.formerFences ?? []) disown(former, sessionId)
-    absence = null
-    forget()
+  async #release(cause: DetachCause, silentForMs: number): Promise<void> {
+    const { fence, sessionId } = this
+    for (const former of this.#absence?.formerFences ?? []) this.#disown(former, sessionId)
+    this.#absence = null
+    this.#forget()
     if (fence === null || sessionId === null) return
-    await node.tellDetach({ userId: caller.userId, sessionId, fence, cause, silentForMs })
+    await this.#node.tellDetach({ userId: this.caller.userId, sessionId, fence, cause, silentForMs })
   }
 
   /** Says something of the socket's own session; where another socket took it, after proving to be there. */
-  async function speak<Answer extends { readonly kind: string }>(
+  async #speak<Answer extends { readonly kind: string }>(
     words: (sessionId: string, fence: string) => Promise<Answer>,
   ): Promise<Exclude<Answer, { kind: 'late' }> | null> {
     for (;;) {
-      if (attaching !== null && open.challenge === null) await attaching.catch(() => null)
-      if (open.challenge !== null) await open.challenge.settled
+      if (this.#attaching !== null && this.challenge === null) await this.#attaching.catch(() => null)
+      if (this.challenge !== null) await this.challenge.settled
       // It speaks, so it is there.
-      if (absence !== null) await open.comeBack()
-      if (open.challenge !== null) continue
-      if (open.sessionId === null || open.fence === null) return null
-      const answer = await words(open.sessionId, open.fence)
+      if (this.#absence !== null) await this.comeBack()
+      if (this.challenge !== null) continue
+      if (this.sessionId === null || this.fence === null) return null
+      const answer = await words(this.sessionId, this.fence)
       if (answer.kind !== 'late') return answer as Exclude<Answer, { kind: 'late' }>
-      startChallenge(node, open, null)
+      startChallenge(this.#node, this, null)
     }
   }
 
   /** What an observer asks for a session is answered as over HTTP. */
-  function observerChannel(): SessionChannel | null {
-    return open.sessionId === null ? presence.httpChannel(caller, null) : null
+  #observerChannel(): SessionChannel | null {
+    return this.sessionId === null ? this.#presence.httpChannel(this.caller, null) : null
   }
 
-  async function end(reason: EndReason): Promise<void> {
-    await speak((sessionId, fence) => store.end({ userId: caller.userId, sessionId, fence, reason }))
-    forget()
-  }
-
-  const open: OpenSocket = {
-    caller,
-    socket,
-    sessionId: namedSessionId,
-    fence: null,
-    challenge: null,
-
-    async heartbeat(words): Promise<HeartbeatResult> {
-      const observer = observerChannel()
-      if (observer !== null) return observer.heartbeat(words)
-      // Whether the store hears of it or not, for it may have to be told later.
-      if (words.isActive) lastActiveAtMs = monotonicMs()
-      const beat = { userId: caller.userId, ...words, profile: caller.profile }
-      const answer = await speak(async (sessionId, fence) => {
-        const [answered] = await store.beat([{ ...beat, sessionId, fence }])
-        return answered ?? { kind: 'unknown' as const }
-      })
-      if (answer?.kind === 'counted') {
-        relearn(answer.session)
-        return presence.heartbeatResult(answer.session)
-      }
-      // The session is over: only activity starts it again (rule 5).
-      if (!words.isActive) return presence.heartbeatResult(null)
-      return presence.heartbeatResult(await open.start(words))
-    },
-
-    async changeRoom(kind, room) {
-      const observer = observerChannel()
-      if (observer !== null) return observer.changeRoom(kind, room)
-      const answer = await speak((sessionId, fence) => store[kind]({ userId: caller.userId, sessionId, fence, room }))
-      const session = sessionOf(answer ?? { kind: 'unknown' })
-      relearn(session)
-      return session
-    },
-
-    async goOffline() {
-      const observer = observerChannel()
-      if (observer !== null) return observer.goOffline()
-      await end('WENT_OFFLINE')
-    },
-
-    start: (words) => attach(() => ({ ...words, sessionId: open.sessionId, comeback: null })),
-
-    pong(nonce) {
-      // Out of the list at once: from here on it is not judged.
-      if (open.challenge?.nonce === nonce && challenged.delete(open)) becomeOwn(open.challenge).catch(onError)
-      if (absence?.nonce === nonce) open.comeBack().catch(onError)
-    },
-
-    challengeFailed() {
-      challenged.delete(open)
-      open.challenge?.fail(unauthenticated('Another socket has taken this session.'))
-      // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
-      release('ended', 0).catch(onError)
-      socket.terminate()
-    },
-
-    lostBeforeAnswer(loss) {
-      lostEarly = loss
-    },
-
-    lost(cause) {
-      if (cause === 'replaced') startChallenge(node, open, null)
-      else if (cause === 'reaped') provesToBeThere()
-      else if (cause === 'DISCONNECTED') open.dismiss()
-      else forget()
-    },
-
-    letGo() {
-      absence = { formerFences: open.fence === null ? [] : [open.fence], nonce: null }
-      forget()
-    },
-
-    // While it has to prove that it is no duplicate, nothing is said for it.
-    mustComeBack: () => absence !== null && absence.nonce === null && open.challenge === null,
-
-    comeBack() {
-      // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
-      if (absence !== null) absence = { ...absence, nonce: null }
-      returning ??= returnNow().finally(() => {
-        returning = null
-      })
-      return returning
-    },
-
-    dismiss() {
-      isDismissed = true
-      absence = null
-      socket.dismiss()
-    },
-
-    async closed(cause, silentForMs) {
-      if (closedAs !== null) return
-      closedAs = { cause, silentForMs, atMs: monotonicMs() }
-      node.remove(open)
-      open.challenge?.fail(unauthenticated('The socket is closed.'))
-      await release(cause, silentForMs)
-    },
+  async #end(reason: EndReason): Promise<void> {
+    await this.#speak((sessionId, fence) =>
+      this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason }),
+    )
+    this.#forget()
   }
 
   /** The duplicated tab is a session of its own from now on, and nobody did anything in it. */
-  async function becomeOwn(challenge: Challenge): Promise<void> {
+  async #becomeOwn(challenge: Challenge): Promise<void> {
     try {
-      const other = challenge.other ?? (await otherSession())
-      await release('ended', 0)
-      open.sessionId = randomUUID()
-      await attach(() => ({ sessionId: open.sessionId, isActive: false, comeback: null, ...other }))
-      open.challenge = null
+      const other = challenge.other ?? (await this.#otherSession())
+      await this.#release('ended', 0)
+      this.sessionId = randomUUID()
+      await this.#attach(() => ({ sessionId: this.sessionId, isActive: false, comeback: null, ...other }))
+      this.challenge = null
       challenge.pass()
     } catch (error) {
       challenge.fail(unavailable('store', 'The session could not be started.', { cause: error }))
-      socket.terminate()
+      this.socket.terminate()
       throw error
     }
   }
 
-  async function otherSession(): Promise<Challenge['other']> {
-    const viewer = await store.viewer(caller.userId)
-    const session = viewer === 'pending' ? undefined : viewer?.sessions.find(({ id }) => id === open.sessionId)
+  async #otherSession(): Promise<Challenge['other']> {
+    const viewer = await this.#node.store.viewer(this.caller.userId)
+    const session = viewer === 'pending' ? undefined : viewer?.sessions.find(({ id }) => id === this.sessionId)
     return session === undefined ? null : { device: session.device, rooms: session.rooms }
   }
 
   /** The node was thought dead, so it may have been away itself: does anybody still hold this socket? */
-  function provesToBeThere(): void {
-    absence = { formerFences: [], nonce: randomUUID() }
-    forget()
-    socket.ping(String(absence.nonce))
+  #provesToBeThere(): void {
+    this.#absence = { formerFences: [], nonce: randomUUID() }
+    this.#forget()
+    this.socket.ping(String(this.#absence.nonce))
   }
 
   /** Hangs the session on the socket again, unless it moved on or is over. */
-  async function returnNow(): Promise<void> {
+  async #returnNow(): Promise<void> {
     let isAsked = false
     try {
-      const session = await attach(() => {
+      const session = await this.#attach(() => {
         // By its turn it may be there again, or closed.
-        if (absence === null || closedAs !== null || open.sessionId === null) return null
+        if (this.#absence === null || this.#closedAs !== null || this.sessionId === null) return null
         isAsked = true
-        return comebackOf(absence, open.sessionId)
+        return this.#comebackOf(this.#absence, this.sessionId)
       })
       if (!isAsked) return
-      absence = null
-      if (session === null) startChallenge(node, open, null)
+      this.#absence = null
+      if (session === null) startChallenge(this.#node, this, null)
     } catch (error) {
       // Out of reach, it is tried again; all else is an answer.
-      if (!isUnavailable(error)) absence = null
+      if (!isUnavailable(error)) this.#absence = null
       throw error
     }
   }
 
-  function comebackOf({ formerFences }: Absence, sessionId: string): Request {
-    const nowMs = monotonicMs()
-    const { device, rooms, startedAtMs } = known
+  #comebackOf({ formerFences }: Absence, sessionId: string): Request {
+    const nowMs = this.#node.monotonicMs()
+    const { device, rooms, startedAtMs } = this.#known
     const ages = {
       startedForMs: Math.round(nowMs - startedAtMs),
-      lastActiveForMs: Math.round(nowMs - lastActiveAtMs),
+      lastActiveForMs: Math.round(nowMs - this.#lastActiveAtMs),
     }
     return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences } }
   }
 
   /** The session is over, or another's; the socket stays. */
-  function forget(): void {
-    if (open.fence !== null) byFence.delete(open.fence)
-    open.fence = null
+  #forget(): void {
+    if (this.fence !== null) this.#node.byFence.delete(this.fence)
+    this.fence = null
   }
+}
 
-  return open
+/** Field by field: a spread costs more than all the rest of a heartbeat here. */
+function beatOf(
+  { userId, profile }: Caller,
+  { isActive, device, rooms }: HeartbeatWords,
+  sessionId: string,
+  fence: string,
+): Beat {
+  const beat: { -readonly [Name in keyof Beat]: Beat[Name] } = { userId, sessionId, fence, isActive, profile }
+  if (device !== undefined) beat.device = device
+  if (rooms !== undefined) beat.rooms = rooms
+  return beat
 }
 
 /** Pings a socket whose session another one took: who answers is a duplicated tab. */

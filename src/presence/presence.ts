@@ -45,6 +45,13 @@ export interface HeartbeatWords {
   readonly rooms?: readonly string[]
 }
 
+/** `HeartbeatWords` as a client gives them. */
+export interface GivenWords {
+  readonly active?: boolean | null | undefined
+  readonly device?: string | null | undefined
+  readonly rooms?: readonly string[] | null | undefined
+}
+
 export interface HeartbeatResult {
   /** Null where the beat counted for the user alone. */
   readonly session: SessionView | null
@@ -180,18 +187,14 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
       value === null || value === undefined ? null : parseSessionId(argument, value),
 
     /** @param prefix - goes before the names of the arguments, for those that are fields of another */
-    parseWords(
-      caller: Caller,
-      { active, device, rooms }: { active?: boolean | null; device?: string | null; rooms?: readonly string[] | null },
-      prefix = '',
-    ): HeartbeatWords {
-      const parsedRooms = rooms === null || rooms === undefined ? undefined : parseRooms(`${prefix}rooms`, rooms)
-      if (parsedRooms !== undefined) requireRooms(caller, parsedRooms)
-      return {
-        isActive: active ?? true,
-        ...(device === null || device === undefined ? {} : { device: parseDevice(`${prefix}device`, device) }),
-        ...(parsedRooms === undefined ? {} : { rooms: parsedRooms }),
+    parseWords(caller: Caller, { active, device, rooms }: GivenWords, prefix = ''): HeartbeatWords {
+      const words: { isActive: boolean; device?: string; rooms?: readonly string[] } = { isActive: active ?? true }
+      if (device !== null && device !== undefined) words.device = parseDevice(`${prefix}device`, device)
+      if (rooms !== null && rooms !== undefined) {
+        words.rooms = parseRooms(`${prefix}rooms`, rooms)
+        requireRooms(caller, words.rooms)
       }
+      return words
     },
 
     changeRoom(caller: Caller, channel: SessionChannel, kind: 'join' | 'leave', room: string): Promise<SessionView> {

@@ -1,13 +1,7 @@
 /** The sockets of this node, by user and by fence, and what the live state has to be told of them. */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
-import {
-  type Attachment,
-  createOpenSocket,
-  type NodeSocket,
-  type OpenSocket,
-  type SocketsOfNode,
-} from './open-socket.ts'
+import { type Attachment, type NodeSocket, OpenSocket, type SocketsOfNode } from './open-socket.ts'
 import type { HeartbeatWords, Presence } from './presence.ts'
 import type { DetachRequest, Loss } from './store.ts'
 
@@ -86,7 +80,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       socket: NodeSocket,
       session: (HeartbeatWords & { readonly sessionId: string | null }) | null,
     ): Promise<Attachment> {
-      const open = createOpenSocket(
+      const open = new OpenSocket(
         node,
         presence,
         caller,

@@ -13,9 +13,8 @@ export interface HeartbeatModel extends HeartbeatResult, ViewerPayload {}
 
 export async function heartbeat(_root: unknown, args: HeartbeatArgs, context: RequestContext): Promise<HeartbeatModel> {
   const channel = channelOf(context, args.sessionId)
-  const { active = null, device = null, rooms = null } = args
-  const words = context.presence.parseWords(callerOf(context), { active, device, rooms })
-  return { ...(await channel.heartbeat(words)), channel }
+  const { session, nextHeartbeatInMs } = await channel.heartbeat(context.presence.parseWords(callerOf(context), args))
+  return { session, nextHeartbeatInMs, channel }
 }
 
 export function heartbeatSession({ session }: HeartbeatModel): SessionModel | null {

@@ -27,3 +27,9 @@ builder.scalarType('DateTime', {
     throw new TypeError('No argument takes a DateTime.')
   },
 })
+
+/**
+ * For a type whose fields are the same whoever asks, and at hand: a subscription to it is executed once for all
+ * (src/fanout/shareable.ts). A field of such a type that looks at its context says `extensions: { needsCaller: true }`.
+ */
+export const SAME_FOR_ALL = { isSameForAll: true } as const

@@ -3,12 +3,13 @@ import { formatPosition, type Position } from '../presence/position.ts'
 import { subscribeOnlineCountChanged } from '../resolvers/online-count-changed.ts'
 import { position, subscribePositionAdvanced } from '../resolvers/position.ts'
 import { subscribePresenceChanged } from '../resolvers/presence-changed.ts'
-import { builder } from './builder.ts'
+import { builder, SAME_FOR_ALL } from './builder.ts'
 import { PresenceChangeKindEnum, PresenceStatusEnum } from './enums.ts'
 import { UserType } from './user.ts'
 
 const PresenceChangeType = builder.objectRef<ChangeEvent>('PresenceChange').implement({
   description: 'One step of one user that others see.',
+  extensions: SAME_FOR_ALL,
   fields: (t) => ({
     kind: t.field({
       type: PresenceChangeKindEnum,
@@ -50,6 +51,7 @@ const PresenceChangeType = builder.objectRef<ChangeEvent>('PresenceChange').impl
 
 const OnlineCountType = builder.objectRef<CountEvent>('OnlineCount').implement({
   description: 'How many users are online.',
+  extensions: SAME_FOR_ALL,
   fields: (t) => ({
     room: t.exposeID('room', { nullable: true, description: 'In this room; null: in all.' }),
     count: t.exposeInt('count', { nullable: false, description: 'The number.' }),

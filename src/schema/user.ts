@@ -1,10 +1,11 @@
 import type { PublicUser } from '../presence/model.ts'
 import { user, users } from '../resolvers/users.ts'
-import { builder } from './builder.ts'
+import { builder, SAME_FOR_ALL } from './builder.ts'
 import { PresenceStatusEnum } from './enums.ts'
 
 export const UserType = builder.objectRef<PublicUser>('User').implement({
   description: 'A user as everyone sees them: the same for every viewer. What is personal is in `Viewer`.',
+  extensions: SAME_FOR_ALL,
   fields: (t) => ({
     id: t.exposeID('id', { nullable: false, description: "The user's id: the `sub` of their token." }),
     name: t.exposeString('name', {

@@ -9,7 +9,7 @@ import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
-import { type ErrorMask, httpStatusOf } from './client-errors.ts'
+import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
@@ -61,9 +61,10 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     maskedErrors: {
       maskError(error) {
         const masked = mask(error)
-        // Without a path it concerns the whole request, and whoever looks at the status alone should know.
-        if (masked.path === undefined) masked.extensions.http = { status: httpStatusOf(masked) }
-        return masked
+        if (masked.path !== undefined) return masked
+        // Without a path it concerns the whole request, and whoever looks at the status alone should know. A copy: what
+        // is wrong with a document is kept, and sent to sockets too.
+        return located(masked.message, { ...masked.extensions, http: { status: httpStatusOf(masked) } }, masked)
       },
     },
     async context({ request }) {
@@ -157,7 +158,7 @@ function sharedOperations(
     onExecute: ({ setExecuteFn }) => setExecuteFn(operations.execute),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
-        const results = await operations.subscribe(args)
+        const results = await operations.subscribe(args, null)
         const { caller } = args.contextValue as RequestContext
         return caller !== null && Symbol.asyncIterator in results ? streams.add(caller, results) : results
       }),

@@ -15,7 +15,11 @@ export interface MetricsSources {
   readonly stats: () => Promise<StoreStats>
   readonly recorder: () => RecorderState
   readonly socketCount: () => number
-  readonly subscriptionCount: () => number
+  readonly traffic: () => {
+    readonly subscriptionCount: number
+    readonly behindCount: number
+    readonly replayCount: number
+  }
   readonly isReady: () => boolean
 }
 
@@ -40,7 +44,17 @@ export function createMetrics(sources: MetricsSources): Metrics {
 
   gauge('ready', '1 where this process welcomes clients.', () => Number(sources.isReady()))
   gauge('sockets', 'Open sockets of this process.', sources.socketCount)
-  gauge('subscriptions', 'Open subscriptions of this process.', sources.subscriptionCount)
+  gauge('subscriptions', 'Open subscriptions of this process.', () => sources.traffic().subscriptionCount)
+  gauge(
+    'subscriptions_behind',
+    'Subscriptions whose client does not read as fast as it is written to.',
+    () => sources.traffic().behindCount,
+  )
+  gauge(
+    'replays',
+    'How often a subscription was brought up from the log since this process started.',
+    () => sources.traffic().replayCount,
+  )
   gauge('recorder_holder', '1 where this process brings the records to Postgres.', () =>
     Number(sources.recorder().isHolder),
   )

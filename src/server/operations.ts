@@ -26,6 +26,9 @@ import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 
 /** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
 const DOCUMENTS_KEPT = 500
+/** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
+const COSTS_KEPT = 5000
+const VARIABLES_KEPT_CHARACTERS = 200
 
 export interface Operation {
   readonly query: string
@@ -39,13 +42,26 @@ export interface Operations {
   readonly schema: GraphQLSchema
   prepare(operation: Operation): Prepared
   execute(args: ExecutionArgs): Promise<ExecutionResult>
-  subscribe(args: ExecutionArgs): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
+  /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
+  readonly subscribe: Subscribe
+}
+
+/** Where the payloads of a subscription go as JSON, in the moment when they come about. */
+export interface PayloadOutlet {
+  isFull(): boolean
+  /** @param payload - as `payloadText` makes it */
+  write(payload: string): void
+  /** Calls back once, when it is not full any more. */
+  onceDrained(resume: () => void): void
 }
 
 type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>
 
 /** Executes a subscription: one payload an event, or errors where it cannot begin. */
-export type Subscribe = Operations['subscribe']
+export type Subscribe = (
+  args: ExecutionArgs,
+  outlet: PayloadOutlet | null,
+) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
 /** @param subscribe - with unmasked errors */
 export function createOperations(
@@ -55,6 +71,9 @@ export function createOperations(
   subscribe: Subscribe,
 ): Operations {
   const prepared = new LRUCache<string, Prepared>({ max: DOCUMENTS_KEPT })
+  const errorsKept = new LRUCache<string, readonly GraphQLError[]>({ max: COSTS_KEPT })
+  const numbers = new WeakMap<DocumentNode, number>()
+  let documentCount = 0
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
@@ -118,6 +137,30 @@ export function createOperations(
     }
   }
 
+  /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
+  function variableErrorsKept(document: DocumentNode, operation: Operation): readonly GraphQLError[] {
+    const variables = operation.variables ? JSON.stringify(operation.variables) : ''
+    if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(document, operation)
+    const key = `${numberOf(document)} ${operation.operationName ?? ''} ${variables}`
+    let errors = errorsKept.get(key)
+    if (errors === undefined) {
+      errors = variableErrors(document, operation)
+      errorsKept.set(key, errors)
+    }
+    return errors
+  }
+
+  /** A name of a document that is shorter than its text. */
+  function numberOf(document: DocumentNode): number {
+    let number = numbers.get(document)
+    if (number === undefined) {
+      documentCount += 1
+      number = documentCount
+      numbers.set(document, number)
+    }
+    return number
+  }
+
   return {
     schema,
 
@@ -128,7 +171,7 @@ export function createOperations(
         prepared.set(operation.query, found)
       }
       if ('errors' in found) return found
-      const errors = variableErrors(found.document, operation)
+      const errors = variableErrorsKept(found.document, operation)
       return errors.length === 0 ? found : { errors }
     },
 
@@ -138,26 +181,44 @@ export function createOperations(
       return maskedResult(await execute(args), mask)
     },
 
-    async subscribe(args) {
-      const source = await subscribe(args)
+    async subscribe(args, outlet) {
+      const source = await subscribe(args, outlet)
       if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
-      const masked: AsyncGenerator<ExecutionResult, void, void> = {
-        ...source,
-        [Symbol.asyncIterator]() {
-          return masked
-        },
-        async next() {
-          try {
-            const { value, done } = await source.next()
-            return done ? { value: undefined, done } : { value: maskedResult(value, mask), done: false }
-          } catch (error) {
-            // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
-            throw mask(error)
-          }
-        },
-      }
-      return masked
+      return new MaskedResults(source, mask)
     },
+  }
+}
+
+/** A class, because a node has tens of thousands of them. */
+class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
+  readonly #source: AsyncGenerator<ExecutionResult, void, void>
+  readonly #mask: ErrorMask
+
+  constructor(source: AsyncGenerator<ExecutionResult, void, void>, mask: ErrorMask) {
+    this.#source = source
+    this.#mask = mask
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    try {
+      const { value, done } = await this.#source.next()
+      return done ? { value: undefined, done } : { value: maskedResult(value, this.#mask), done: false }
+    } catch (error) {
+      // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
+      throw this.#mask(error)
+    }
+  }
+
+  return(): Promise<IteratorResult<ExecutionResult, void>> {
+    return this.#source.return()
+  }
+
+  throw(error: unknown): Promise<IteratorResult<ExecutionResult, void>> {
+    return this.#source.throw(error)
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
   }
 }
 

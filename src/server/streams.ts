@@ -48,7 +48,6 @@ export function createStreams(onError: (error: unknown) => void): Streams {
       if (caller.expiresAtMs !== null) expiries.add(stream, caller.expiresAtMs)
 
       const watched: Results = {
-        ...results,
         [Symbol.asyncIterator]: () => watched,
         async next() {
           const result = await results.next()
@@ -58,6 +57,10 @@ export function createStreams(onError: (error: unknown) => void): Streams {
         return() {
           remove(stream)
           return results.return()
+        },
+        throw(error) {
+          remove(stream)
+          return results.throw(error)
         },
       }
       return watched

@@ -6,7 +6,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
-import type { GraphQLFormattedError } from 'graphql'
+import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
 import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
@@ -22,7 +22,8 @@ import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
-import type { Operations } from './operations.ts'
+import type { Operations, PayloadOutlet } from './operations.ts'
+import { latin1, Outbox } from './outbox.ts'
 import { createPinger, type Pinged } from './pinger.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
@@ -79,10 +80,16 @@ interface Connection {
 /** The wire of one connection. */
 interface Link extends Pinged {
   readonly socket: WebSocket
+  readonly outbox: Outbox
   isClosedByUs: boolean
   isSilent: boolean
   /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
   opening: Promise<unknown>
+}
+
+/** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
+type SocketArgs = ExecutionArgs & {
+  readonly asked: { readonly id: string; readonly payload: object; readonly outbox: Outbox }
 }
 
 type Extra = { readonly connection: Connection }
@@ -122,7 +129,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       return opened
     },
 
-    onSubscribe(context, _id, payload) {
+    onSubscribe(context, id, payload) {
       const openCount = Object.keys(context.subscriptions).length
       if (openCount > config.SUBSCRIPTIONS_PER_SOCKET) {
         const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
@@ -130,20 +137,31 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       }
       const prepared = operations.prepare(payload)
       if ('errors' in prepared) return prepared.errors
-      return {
+      const { connection } = context.extra
+      const args: SocketArgs = {
         schema: operations.schema,
         document: prepared.document,
         operationName: payload.operationName,
         variableValues: payload.variables,
-        contextValue: contextOf(context.extra.connection),
+        contextValue: contextOf(connection),
+        asked: { id, payload, outbox: connection.link.outbox },
       }
+      return args
     },
 
     // Errors are masked where they arise; what is left is thrown by streams.
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
     execute: (args) => operations.execute(args),
-    subscribe: (args) => operations.subscribe(args),
+    // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
+    async subscribe(args) {
+      const { asked, ...rest } = args as SocketArgs
+      const results = await operations.subscribe(rest, new NextMessages(asked.outbox, asked.id))
+      // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
+      Object.assign(asked.payload, { query: '', variables: null })
+      Object.assign(args, { variableValues: null, contextValue: null })
+      return results
+    },
   })
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
@@ -190,6 +208,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
+    link.outbox.flush()
     link.socket.close(code, cut(reason))
   }
 
@@ -204,9 +223,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  function connected(socket: WebSocket): void {
+  function connected(socket: WebSocket, stream: Duplex): void {
     const link: Link = {
       socket,
+      outbox: new Outbox(socket, stream),
       lastFrameAtMs: monotonicMs(),
       isClosedByUs: false,
       isSilent: false,
@@ -217,12 +237,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
-        send: (data) =>
-          new Promise((resolve, reject) => {
-            if (socket.readyState !== socket.OPEN) return resolve()
-            // Whoever is gone by the time needs no answer.
-            socket.send(data, (error) => (error && socket.readyState === socket.OPEN ? reject(error) : resolve()))
-          }),
+        send(data) {
+          link.outbox.send(latin1(data))
+          return untilDrained(link.outbox)
+        },
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage: (take) =>
           socket.on('message', (data, isBinary) => {
@@ -232,7 +250,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
-            take(String(data)).catch((error) => refuse(link, error))
+            take(parsedOrText(String(data))).catch((error) => refuse(link, error))
           }),
       },
       { connection },
@@ -249,6 +267,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
       pinger.remove(link)
+      link.outbox.close()
       expiries.remove(link)
       const leave = left(connection, code)
         .catch((error) => reportLeft(error))
@@ -278,7 +297,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   return {
     upgrade(request, socket, head) {
-      wire.handleUpgrade(request, socket, head, connected)
+      wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket))
     },
 
     check(wasLate) {
@@ -308,6 +327,51 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       wire.close()
     },
   }
+}
+
+/** Writes payloads as the messages of a subscription, as graphql-ws does. */
+class NextMessages implements PayloadOutlet {
+  readonly #outbox: Outbox
+  readonly #head: string
+
+  constructor(outbox: Outbox, id: string) {
+    this.#outbox = outbox
+    this.#head = latin1(`{"id":${JSON.stringify(id)},"type":"next","payload":`)
+  }
+
+  isFull(): boolean {
+    return this.#outbox.isFull()
+  }
+
+  write(payload: string): void {
+    this.#outbox.send(this.#head + payload)
+  }
+
+  onceDrained(resume: () => void): void {
+    this.#outbox.onceDrained(resume)
+  }
+}
+
+/** The form that `PayloadOutlet` takes a result in: the rest of a message, in which graphql-ws puts the errors last. */
+export function payloadText({ errors, ...rest }: ExecutionResult): string {
+  return latin1(`${JSON.stringify(errors === undefined ? rest : { ...rest, errors })}}`)
+}
+
+/**
+ * graphql-ws takes a message that is parsed already, and holds on to a text for as long as the subscription that it
+ * begins. What is no JSON it answers itself.
+ */
+function parsedOrText(text: string): string {
+  try {
+    const message: unknown = JSON.parse(text)
+    return typeof message === 'string' ? text : (message as string)
+  } catch {
+    return text
+  }
+}
+
+function untilDrained(outbox: Outbox): Promise<void> {
+  return outbox.isFull() ? new Promise((resolve) => outbox.onceDrained(resolve)) : Promise.resolve()
 }
 
 interface ConnectionParams {

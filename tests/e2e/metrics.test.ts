@@ -54,6 +54,8 @@ it.each([
     rollcall_recorder_holder: 1,
     rollcall_sockets: 1,
     rollcall_subscriptions: 1,
+    rollcall_subscriptions_behind: 0,
+    rollcall_replays: 0,
     rollcall_nodes_alive: 1,
     rollcall_users_online: 2,
     rollcall_sessions: 2,

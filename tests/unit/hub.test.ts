@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseConfig, timingOf } from '../../src/config.ts'
 import { createHub } from '../../src/fanout/hub.ts'
 import type { ChangeFilter } from '../../src/presence/changes.ts'
-import type { ChangeEvent } from '../../src/presence/feed.ts'
+import type { ChangeEvent, ChangeStream, FeedGroup } from '../../src/presence/feed.ts'
 import type { UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
 import type { ChangeListener, PresenceStore } from '../../src/presence/store.ts'
@@ -142,7 +142,8 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('go' as const), user: fc.constantFrom(...USERS) }),
   fc.record({ kind: fc.constant('choose' as const), user: fc.constantFrom(...USERS), isBusy: fc.boolean() }),
   fc.record({ kind: fc.constant('read' as const), count: fc.nat(4) }),
-  fc.record({ kind: fc.constant('cut' as const) }),
+  fc.record({ kind: fc.constant('cut' as const), start: fc.constantFrom('goes on', 'reads the list', 'now') }),
+  fc.record({ kind: fc.constant('tell' as const) }),
 )
 const filters: readonly ChangeFilter[] = [
   { kind: 'everyone' },
@@ -150,59 +151,123 @@ const filters: readonly ChangeFilter[] = [
   { kind: 'users', userIds: new Set(['a', 'c']) },
 ]
 
-describe('the hub', () => {
-  it('brings a reader that is slow, cut off and back again to the live set, with positions that only grow', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(step, { minLength: 20, maxLength: 80 }),
-        fc.constantFrom(...filters),
-        async (steps, filter) => {
-          const { store, pass, come, go, choose } = openStore()
-          // A reader is behind after three events: then the short histories of a property meet it often.
-          const hub = createHub({ store, monotonicMs: () => 0, waitingMost: 3 })
-          await hub.start()
-          const statuses = new Map<string, string>()
-          let position: Position = await store.changes.position()
-          let iterator = await hub.changes(filter, null, null)
-          let reader = readerOf(iterator)
+/** Takes `count` events at most. @returns whether there were so many */
+type Take = (count: number) => Promise<boolean>
 
-          async function read(count: number): Promise<boolean> {
-            for (let taken = 0; taken < count; taken += 1) {
-              const event = await reader.take()
-              if (event === null) return false
+/** One who asks for event after event. */
+function takeByReading(stream: ChangeStream, apply: (event: ChangeEvent) => void): Take {
+  const reader = readerOf(stream)
+  return async (count) => {
+    for (let taken = 0; taken < count; taken += 1) {
+      const event = await reader.take()
+      if (event === null) return false
+      apply(event)
+    }
+    return true
+  }
+}
+
+/** A socket: what it has room for comes by itself. */
+function takeByFlow(stream: ChangeStream, apply: (event: ChangeEvent) => void): Take {
+  let room = 0
+  let resumes: (() => void)[] = []
+  stream.flowInto({
+    isFull: () => room === 0,
+    write(event) {
+      expect(room).toBeGreaterThan(0)
+      room -= 1
+      apply(event)
+    },
+    onceDrained: (resume) => void resumes.push(resume),
+  })
+  return async (count) => {
+    room += count
+    const due = resumes
+    resumes = []
+    for (const resume of due) resume()
+    for (let turn = 0; turn < 3; turn += 1) await new Promise((resolve) => setImmediate(resolve))
+    return room === 0
+  }
+}
+
+describe('the hub', () => {
+  it.each([
+    { how: 'is slow to read', take: takeByReading, windowMs: 0 },
+    { how: 'is slow to read, told once a window', take: takeByReading, windowMs: 100 },
+    { how: 'is a full socket', take: takeByFlow, windowMs: 0 },
+    { how: 'is a full socket, told once a window', take: takeByFlow, windowMs: 100 },
+  ])(
+    'brings one who $how, cut off and back again, to the live set, with positions that only grow',
+    async ({ take, windowMs }) => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(step, { minLength: 20, maxLength: 80 }),
+          fc.constantFrom(...filters),
+          async (steps, filter) => {
+            const { store, pass, come, go, choose } = openStore()
+            // A reader is behind after three events: then the short histories of a property meet it often.
+            const hub = createHub({ store, monotonicMs: () => 0, windowMs, waitingMost: 3 })
+            await hub.start()
+            const statuses = new Map<string, string>()
+            let position: Position = await store.changes.position()
+            const group: FeedGroup = { subscriptions: new Set() }
+
+            function apply(event: ChangeEvent): void {
               expect(event.position.seq).toBeGreaterThanOrEqual(position.seq)
               position = event.position
               const { kind, user } = event.change
               if (kind === 'LEAVE') statuses.delete(user.id)
               else statuses.set(user.id, user.status)
             }
-            return true
-          }
 
-          for (const one of steps) {
-            pass(1)
-            if (one.kind === 'come') await come(one.user, one.room ? ['hall'] : [])
-            else if (one.kind === 'go') await go(one.user)
-            else if (one.kind === 'choose') await choose(one.user, one.isBusy ? 'BUSY' : 'AUTOMATIC')
-            else if (one.kind === 'read') await read(one.count)
-            else {
-              await iterator.return?.()
-              iterator = await hub.changes(filter, position, null)
-              reader = readerOf(iterator)
+            async function liveSet() {
+              const room = filter.kind === 'room' ? filter.room : null
+              const { users } = await store.page({ room, first: 100, after: null })
+              return users.filter(({ id }) => filter.kind !== 'users' || filter.userIds.has(id))
             }
-          }
-          while (await read(1)) {
-            // Until nothing comes any more.
-          }
-          const page = await store.page({ room: filter.kind === 'room' ? filter.room : null, first: 100, after: null })
-          const expected = page.users.filter(({ id }) => filter.kind !== 'users' || filter.userIds.has(id))
-          expect([...statuses].sort()).toEqual(expected.map(({ id, status }) => [id, status]))
-          hub.close()
-        },
-      ),
-      { numRuns: 1000 },
-    )
-  }, 120_000)
+
+            async function expectLiveSet(): Promise<void> {
+              expect([...statuses].sort()).toEqual((await liveSet()).map(({ id, status }) => [id, status]))
+            }
+
+            let stream = await hub.changes(filter, null, group)
+            let takeSome = take(stream, apply)
+            for (const one of steps) {
+              pass(1)
+              if (one.kind === 'come') await come(one.user, one.room ? ['hall'] : [])
+              else if (one.kind === 'go') await go(one.user)
+              else if (one.kind === 'choose') await choose(one.user, one.isBusy ? 'BUSY' : 'AUTOMATIC')
+              else if (one.kind === 'tell') hub.tell()
+              else if (one.kind === 'read') {
+                await takeSome(one.count)
+                hub.tick()
+              } else {
+                await stream.return()
+                if (one.start !== 'goes on') {
+                  statuses.clear()
+                  position = await store.changes.position()
+                  for (const { id, status } of await liveSet()) statuses.set(id, status)
+                }
+                stream = await hub.changes(filter, one.start === 'now' ? null : position, group)
+                takeSome = take(stream, apply)
+              }
+              // What it is said to have been written is what it has.
+              const writtenSeq = Math.min(...[...group.subscriptions].map((written) => written.writtenSeq()))
+              if (writtenSeq === (await store.changes.position()).seq) await expectLiveSet()
+            }
+            hub.tell()
+            while (await takeSome(1)) {
+              // Until nothing comes any more.
+            }
+            await expectLiveSet()
+            hub.close()
+          },
+        ),
+        { numRuns: 1500 },
+      )
+    },
+    120_000,
+  )
 
   it('tells a reader who came and went between its first page and its subscription', async () => {
     const { store, come, go } = openStore()
@@ -278,11 +343,12 @@ describe('the hub', () => {
       }
       return found
     }
-    expect([await words(atPage), await words(atHub), await words(fromNow)]).toEqual([['b JOIN 2'], [], []])
+    // Nobody is told what the others are not.
+    expect([await words(atPage), await words(atHub), await words(fromNow)]).toEqual([[], [], []])
     hear()
     await go('a')
     hear()
-    expect(await words(atPage)).toEqual(['a LEAVE 3'])
+    expect(await words(atPage)).toEqual(['b JOIN 2', 'a LEAVE 3'])
     expect(await words(atHub)).toEqual(['a JOIN 1', 'b JOIN 2', 'a LEAVE 3'])
     expect(await words(fromNow)).toEqual(['a JOIN 1', 'b JOIN 2', 'a LEAVE 3'])
     hub.close()

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createNumberedLog } from '../../src/stores/memory/numbered-log.ts'
+import { createNumberedLog } from '../../src/presence/numbered-log.ts'
 
 describe('a numbered log', () => {
   it('holds what was put in and not dropped, whatever came when', () => {

@@ -1,8 +1,8 @@
 /** The nodes' leases, and which sockets hang on which node. */
 import { listenIn } from '../../presence/listeners.ts'
+import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
 import type { LiveUser } from './live-user.ts'
-import { createNumberedLog } from './numbered-log.ts'
 import { createShardedMap, type ShardedMap } from './sharded-map.ts'
 
 interface Node {

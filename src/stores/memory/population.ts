@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { listenIn } from '../../presence/listeners.ts'
 import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
+import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Position } from '../../presence/position.ts'
 import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, statusOf } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
@@ -19,7 +20,6 @@ import {
   sessionRow,
   shownLastActive,
 } from './live-user.ts'
-import { createNumberedLog } from './numbered-log.ts'
 import { compareUtf8, createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
 import { createShardedMap } from './sharded-map.ts'
 import { inSlices } from './slices.ts'

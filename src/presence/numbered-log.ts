@@ -1,4 +1,4 @@
-/** A list of numbered items that grows at its end and is cut at its start: both logs of the store. */
+/** A list of numbered items that grows at its end and is cut at its start: logs, and the part of one that is at hand. */
 
 export interface NumberedLog<Item extends { readonly seq: number }> {
   /** The number of the newest item there ever was, 0 before the first. */

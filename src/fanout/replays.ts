@@ -1,0 +1,144 @@
+/**
+ * What subscriptions that are behind have missed, merged to one change a user. Those at one place share one reading of
+ * the log and one merging, and changes that come out the same are the same event for all.
+ */
+import { LRUCache } from 'lru-cache'
+import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
+import { positionExpired } from '../presence/errors.ts'
+import type { ChangeEvent } from '../presence/feed.ts'
+import type { LogEntry } from '../presence/model.ts'
+import { createNumberedLog } from '../presence/numbered-log.ts'
+import type { Position } from '../presence/position.ts'
+import type { ChangeLog } from '../presence/store.ts'
+import type { KeptFilter } from './filter-index.ts'
+
+/** Entries that one replay merges: a few milliseconds' work. */
+const REPLAY_MOST = 5000
+/** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: some 2 MB. */
+const AT_HAND_MOST = 5000
+/** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. Some 1 MB. */
+const EVENTS_MOST = 1000
+
+export interface Replay {
+  readonly events: readonly ChangeEvent[]
+  /** Everything up to it is in the events. */
+  readonly upToSeq: number
+}
+
+export interface Replays {
+  /** An entry that follows the last one. */
+  add(entry: LogEntry): void
+  /** The log begins anew. */
+  clear(): void
+  /** The event of a change: the same object, whoever asks. */
+  eventOf(change: Change): ChangeEvent
+  /**
+   * What the filter lets through after `seq`, up to what has been told, or up to a bound before it.
+   *
+   * @throws PresenceError `POSITION_EXPIRED` where the log does not reach back any more
+   */
+  after(seq: number, filter: KeptFilter, mayHaveSeenLater: boolean): Promise<Replay>
+  /** Forgets what was read and merged to be shared. To be called every now and then: it bounds what is kept. */
+  forget(): void
+}
+
+interface Reading {
+  readonly entries: readonly LogEntry[]
+  readonly upToSeq: number
+}
+
+export interface ReplaysOptions {
+  readonly read: ChangeLog['read']
+  /** How far the subscriptions that are not behind have come: a replay never gets ahead of them. */
+  readonly told: () => Position
+  /** What the log holds: no more is kept at hand. */
+  readonly logCount: number
+}
+
+export function createReplays({ read, told, logCount }: ReplaysOptions): Replays {
+  let atHand = createNumberedLog<LogEntry>()
+  const events = new LRUCache<string, ChangeEvent>({ max: EVENTS_MOST })
+  const readings = new Map<number, Promise<Reading>>()
+  const merged = new Map<string, Promise<Replay>>()
+
+  async function readAfter(seq: number): Promise<Reading> {
+    const { epoch, seq: toldSeq } = told()
+    const most = Math.min(REPLAY_MOST, toldSeq - seq)
+    if (atHand.size() > 0 && atHand.reaches(seq)) {
+      const entries = atHand.after(seq, most)
+      return { entries, upToSeq: seq + entries.length }
+    }
+    const entries: LogEntry[] = []
+    let position: Position = { epoch, seq }
+    while (entries.length < most) {
+      const answer = await read(position, most - entries.length)
+      if (answer === 'expired') throw positionExpired()
+      if (answer.entries.length === 0) break
+      entries.push(...answer.entries)
+      position = answer.position
+    }
+    return { entries, upToSeq: position.seq }
+  }
+
+  async function merge(seq: number, filter: ChangeFilter, mayHaveSeenLater: boolean): Promise<Replay> {
+    const { entries, upToSeq } = await kept(readings, seq, () => readAfter(seq))
+    return { events: mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf), upToSeq }
+  }
+
+  function eventOf(change: Change): ChangeEvent {
+    // By its number an entry says what the user was after it; the rest is what a change says of before.
+    const key = `${change.seq} ${change.kind} ${change.previousStatus} ${change.room ?? ''}`
+    const known = events.get(key)
+    if (known !== undefined) return known
+    const event = { change, position: { epoch: told().epoch, seq: change.seq } }
+    events.set(key, event)
+    return event
+  }
+
+  return {
+    eventOf,
+
+    add(entry) {
+      if (entry.seq !== atHand.lastSeq() + 1) atHand = createNumberedLog()
+      atHand.push(entry)
+      atHand.dropThrough(atHand.lastSeq() - Math.min(AT_HAND_MOST, logCount))
+    },
+
+    clear() {
+      atHand = createNumberedLog()
+      events.clear()
+      readings.clear()
+      merged.clear()
+    },
+
+    async after(seq, filter, mayHaveSeenLater) {
+      if (seq >= told().seq) return { events: [], upToSeq: seq }
+      const room = filter.kind === 'room' ? filter.room : ''
+      const key = `${seq} ${mayHaveSeenLater} ${filter.kind === 'room'} ${room}`
+      const replay = await kept(merged, key, () =>
+        merge(seq, filter.kind === 'users' ? { kind: 'everyone' } : filter, mayHaveSeenLater),
+      )
+      if (filter.kind !== 'users') return replay
+      // To a watch list a user's change is the same as to everyone.
+      const userIds = new Set(filter.userIds)
+      return { ...replay, events: replay.events.filter(({ change }) => userIds.has(change.user.id)) }
+    },
+
+    forget() {
+      readings.clear()
+      merged.clear()
+    },
+  }
+}
+
+/** One asks, and all who come meanwhile get the same answer. A failure is not kept. */
+function kept<Key, Value>(answers: Map<Key, Promise<Value>>, key: Key, ask: () => Promise<Value>): Promise<Value> {
+  const known = answers.get(key)
+  if (known !== undefined) return known
+  const answer = ask()
+  answers.set(key, answer)
+  answer.catch(() => {
+    if (answers.get(key) === answer) answers.delete(key)
+  })
+  return answer
+}

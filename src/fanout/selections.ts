@@ -1,0 +1,299 @@
+/**
+ * GraphQL subscriptions in which one execution, and one writing as JSON, serves every subscriber of the same event and
+ * the same selection.
+ *
+ * An event that is shared is the same object for all of them; a selection is the document, the operation's name and
+ * the variables that the payload depends on. Whatever else a subscriber asked (room, ids, position) only chose the
+ * events. What may not be shared (src/fanout/shareable.ts) is executed for its subscriber alone.
+ */
+import {
+  createSourceEventStream,
+  type DocumentNode,
+  type ExecutionArgs,
+  type ExecutionResult,
+  execute,
+  Kind,
+  visit,
+} from 'graphql'
+import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
+
+/** Where payloads go as JSON, in the moment when they come about. */
+export interface PayloadOutlet {
+  isFull(): boolean
+  write(payload: string): void
+  onceDrained(resume: () => void): void
+}
+
+/**
+ * @param outlet - where given, payloads that are shared go there, and the generator brings none of them: only the rest,
+ *   and the end
+ */
+export type Subscribe = (args: ExecutionArgs, outlet: PayloadOutlet | null) => Promise<Results | ExecutionResult>
+
+export interface SelectionsOptions {
+  /** Whether its payloads are the same whoever asks. */
+  readonly isShareable: (args: Pick<ExecutionArgs, 'document' | 'operationName'>) => boolean
+  /** A result as its outlets take it: as JSON. */
+  readonly write: (result: ExecutionResult) => string
+}
+
+export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
+  /** By the document, which whoever parsed it keeps for all who send the same text. */
+  const selections = new WeakMap<DocumentNode, Map<string, Selection>>()
+
+  function selectionOf(args: ExecutionArgs): Selection {
+    let ofDocument = selections.get(args.document)
+    if (ofDocument === undefined) {
+      ofDocument = new Map()
+      selections.set(args.document, ofDocument)
+    }
+    const key = keyOf(args)
+    const selection = ofDocument.get(key) ?? createSelection(args, write, () => ofDocument.delete(key))
+    ofDocument.set(key, selection)
+    return selection
+  }
+
+  return async function subscribe(args, outlet) {
+    const source = await createSourceEventStream(args)
+    if (!isAsyncIterable(source)) return source
+    if (!isShareable(args)) return new OwnResults(source[Symbol.asyncIterator](), args)
+    const selection = selectionOf(args)
+    return outlet !== null && flows(source)
+      ? new FlowingResults(source, selection, outlet)
+      : new SharedResults(source[Symbol.asyncIterator](), selection)
+  }
+}
+
+/** A selection that somebody is subscribed with. */
+interface Selection {
+  resultOf(event: object): ExecutionResult
+  payloadOf(event: object): string
+  addUser(): void
+  removeUser(): void
+}
+
+/** What is shared must not know who asks: a field that looks at its context fails, for all and at once. */
+const NO_CALLER = new Proxy(
+  {},
+  {
+    get(_target, name) {
+      throw new Error(`A field that is shared asked for ${String(name)} of its caller.`)
+    },
+  },
+)
+
+/** @param onUnused - nobody is subscribed with it any more */
+function createSelection(
+  { schema, document, operationName, variableValues }: ExecutionArgs,
+  write: SelectionsOptions['write'],
+  onUnused: () => void,
+): Selection {
+  // Neither the caller nor anything else of the first subscriber is kept.
+  const args = { schema, document, operationName, variableValues, contextValue: NO_CALLER }
+  const results = new WeakMap<object, ExecutionResult>()
+  const payloads = new WeakMap<object, string>()
+  // An event goes to all whom it concerns before the next one comes.
+  let lastEvent: object | null = null
+  let lastPayload = ''
+  let userCount = 0
+
+  function executed(event: object): ExecutionResult {
+    const result = execute({ ...args, rootValue: event })
+    if ('then' in result) throw new Error('A field that is shared has to answer at once.')
+    return result
+  }
+
+  return {
+    resultOf(event) {
+      let result = results.get(event)
+      if (result === undefined) {
+        result = executed(event)
+        results.set(event, result)
+      }
+      return result
+    },
+
+    payloadOf(event) {
+      if (event === lastEvent) return lastPayload
+      let payload = payloads.get(event)
+      if (payload === undefined) {
+        payload = write(executed(event))
+        payloads.set(event, payload)
+      }
+      lastEvent = event
+      lastPayload = payload
+      return payload
+    },
+
+    addUser() {
+      userCount += 1
+    },
+
+    removeUser() {
+      userCount -= 1
+      if (userCount === 0) onUnused()
+    },
+  }
+}
+
+const OVER = { value: undefined, done: true } as const
+
+/** Classes, because a node has tens of thousands of them. */
+abstract class Results implements AsyncGenerator<ExecutionResult, void, void> {
+  abstract next(): Promise<IteratorResult<ExecutionResult, void>>
+
+  /** Lets go of what it holds. May come twice. */
+  protected abstract end(): unknown
+
+  async return(): Promise<IteratorReturnResult<void>> {
+    await this.end()
+    return OVER
+  }
+
+  async throw(error: unknown): Promise<never> {
+    await this.end()
+    throw error
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}
+
+/** Executed for its subscriber alone. */
+class OwnResults extends Results {
+  readonly #events: AsyncIterator<unknown>
+  readonly #args: ExecutionArgs
+
+  constructor(events: AsyncIterator<unknown>, args: ExecutionArgs) {
+    super()
+    this.#events = events
+    this.#args = args
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    const { value, done } = await this.#events.next()
+    return done ? OVER : { value: await execute({ ...this.#args, rootValue: value }), done: false }
+  }
+
+  protected end(): unknown {
+    return this.#events.return?.()
+  }
+}
+
+/** Executed once for all, and read by each. */
+class SharedResults extends Results {
+  readonly #events: AsyncIterator<unknown>
+  #selection: Selection | null
+
+  constructor(events: AsyncIterator<unknown>, selection: Selection) {
+    super()
+    this.#events = events
+    this.#selection = selection
+    selection.addUser()
+  }
+
+  async next(): Promise<IteratorResult<ExecutionResult, void>> {
+    const { value, done } = await this.#events.next()
+    if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
+    this.#release()
+    return OVER
+  }
+
+  protected end(): unknown {
+    this.#release()
+    return this.#events.return?.()
+  }
+
+  #release(): void {
+    this.#selection?.removeUser()
+    this.#selection = null
+  }
+}
+
+/** Executed and written once for all, and put into each one's outlet: nothing of it is read but the end. */
+class FlowingResults extends Results implements ChangeOutlet {
+  readonly #stream: ChangeStream
+  readonly #selection: Selection
+  readonly #outlet: PayloadOutlet
+  #isOver = false
+
+  constructor(stream: ChangeStream, selection: Selection, outlet: PayloadOutlet) {
+    super()
+    this.#stream = stream
+    this.#selection = selection
+    this.#outlet = outlet
+    selection.addUser()
+  }
+
+  async next(): Promise<IteratorReturnResult<void>> {
+    try {
+      await this.#stream.flowInto(this)
+      return OVER
+    } finally {
+      this.#release()
+    }
+  }
+
+  isFull(): boolean {
+    return this.#outlet.isFull()
+  }
+
+  write(event: ChangeEvent): void {
+    this.#outlet.write(this.#selection.payloadOf(event))
+  }
+
+  onceDrained(resume: () => void): void {
+    this.#outlet.onceDrained(resume)
+  }
+
+  protected end(): unknown {
+    this.#release()
+    return this.#stream.return()
+  }
+
+  #release(): void {
+    if (!this.#isOver) this.#selection.removeUser()
+    this.#isOver = true
+  }
+}
+
+/** What two subscribers to the same document must have in common to share. */
+function keyOf({ document, operationName, variableValues }: ExecutionArgs): string {
+  let names = payloadVariables.get(document)
+  if (names === undefined) {
+    names = variablesOfPayload(document)
+    payloadVariables.set(document, names)
+  }
+  // A variable that was left out has its default, which differs from null.
+  const values = names.map((name) =>
+    variableValues && Object.hasOwn(variableValues, name) ? [variableValues[name]] : [],
+  )
+  return JSON.stringify([operationName ?? null, values])
+}
+
+const payloadVariables = new WeakMap<DocumentNode, readonly string[]>()
+
+/** Variables that stand anywhere but in the arguments of the subscription's own field. */
+function variablesOfPayload(document: DocumentNode): readonly string[] {
+  const rootFields = new Set<unknown>(
+    document.definitions.flatMap((definition) =>
+      definition.kind === Kind.OPERATION_DEFINITION ? definition.selectionSet.selections : [],
+    ),
+  )
+  const names = new Set<string>()
+  const payload = visit(document, {
+    VariableDefinition: () => null,
+    Field: (node) => (rootFields.has(node) ? { ...node, arguments: [] } : undefined),
+  })
+  visit(payload, { Variable: (node) => void names.add(node.name.value) })
+  return [...names].sort()
+}
+
+function flows(source: AsyncIterable<unknown>): source is ChangeStream {
+  return 'flowInto' in source
+}
+
+function isAsyncIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value
+}

@@ -1,0 +1,95 @@
+/**
+ * Which subscriptions have payloads that are the same whoever asks.
+ *
+ * A type says so by its extension `isSameForAll`; a field of it that needs to know who asks says `needsCaller`.
+ * Everything else counts as personal: what is forgotten costs time, and shares nothing wrongly.
+ */
+import {
+  type DocumentNode,
+  type ExecutionArgs,
+  type GraphQLSchema,
+  getNamedType,
+  getOperationAST,
+  isLeafType,
+  isObjectType,
+  isSpecifiedDirective,
+  TypeInfo,
+  visit,
+  visitWithTypeInfo,
+} from 'graphql'
+
+/**
+ * @returns whether an operation may be shared
+ * @throws Error where a field of a type that is the same for all is of one that is not, and does not say so
+ */
+export function createShareability(
+  schema: GraphQLSchema,
+): (operation: Pick<ExecutionArgs, 'document' | 'operationName'>) => boolean {
+  refuseContradictions(schema)
+  const answers = new WeakMap<DocumentNode, Map<string | null, boolean>>()
+
+  function isShareable(document: DocumentNode, operationName: string | null): boolean {
+    const operation = getOperationAST(document, operationName)
+    const root = schema.getSubscriptionType()
+    if (!operation || !root) return false
+    let isPersonal = false
+    const types = new TypeInfo(schema)
+    // Its fragments too, whether or not this operation has them: one that is shared seldom is no loss.
+    visit(
+      document,
+      visitWithTypeInfo(types, {
+        OperationDefinition: (node) => (node === operation ? undefined : false),
+        Directive() {
+          const directive = types.getDirective()
+          if (!directive || !isSpecifiedDirective(directive)) isPersonal = true
+        },
+        Field(node) {
+          const parent = types.getParentType()
+          const type = getNamedType(types.getType())
+          if (node.name.value === '__typename') return
+          if (parent === root) isPersonal ||= !isObjectType(type) || !isSameForAll(type)
+          else isPersonal ||= !isObjectType(parent) || !isSameForAll(parent) || needsCaller(types.getFieldDef())
+        },
+      }),
+    )
+    return !isPersonal
+  }
+
+  return ({ document, operationName }) => {
+    let ofDocument = answers.get(document)
+    if (ofDocument === undefined) {
+      ofDocument = new Map()
+      answers.set(document, ofDocument)
+    }
+    const name = operationName ?? null
+    let answer = ofDocument.get(name)
+    if (answer === undefined) {
+      answer = isShareable(document, name)
+      ofDocument.set(name, answer)
+    }
+    return answer
+  }
+}
+
+interface Extended {
+  readonly extensions: Readonly<Record<string, unknown>>
+}
+
+function isSameForAll({ extensions }: Extended): boolean {
+  return extensions.isSameForAll === true
+}
+
+function needsCaller(field: Extended | null | undefined): boolean {
+  return !field || field.extensions.needsCaller === true
+}
+
+function refuseContradictions(schema: GraphQLSchema): void {
+  for (const type of Object.values(schema.getTypeMap())) {
+    if (!isObjectType(type) || !isSameForAll(type)) continue
+    for (const field of Object.values(type.getFields())) {
+      const of = getNamedType(field.type)
+      if (isLeafType(of) || needsCaller(field) || (isObjectType(of) && isSameForAll(of))) continue
+      throw new Error(`${type.name} is the same for all, and ${type.name}.${field.name} is a ${of.name}, which is not.`)
+    }
+  }
+}
