@@ -11,6 +11,9 @@ export interface Contender {
 export interface Clients {
   readonly subscriberCount: number
   readonly driverCount: number
+  readonly picture?: string
+  /** Of the server. */
+  readonly settings?: Readonly<Record<string, string>>
 }
 
 /** Well before Rollcall's AWAY_AFTER, 5 minutes, in which nobody's status may change by itself. */
@@ -37,8 +40,8 @@ export async function openContenders(
   return { contenders: opened.filter((contender) => contender !== null), notes }
 }
 
-async function openContender(name: ServerName, clients: Clients): Promise<Contender> {
-  const server = await startServer(name)
+async function openContender(name: ServerName, { settings = {}, ...clients }: Clients): Promise<Contender> {
+  const server = await startServer(name, { settings })
   const load = startLoad()
   await load.open({ url: server.url, pid: server.pid, dialect: server.dialect, secret: SECRET, ...clients })
   return { server, load, beatenAtMs: performance.now() }

@@ -19,19 +19,22 @@ import { broadcast } from './scenarios/broadcast.ts'
 import { heartbeat } from './scenarios/heartbeat.ts'
 import { memory } from './scenarios/memory.ts'
 import { selections } from './scenarios/selections.ts'
+import { slowReader } from './scenarios/slow-reader.ts'
 import { SERVERS, versionsOfPeers } from './servers.ts'
 
-const SCENARIOS: readonly Scenario[] = [broadcast, selections, heartbeat, memory]
+const SCENARIOS: readonly Scenario[] = [broadcast, selections, heartbeat, memory, slowReader]
 
 const { values } = parseArgs({
   options: {
     full: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '7' },
-    only: { type: 'string', default: SCENARIOS.map(({ name }) => name).join(',') },
+    only: { type: 'string' },
     json: { type: 'string', default: fileURLToPath(new URL('results/latest.json', import.meta.url)) },
   },
 })
-const chosen = SCENARIOS.filter(({ name }) => values.only.split(',').includes(name))
+const chosen = SCENARIOS.filter(({ name, isOfFullForm = false }) =>
+  values.only === undefined ? values.full || !isOfFullForm : values.only.split(',').includes(name),
+)
 const plan: Plan = { isFull: values.full, roundCount: Number(values.rounds), say }
 const startedAtMs = performance.now()
 

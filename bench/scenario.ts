@@ -18,6 +18,8 @@ export interface Outcome {
 
 export interface Scenario {
   readonly name: string
+  /** Too long for the short form. */
+  readonly isOfFullForm?: boolean
   run(plan: Plan): Promise<Outcome>
 }
 

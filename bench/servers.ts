@@ -74,13 +74,22 @@ export function isOptional(name: ServerName): boolean {
   return (SERVERS[name] as Kind).isOptional ?? false
 }
 
-/** @param hasDoor - whether its garbage can be collected from outside */
-export async function startServer(name: ServerName, { hasDoor = false } = {}): Promise<Server> {
+export interface StartOptions {
+  /** Whether its garbage can be collected from outside. */
+  readonly hasDoor?: boolean
+  /** Where it cannot be measured as it is shipped. */
+  readonly settings?: Readonly<Record<string, string>>
+}
+
+export async function startServer(
+  name: ServerName,
+  { hasDoor = false, settings = {} }: StartOptions = {},
+): Promise<Server> {
   const { dialect, script, args = [], prepare }: Kind = SERVERS[name]
   const surroundings = await prepare?.()
   const child = startNode(script, {
     args,
-    environment: { ...PRODUCTION, ...surroundings?.settings },
+    environment: { ...PRODUCTION, ...surroundings?.settings, ...settings },
     flags: hasDoor ? ['--expose-gc', '--import', DOOR] : [],
   })
   const { port } = new URL(await child.said('url'))
@@ -116,8 +125,11 @@ function peer(name: string): string {
   return fromHere(`../dist/bench/peers/${name}.js`)
 }
 
-/** In production rooms are closed that no token and no setting opens. */
-const ROLLCALL_SETTINGS = { HOST: '127.0.0.1', PORT: '0', DEFAULT_ROOMS: '**' }
+/** What `/metrics` of Rollcall asks for. */
+export const METRICS_TOKEN = 'the-metrics-of-the-benchmark'
+
+/** In production rooms are closed that no token and no setting opens, and so are the metrics. */
+const ROLLCALL_SETTINGS = { HOST: '127.0.0.1', PORT: '0', DEFAULT_ROOMS: '**', METRICS_TOKEN }
 
 /** For the embedded Postgres. */
 async function withFolder(): Promise<Surroundings> {

@@ -10,6 +10,8 @@ export interface OpenArgs {
   readonly secret: string
   readonly subscriberCount: number
   readonly driverCount: number
+  /** What drivers look like, for whoever asks. */
+  readonly picture?: string
 }
 
 /** The room of drivers who move. */

@@ -140,7 +140,14 @@ async function connectOne(userId: string, place: number, subscriber: number | nu
   const credentials = {
     userId,
     sessionId: randomUUID(),
-    token: await signToken({ id: userId, name: `Name of ${userId.slice(0, 8)}` }, opened.secret),
+    token: await signToken(
+      {
+        id: userId,
+        name: `Name of ${userId.slice(0, 8)}`,
+        ...(subscriber === null && opened.picture !== undefined ? { picture: opened.picture } : {}),
+      },
+      opened.secret,
+    ),
   }
   return connect({
     url: opened.url,

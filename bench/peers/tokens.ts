@@ -4,13 +4,15 @@ import { jwtVerify, SignJWT } from 'jose'
 export interface Claims {
   readonly id: string
   readonly name: string
+  /** Left out of most: an address of any length. */
+  readonly picture?: string
 }
 
 /** Longer than any run. */
 const LIFETIME = '12h'
 
-export function signToken({ id, name }: Claims, secret: string): Promise<string> {
-  return new SignJWT({ name })
+export function signToken({ id, ...profile }: Claims, secret: string): Promise<string> {
+  return new SignJWT(profile)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(id)
     .setIssuedAt()
