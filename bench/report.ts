@@ -132,10 +132,12 @@ function aboutOf({ machine, versions, date, command, notes }: Results): string[]
 }
 
 function voidsOf(results: Results): string[] {
-  const reasons = rowsOf(results).flatMap(({ measure, server, voids }) =>
-    voids.map((reason) => `void: ${measure.name} of ${server}: ${reason}`),
-  )
-  return [...new Set(reasons)]
+  return rowsOf(results)
+    .filter(({ voids }) => voids.length > 0)
+    .map(
+      ({ measure, server, voids, roundCount }) =>
+        `void: ${measure.name} of ${server}, ${voids.length} of ${roundCount}: ${voids[0]}`,
+    )
 }
 
 function rangeOf({ least, most }: Spread): string {

@@ -60,7 +60,7 @@ export function createRecorder({
   let isFollowing = false
   let isStopped = false
   let isDatabaseUp = true
-  let hasWarnedOfWaiting = false
+  let hasToldOfWaiting = false
   let waitingCount = 0
   let renewAtMs = 0
   let retryMs = 0
@@ -96,10 +96,10 @@ export function createRecorder({
     if (isHolder) {
       held()
       isRung = true
-      hasWarnedOfWaiting = false
-    } else if (!hasWarnedOfWaiting) {
-      hasWarnedOfWaiting = true
-      log.warn({}, 'Another process brings the records to this database. This one takes over should it stop.')
+      hasToldOfWaiting = false
+    } else if (!hasToldOfWaiting) {
+      hasToldOfWaiting = true
+      log.info({}, 'Another process brings the records to this database. This one takes over should it stop.')
     }
     progress.ring()
   }
