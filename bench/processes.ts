@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as pass } from 'node:timers/promises'
 
 export interface Child {
   readonly pid: number
@@ -16,6 +17,8 @@ export interface Child {
 }
 
 const ERROR_TEXT_LENGTH = 5000
+/** Ten thousand clients connect within a minute. */
+const ANSWER_WITHIN_MS = 300_000
 
 /** What is to be undone, the last thing first. */
 const undoings: (() => Promise<void>)[] = []
@@ -95,10 +98,15 @@ export function startNode(script: string, { args = [], environment = {}, flags =
       return Promise.race([found, ended])
     },
 
-    ask(message) {
+    async ask(message) {
+      const limit = new AbortController()
       const answered = once(child, 'message').then(([answer]) => answer)
       child.send(message)
-      return Promise.race([answered, ended])
+      const tooLate = pass(ANSWER_WITHIN_MS, null, { signal: limit.signal }).then(() => {
+        throw new Error(`${script} did not answer within ${ANSWER_WITHIN_MS} ms.`)
+      })
+      tooLate.catch(() => {})
+      return Promise.race([answered, ended, tooLate]).finally(() => limit.abort())
     },
 
     // Killed, not asked: nothing that it has is needed any more, and a server would take leave of each client.

@@ -29,16 +29,9 @@ export function rowsOf({ measures, servers, figures }: Results): Row[] {
 function rowOf(measure: Measure, server: string, figures: readonly Figure[]): Row {
   const all = figures.filter((figure) => figure.measure === measure.name && figure.server === server)
   const counting = all.filter(({ voidBecause }) => voidBecause === null)
-  const against =
-    measure.heldAgainst === undefined
-      ? { measure: measure.name, server: REFERENCE }
-      : { measure: measure.heldAgainst, server }
-  const isReference = against.measure === measure.name && against.server === server
-  const ratios = counting.flatMap(({ round, value }) => {
-    const other = figures.find(
-      (figure) => figure.measure === against.measure && figure.server === against.server && figure.round === round,
-    )
-    return isReference || other === undefined || other.voidBecause !== null ? [] : [value / other.value]
+  const ratios = counting.flatMap((figure) => {
+    const other = figures.find((candidate) => isHeldAgainst(figure, candidate, measure))
+    return other === undefined || other.voidBecause !== null ? [] : [figure.value / other.value]
   })
   return {
     measure,
@@ -48,6 +41,12 @@ function rowOf(measure: Measure, server: string, figures: readonly Figure[]): Ro
     roundCount: all.length,
     voids: all.flatMap(({ voidBecause }) => voidBecause ?? []),
   }
+}
+
+function isHeldAgainst(figure: Figure, other: Figure, { name, heldAgainst }: Measure): boolean {
+  if (heldAgainst === null || other.round !== figure.round) return false
+  if (heldAgainst !== undefined) return other.measure === heldAgainst && other.server === figure.server
+  return other.measure === name && other.server === REFERENCE && figure.server !== REFERENCE
 }
 
 /** For the terminal: a line a server under each measure. */
@@ -119,25 +118,34 @@ function roundsOf(rows: readonly Row[]): string {
   return counts.join(' or ')
 }
 
-function aboutOf({ machine, versions, date, command, notes }: Results): string[] {
-  const gigabytes = (machine.memoryBytes / 2 ** 30).toFixed(0)
+function aboutOf({ machine, disturbance, versions, date, command, notes }: Results): string[] {
+  const { coreCount, processor, memoryBytes, kernel, node } = machine
+  const gigabytes = (memoryBytes / 2 ** 30).toFixed(0)
+  const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
   return [
-    `${date.slice(0, 10)}, \`${command}\`: ${machine.coreCount} cores of ${machine.processor}, ${gigabytes} GB, ` +
-      `${machine.kernel}, Node ${machine.node}. ` +
-      `${Object.entries(versions)
-        .map(([name, version]) => `${name} ${version}`)
-        .join(', ')}.`,
+    `\`${command}\` on ${date.slice(0, 10)}: ${coreCount} cores of ${processor}, ${gigabytes} GB, ${kernel}, Node ${node}.`,
+    ...(disturbance === null
+      ? []
+      : [
+          `Other processes took ${percentOf(disturbance.othersShare)} of the machine meanwhile, and other machines ${percentOf(disturbance.stolenShare)}.`,
+        ]),
+    `Packages: ${packages.join(', ')}.`,
     ...notes,
   ]
 }
 
+function percentOf(share: number): string {
+  return `${(100 * share).toFixed(0)} %`
+}
+
+/** A line a server: whoever wants to know each round's reason finds it in the file. */
 function voidsOf(results: Results): string[] {
-  return rowsOf(results)
-    .filter(({ voids }) => voids.length > 0)
-    .map(
-      ({ measure, server, voids, roundCount }) =>
-        `void: ${measure.name} of ${server}, ${voids.length} of ${roundCount}: ${voids[0]}`,
-    )
+  const rows = rowsOf(results).filter(({ voids }) => voids.length > 0)
+  return Object.entries(results.servers).flatMap(([server, title]) => {
+    const own = rows.filter((row) => row.server === server)
+    const counts = own.map(({ measure, voids }) => `${voids.length} of ${measure.name}`)
+    return own.length === 0 ? [] : [`Void, ${title}: ${counts.join(', ')}; the first because ${own[0]?.voids[0]}.`]
+  })
 }
 
 function rangeOf({ least, most }: Spread): string {

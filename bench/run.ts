@@ -10,19 +10,22 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { describeMachine } from './measure/machine.ts'
+import { describeMachine, watchForDisturbance } from './measure/machine.ts'
 import type { Results } from './measure/results.ts'
 import { undoAll, undoOnSignals } from './processes.ts'
 import { rowsOf, textOf } from './report.ts'
 import type { Plan, Scenario } from './scenario.ts'
 import { broadcast } from './scenarios/broadcast.ts'
+import { connections } from './scenarios/connections.ts'
 import { heartbeat } from './scenarios/heartbeat.ts'
 import { memory } from './scenarios/memory.ts'
 import { selections } from './scenarios/selections.ts'
 import { slowReader } from './scenarios/slow-reader.ts'
 import { SERVERS, versionsOfPeers } from './servers.ts'
 
-const SCENARIOS: readonly Scenario[] = [broadcast, selections, heartbeat, memory, slowReader]
+const SCENARIOS: readonly Scenario[] = [broadcast, selections, heartbeat, memory, slowReader, connections]
+
+const USAGE = `npm run bench -- [--full] [--rounds 7] [--only ${SCENARIOS.map(({ name }) => name).join(',')}] [--json FILE]`
 
 const { values } = parseArgs({
   options: {
@@ -32,17 +35,21 @@ const { values } = parseArgs({
     json: { type: 'string', default: fileURLToPath(new URL('results/latest.json', import.meta.url)) },
   },
 })
+const only = values.only?.split(',')
 const chosen = SCENARIOS.filter(({ name, isOfFullForm = false }) =>
-  values.only === undefined ? values.full || !isOfFullForm : values.only.split(',').includes(name),
+  only === undefined ? values.full || !isOfFullForm : only.includes(name),
 )
 const plan: Plan = { isFull: values.full, roundCount: Number(values.rounds), say }
+if (chosen.length < (only?.length ?? 0) || !(plan.roundCount >= 1)) throw new Error(USAGE)
 const startedAtMs = performance.now()
+
+const disturbanceSince = watchForDisturbance()
+let results = nothingYet()
 
 undoOnSignals()
 try {
   say('building')
   build()
-  let results = nothingYet()
   for (const scenario of chosen) {
     say(scenario.name)
     const { measures, figures, notes = [] } = await scenario.run(plan)
@@ -53,13 +60,19 @@ try {
       notes: [...new Set([...results.notes, ...notes])],
     }
     // After each, so that one that fails takes nothing from the others.
-    mkdirSync(dirname(values.json), { recursive: true })
-    writeFileSync(values.json, `${JSON.stringify(results, null, 1)}\n`)
+    write()
   }
-  process.stdout.write(`${textOf(results)}\n`)
-  if (rowsOf(results).some(({ value }) => value === null)) process.exitCode = 1
 } finally {
   await undoAll()
+}
+results = { ...results, disturbance: disturbanceSince() }
+write()
+process.stdout.write(`${textOf(results)}\n`)
+if (rowsOf(results).some(({ value }) => value === null)) process.exitCode = 1
+
+function write(): void {
+  mkdirSync(dirname(values.json), { recursive: true })
+  writeFileSync(values.json, `${JSON.stringify(results, null, 1)}\n`)
 }
 
 function nothingYet(): Results {
@@ -67,6 +80,7 @@ function nothingYet(): Results {
     date: new Date().toISOString(),
     command: ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' '),
     machine: describeMachine(),
+    disturbance: null,
     versions: versionsOfPeers(),
     servers: Object.fromEntries(Object.entries(SERVERS).map(([name, { title }]) => [name, title])),
     measures: [],

@@ -10,6 +10,8 @@ export interface OpenArgs {
   readonly secret: string
   readonly subscriberCount: number
   readonly driverCount: number
+  /** Clients come from 127.0.0.<this> and those after it; left out, from 127.0.0.2 on. */
+  readonly firstAddress?: number
   /** What drivers look like, for whoever asks. */
   readonly picture?: string
 }
@@ -69,6 +71,8 @@ export interface LoadCommands {
   openLoop(args: LoopArgs & { readonly everyMs: number }): Promise<LoopAnswer>
   /** For so long, each of so many drivers sends its next heartbeat when the last one is answered. */
   heartbeats(args: { readonly forMs: number; readonly inFlight: number }): Promise<BeatsAnswer>
+  /** So many subscribers' connections end at once, as when a network goes away. */
+  cut(args: { readonly count: number }): Promise<void>
   /** The beacon connects, and every subscriber has to hear of it: their lists are in effect. */
   lightBeacon(): Promise<FaultsAnswer>
 }

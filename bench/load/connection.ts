@@ -7,6 +7,8 @@ export interface Connection {
   readonly userId: string
   /** Asks, and resolves with the answer. */
   ask(ask: Ask): Promise<void>
+  /** Ends it without a word. */
+  end(): void
 }
 
 export interface ConnectOptions {
@@ -29,6 +31,7 @@ export function connect(options: ConnectOptions): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const connection: Connection = {
       userId: credentials.userId,
+      end: () => wire.close(),
 
       ask(ask) {
         const { texts, answeredBy } = speaker.say(ask)

@@ -31,6 +31,7 @@ export function startLoad(): Load {
     closedLoop: command('closedLoop'),
     openLoop: command('openLoop'),
     heartbeats: command('heartbeats'),
+    cut: command('cut'),
     lightBeacon: command('lightBeacon'),
   }
 }

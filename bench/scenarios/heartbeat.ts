@@ -11,7 +11,7 @@ import { inTurns, type Scenario } from '../scenario.ts'
 import { SERVERS, type ServerName } from '../servers.ts'
 
 const CLIENTS = { subscriberCount: 0, driverCount: 50 }
-const SHORT_MS = 200
+const SHORT_MS = 150
 const FULL_MS = 2000
 const WARM_UP_MS = 500
 

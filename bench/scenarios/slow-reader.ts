@@ -6,17 +6,14 @@
  * hundred of them. Two servers take turns under the same load: on one everybody reads, on the other one reader has
  * not read for a long time.
  */
-import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
-import { WebSocket } from 'ws'
 import { type Contender, closeContenders, keepAwake, openContenders, pidsOf } from '../contenders.ts'
 import { ROOM } from '../load/commands.ts'
 import { residentBytesOf } from '../measure/cpu.ts'
 import type { Figure, Measure } from '../measure/results.ts'
 import { measureSpan, whyNoLatency } from '../measure/span.ts'
-import { signToken } from '../peers/tokens.ts'
+import { type Observer, openObserver, readMetric } from '../observer.ts'
 import { inTurns, type Scenario } from '../scenario.ts'
-import { METRICS_TOKEN, SECRET } from '../servers.ts'
 
 const PICTURE = `https://example.com/${'p'.repeat(2000)}`
 const CLIENTS = {
@@ -65,11 +62,17 @@ export const slowReader: Scenario = {
     const add = (measure: string, round: number, value: number, voidBecause: string | null) =>
       figures.push({ measure, server: 'rollcall', round, value, voidBecause })
 
-    const reader = await openReader(sides[1]?.contender as Contender)
+    const slow = sides[1]?.contender as Contender
+    /** Who is in the room by what it was told. */
+    const present = new Set<string>()
+    const reader = await openObserver(slow.server, { args: `(room: "${ROOM}")`, fields: FIELDS }, ({ kind, user }) => {
+      if (kind === 'LEAVE') present.delete(user.id)
+      else present.add(user.id)
+    })
     for (const { contender } of sides) await contender.load.follow({ room: ROOM, selectionCount: 1 })
     reader.pause()
     let fillCount = 0
-    while ((await behindCount(sides[1]?.contender as Contender)) === 0) {
+    while ((await behindCount(slow)) === 0) {
       if (fillCount >= FILL_MOST) throw new Error(`After ${fillCount} changes of 28 KB nobody is behind.`)
       for (const { contender } of sides) await steps(contender, FILL_STEPS)
       fillCount += FILL_STEPS
@@ -85,7 +88,7 @@ export const slowReader: Scenario = {
       const { answer, span } = await measureSpan(pidsOf(contender), () =>
         contender.load.openLoop({ field: 'room', burst: 1, stepCount: PACED_STEPS, everyMs: PACE_MS }),
       )
-      const whyVoid = answer.faults[0] ?? whyNoLatency(span, answer.latestMs)
+      const whyVoid = answer.faults[0] ?? whyNoLatency(span, { isOpen: true, latestMs: answer.latestMs })
       add(`${name}.p50`, round, answer.latencyMs.p50, whyVoid)
       add(`${name}.p99`, round, answer.latencyMs.p99, whyVoid)
     })
@@ -93,7 +96,7 @@ export const slowReader: Scenario = {
     for (const { name, contender, residentBefore } of sides) {
       add(`${name}.growth`, 0, (residentBytesOf(contender.server.pid) - residentBefore) / 2 ** 20, null)
     }
-    const { tookMs, fault } = await readAgain(reader, sides[1]?.contender as Contender)
+    const { tookMs, fault } = await readAgain(reader, slow, present)
     add('one-does-not.right', 0, tookMs, fault)
     reader.close()
     await closeContenders(contenders)
@@ -106,60 +109,12 @@ async function steps({ load, server }: Contender, stepCount: number): Promise<vo
   if (faults.length > 0) throw new Error(`${server.name}: ${faults.join(' ')}`)
 }
 
-async function behindCount({ server }: Contender): Promise<number> {
-  const response = await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${METRICS_TOKEN}` } })
-  return Number(/^rollcall_subscriptions_behind (\d+)$/m.exec(await response.text())?.[1])
-}
-
-interface Reader {
-  pause(): void
-  resume(): void
-  close(): void
-  /** Who is in the room by what it was told. */
-  readonly present: Set<string>
-  ask(query: string): Promise<{ readonly onlineUsers: { readonly nodes: readonly { readonly id: string }[] } }>
-}
-
-/** An observer that follows the room, and can be told not to read. */
-async function openReader({ server }: Contender): Promise<Reader> {
-  const token = await signToken({ id: randomUUID(), name: 'The one who does not read' }, SECRET)
-  const socket = new WebSocket(`${server.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws')
-  const present = new Set<string>()
-  const answers = new Map<string, (data: never) => void>()
-  const say = (message: object) => socket.send(JSON.stringify(message))
-  socket.on('open', () =>
-    say({ type: 'connection_init', payload: { authorization: `Bearer ${token}`, observer: true } }),
-  )
-  await new Promise<void>((ready, fail) => {
-    socket.on('error', fail)
-    socket.on('message', (text) => {
-      const { type, id, payload } = JSON.parse(String(text))
-      if (type === 'connection_ack') ready()
-      if (type !== 'next') return
-      answers.get(id)?.(payload.data as never)
-      const change = payload.data?.presenceChanged
-      if (change?.kind === 'LEAVE') present.delete(change.user.id)
-      else if (change) present.add(change.user.id)
-    })
-  })
-  const query = `subscription { presenceChanged(room: "${ROOM}") { kind user { id } ${FIELDS} } }`
-  say({ id: 'changes', type: 'subscribe', payload: { query } })
-  return {
-    present,
-    pause: () => socket.pause(),
-    resume: () => socket.resume(),
-    close: () => socket.terminate(),
-    ask: (asked) =>
-      new Promise((resolve) => {
-        const id = randomUUID()
-        answers.set(id, resolve)
-        say({ id, type: 'subscribe', payload: { query: asked } })
-      }),
-  }
+function behindCount({ server }: Contender): Promise<number> {
+  return readMetric(server, 'rollcall_subscriptions_behind')
 }
 
 /** @returns how long it took until it was right, and what was wrong where it never was */
-async function readAgain(reader: Reader, contender: Contender) {
+async function readAgain(reader: Observer, contender: Contender, present: ReadonlySet<string>) {
   const startedAtMs = performance.now()
   reader.resume()
   while ((await behindCount(contender)) > 0) {
@@ -167,9 +122,13 @@ async function readAgain(reader: Reader, contender: Contender) {
     await pass(10)
   }
   // Asked last, so what it was told before it is all there is.
-  const { onlineUsers } = await reader.ask(`{ onlineUsers(room: "${ROOM}", first: 100) { nodes { id } } }`)
+  const { onlineUsers } = await reader.ask<InRoom>(`{ onlineUsers(room: "${ROOM}", first: 100) { nodes { id } } }`)
   const tookMs = performance.now() - startedAtMs
   const expected = onlineUsers.nodes.map(({ id }) => id)
-  const isRight = expected.length === reader.present.size && expected.every((id) => reader.present.has(id))
-  return { tookMs, fault: isRight ? null : `it believes ${reader.present.size} to be there who are ${expected.length}` }
+  const isRight = expected.length === present.size && expected.every((id) => present.has(id))
+  return { tookMs, fault: isRight ? null : `it believes ${present.size} to be there who are ${expected.length}` }
+}
+
+interface InRoom {
+  readonly onlineUsers: { readonly nodes: readonly { readonly id: string }[] }
 }
