@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { type Answer, closeTabs, onlineIds, openTab, post, type SeenChange, type Tab } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -18,6 +19,8 @@ interface Page {
   readonly nodes: readonly { readonly id: string }[]
   readonly pageInfo: { readonly hasNextPage: boolean; readonly endCursor: string }
 }
+
+const cleanups = cleanupsAfterEach()
 
 describe('position and after', () => {
   let server: TestServer
@@ -155,18 +158,21 @@ describe('position and after', () => {
   })
 
   it('replays a subscriber that did not read, merged, once it reads again', async () => {
-    const tab = await openTab(server, 'slow', { observer: true })
+    // It answers no pings while it does not read, and on a slow machine that is long enough to be given up.
+    const patient = await startServer({ PING_INTERVAL: '5m', SESSION_TTL: '5m' })
+    cleanups.push(patient.stop)
+    const tab = await openTab(patient, 'slow', { observer: true })
     const seen = tab.follow()
     await tab.ask('{ position }')
     tab.fallSilent()
     const mover = `mover-${randomUUID()}`
     for (let count = 0; count < 400; count += 1) {
-      await post(server, `dev:${mover}`, 'mutation { heartbeat { expiresAt } }')
-      await post(server, `dev:${mover}`, 'mutation { goOffline { viewer { id } } }')
+      await post(patient, `dev:${mover}`, 'mutation { heartbeat { expiresAt } }')
+      await post(patient, `dev:${mover}`, 'mutation { goOffline { viewer { id } } }')
       if (count % 50 === 0) tab.wire().resume()
       if (count % 50 === 10) tab.wire().pause()
     }
-    await post(server, `dev:${mover}`, 'mutation { heartbeat { expiresAt } }')
+    await post(patient, `dev:${mover}`, 'mutation { heartbeat { expiresAt } }')
     tab.wire().resume()
     await until(() => seen.filter(({ user }) => user.id === mover).at(-1)?.kind === 'JOIN', { what: 'the last JOIN' })
     const positions = seen.map(({ position }) => Number(position.split(':')[1]))
