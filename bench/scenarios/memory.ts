@@ -3,8 +3,8 @@
  *
  * Measured is by how much a server grows, after its garbage is collected, from the first thousand such connections to
  * the last one: resident memory as the kernel has it, and what V8 still holds. The kernel's own buffers are not in it.
- * Pages come back to the kernel late or not at all, so with the few connections of the short form the resident memory
- * is rough. That every list is in effect is seen afterwards: one more user comes, and everybody has to hear of it.
+ * Pages come back to the kernel late or not at all: the short form has too few connections for resident memory to say
+ * anything, and tells what V8 holds alone. That every list is in effect is seen afterwards: one more user comes, and everybody has to hear of it.
  */
 import { setTimeout as pass } from 'node:timers/promises'
 import { type Load, startLoad } from '../load/load.ts'
@@ -30,7 +30,7 @@ const STABLE_WITHIN = 0.005
 
 const MEASURES: readonly Measure[] = [
   { name: 'memory.resident', title: 'An idle connection that watches 50 users, resident memory', unit: 'KB' },
-  { name: 'memory.heap', title: 'The same, what V8 holds', unit: 'KB' },
+  { name: 'memory.heap', title: 'An idle connection that watches 50 users, what V8 holds', unit: 'KB' },
 ]
 
 /** Without those that keep the same of a connection as another one. */
@@ -47,7 +47,7 @@ export const memory: Scenario = {
     await inTurns(names, { ...plan, roundCount }, async (name, round) => {
       const { resident, heap, fault } = await measure(name, count)
       const place = { server: name, round, voidBecause: fault }
-      figures.push({ ...place, measure: 'memory.resident', value: resident / 1024 })
+      if (plan.isFull) figures.push({ ...place, measure: 'memory.resident', value: resident / 1024 })
       figures.push({ ...place, measure: 'memory.heap', value: heap / 1024 })
     })
     return { measures: MEASURES, figures, notes: [`Memory is that of connections ${COUNT_BEFORE} to ${count}.`] }
