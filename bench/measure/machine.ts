@@ -23,7 +23,8 @@ export function describeMachine(): Machine {
     processor: cpus()[0]?.model.trim() ?? 'unknown',
     coreCount: availableParallelism(),
     memoryBytes: totalmem(),
-    kernel: `${type()} ${release()}`,
+    // What follows is how somebody built it.
+    kernel: `${type()} ${/^\d+\.\d+/.exec(release())?.[0] ?? release()}`,
     node: process.version,
   }
 }
