@@ -9,6 +9,7 @@ import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
 import type { PresenceStore } from '../presence/store.ts'
 import { createFilterIndex } from './filter-index.ts'
+import { kept } from './kept.ts'
 import { createPaced, type Paced } from './paced.ts'
 import { createReplays } from './replays.ts'
 import { Subscription, type SubscriptionContext } from './subscription.ts'
@@ -144,14 +145,7 @@ export function createHub({
 
   /** The same event for all who ask until the number changes. */
   function countOf(room: string | null): Promise<CountEvent> {
-    const known = counted.get(room)
-    if (known !== undefined) return known
-    const asked = store.count(room).then((count) => ({ room, count }))
-    counted.set(room, asked)
-    asked.catch(() => {
-      if (counted.get(room) === asked) counted.delete(room)
-    })
-    return asked
+    return kept(counted, room, async () => ({ room, count: await store.count(room) }))
   }
 
   function recount(room: string | null): void {
@@ -163,11 +157,15 @@ export function createHub({
     if (!paced.nudge(monotonicMs())) held.add(paced)
   }
 
-  function loseLog(position: Position): void {
+  function beginAt(position: Position): void {
     head = position
     told = position
     untold = []
     replays.clear()
+  }
+
+  function loseLog(position: Position): void {
+    beginAt(position)
     for (const subscription of index.all()) subscription.fail(positionExpired())
     for (const room of countsByRoom.keys()) recount(room)
   }
@@ -215,10 +213,7 @@ export function createHub({
       )
       const position = await store.changes.position()
       if (head.epoch === position.epoch && head.seq >= position.seq) return
-      head = position
-      told = position
-      untold = []
-      replays.clear()
+      beginAt(position)
     },
 
     async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null) {
@@ -226,15 +221,15 @@ export function createHub({
       const startSeq = after?.seq ?? head.seq
       // Within a window it is behind until the window ends; without one, it is told nothing twice.
       const isAtHead = startSeq === told.seq || (windowMs === 0 && startSeq > told.seq)
-      const kept = index.keep(filter)
-      const subscription = new Subscription(context, kept, startSeq, isAtHead, (ended) => {
-        index.remove(kept, ended)
+      const keptFilter = index.keep(filter)
+      const subscription = new Subscription(context, keptFilter, startSeq, isAtHead, (ended) => {
+        index.remove(keptFilter, ended)
         group?.subscriptions.delete(ended)
         ahead.delete(ended)
         all.delete(ended)
       })
       // In the index before anything is read: what comes meanwhile is not lost.
-      index.add(kept, subscription)
+      index.add(keptFilter, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
       if (startSeq > told.seq && !isAtHead) ahead.add(subscription)

@@ -11,6 +11,7 @@ import { createNumberedLog } from '../presence/numbered-log.ts'
 import type { Position } from '../presence/position.ts'
 import type { ChangeLog } from '../presence/store.ts'
 import type { KeptFilter } from './filter-index.ts'
+import { kept } from './kept.ts'
 
 /** Entries that one replay merges: a few milliseconds' work. */
 const REPLAY_MOST = 5000
@@ -129,16 +130,4 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
       merged.clear()
     },
   }
-}
-
-/** One asks, and all who come meanwhile get the same answer. A failure is not kept. */
-function kept<Key, Value>(answers: Map<Key, Promise<Value>>, key: Key, ask: () => Promise<Value>): Promise<Value> {
-  const known = answers.get(key)
-  if (known !== undefined) return known
-  const answer = ask()
-  answers.set(key, answer)
-  answer.catch(() => {
-    if (answers.get(key) === answer) answers.delete(key)
-  })
-  return answer
 }

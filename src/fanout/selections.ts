@@ -15,14 +15,7 @@ import {
   Kind,
   visit,
 } from 'graphql'
-import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
-
-/** Where payloads go as JSON, in the moment when they come about. */
-export interface PayloadOutlet {
-  isFull(): boolean
-  write(payload: string): void
-  onceDrained(resume: () => void): void
-}
+import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../presence/feed.ts'
 
 /**
  * @param outlet - where given, payloads that are shared go there, and the generator brings none of them: only the rest,

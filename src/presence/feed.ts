@@ -20,15 +20,19 @@ export interface CountEvent {
   readonly count: number
 }
 
-/** Whoever takes the changes of one subscription as they come. */
-export interface ChangeOutlet {
+/** Whoever takes what one subscription brings, in the moment when it comes about. */
+export interface Outlet<Item> {
   /** Whether nothing may be written until it has drained. */
   isFull(): boolean
   /** What it throws ends the stream. */
-  write(event: ChangeEvent): void
+  write(item: Item): void
   /** Calls back once, when it is not full any more. */
   onceDrained(resume: () => void): void
 }
+
+export type ChangeOutlet = Outlet<ChangeEvent>
+/** Of payloads as JSON, in the form that its owner writes them in. */
+export type PayloadOutlet = Outlet<string>
 
 /** The changes of one subscription: read one by one, or flowing into an outlet. Either, not both. */
 export interface ChangeStream extends AsyncIterableIterator<ChangeEvent> {

@@ -21,6 +21,7 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
+import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 
@@ -44,15 +45,6 @@ export interface Operations {
   execute(args: ExecutionArgs): Promise<ExecutionResult>
   /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
   readonly subscribe: Subscribe
-}
-
-/** Where the payloads of a subscription go as JSON, in the moment when they come about. */
-export interface PayloadOutlet {
-  isFull(): boolean
-  /** @param payload - as `payloadText` makes it */
-  write(payload: string): void
-  /** Calls back once, when it is not full any more. */
-  onceDrained(resume: () => void): void
 }
 
 type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect } from 'vitest'
-import { type PresenceStore, SEED_MEMORY_MS } from '../../src/presence/store.ts'
+import { type PresenceStore, SEED_MEMORY_MS, type SweepAnswer } from '../../src/presence/store.ts'
 import { openMemory } from './memory-harness.ts'
 import {
   acknowledge,
@@ -177,18 +177,22 @@ describe('the memory store, with much to do at once', () => {
   const rule = ruleAt(1)
   const knownOf = async (store: PresenceStore, userIds: readonly string[]): Promise<string[]> =>
     (await store.lookup(userIds)).flatMap((user) => (user === null ? [] : [user.id]))
+  const countsOfSlices = async (slice: () => Promise<SweepAnswer>): Promise<number[]> => {
+    const counts = []
+    for (let hasMore = true; hasMore; ) {
+      const answer = await slice()
+      counts.push(answer.count)
+      hasMore = answer.hasMore
+    }
+    return counts
+  }
   const USER_IDS = Array.from({ length: 20 }, (_, index) => `user-${10 + index}`)
 
   rule('ends a sweep when its slice is over, and goes on with the next', { closeGraceMs: 100 }, async (harness) => {
     const { store, pass } = harness
     for (const userId of USER_IDS) await detach(store, await connect(store, userId))
     await pass(100, { isStalled: true })
-    const counts = []
-    for (let hasMore = true; hasMore; ) {
-      const answer = await store.sweep(100)
-      counts.push(answer.count)
-      hasMore = answer.hasMore
-    }
+    const counts = await countsOfSlices(() => store.sweep(100))
     expect(Math.max(...counts)).toBeLessThan(5)
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(USER_IDS.length)
     expect(await onlineIds(store)).toEqual([])
@@ -197,12 +201,7 @@ describe('the memory store, with much to do at once', () => {
   rule('takes the sockets of a dead node in slices too', { nodeTtlMs: 300 }, async ({ store, pass }) => {
     for (const userId of USER_IDS) await connect(store, userId)
     await pass(300, { isStalled: true })
-    const counts = []
-    for (let hasMore = true; hasMore; ) {
-      const answer = await store.reapNodes(100)
-      counts.push(answer.count)
-      hasMore = answer.hasMore
-    }
+    const counts = await countsOfSlices(() => store.reapNodes(100))
     expect(Math.max(...counts)).toBeLessThan(5)
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(USER_IDS.length)
     expect((await store.stats()).reapedCount).toBe(USER_IDS.length)
