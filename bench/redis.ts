@@ -20,7 +20,7 @@ import { startRedis } from '../tests/support/redis.ts'
 import { command } from '../tests/support/redis-process.ts'
 import { installServers } from '../tests/support/redis-program.ts'
 import { sayComparison } from './population/compare.ts'
-import { type Crowd, ROOM } from './population/crowd.ts'
+import { type Crowd, ROOM, seed } from './population/crowd.ts'
 import { measureReads } from './population/reads.ts'
 
 const { values } = parseArgs({
@@ -35,14 +35,6 @@ const SMALL = 1000
 /** In turn from the small app and from the large one. */
 const READS = { rounds: 7, callsARound: 500 }
 const CHANGES = 500
-
-const SETTINGS = {
-  visibility: 'EVERYONE',
-  statusChoice: 'AUTOMATIC',
-  statusMessage: null,
-  hideLastActive: false,
-  version: 1,
-} as const
 
 installServers()
 const redis = await startRedis()
@@ -167,7 +159,7 @@ function attach(
     device: 'browser',
     rooms,
     profile: { name: `Name of ${userId}`, avatarUrl: null, issuedAtMs: 1 },
-    seed: { settings: SETTINGS, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
+    seed: seed(),
     comeback: null,
   })
 }
