@@ -139,7 +139,7 @@ async function measureSteps(nodes: readonly OpenNode[]): Promise<void> {
   })
   const beats = await pressed(
     nodes,
-    ({ store }, number) => store.beat([{ ...of(number), fence: null, isActive: true, profile: null }]),
+    ({ store }, number) => store.beat({ ...of(number), fence: null, isActive: true, profile: null }),
     { inFlight: BEATS_IN_FLIGHT },
   )
   say(`steps that are changes (a room entered or left), logged and told: ${flips.toFixed(0)}/s`)

@@ -133,10 +133,9 @@ export class OpenSocket implements Attachment {
     if (observer !== null) return observer.heartbeat(words)
     // Whether the store hears of it or not, for it may have to be told later.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
-    const answer = await this.#speak(async (sessionId, fence) => {
-      const answers = await this.#node.store.beat([beatOf(this.caller, words, sessionId, fence)])
-      return answers[0] ?? { kind: 'unknown' as const }
-    })
+    const answer = await this.#speak((sessionId, fence) =>
+      this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
+    )
     if (answer?.kind === 'counted') {
       this.#relearn(answer.session)
       return this.#presence.heartbeatResult(answer.session)

@@ -150,8 +150,8 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
 
       async heartbeat(words) {
         const beat = { userId: caller.userId, sessionId: namedSessionId, fence: null, ...words }
-        const [answer] = await store.beat([{ ...beat, profile: caller.profile }])
-        if (answer?.kind === 'counted') return heartbeatResult(answer.session)
+        const answer = await store.beat({ ...beat, profile: caller.profile })
+        if (answer.kind === 'counted') return heartbeatResult(answer.session)
         const started = await attach(caller, { ...beat, nodeId: null, comeback: null })
         return heartbeatResult(started.kind === 'attached' ? started.session : null)
       },

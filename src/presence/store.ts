@@ -31,13 +31,8 @@ export interface PresenceStore {
   /** Takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing. */
   detach(request: DetachRequest): Promise<void>
 
-  /**
-   * Counts proofs of life: of the session always, of the user where `isActive` (rule 7).
-   *
-   * @param beats - each is atomic, the batch is not
-   * @returns one answer a beat, in order
-   */
-  beat(beats: readonly Beat[]): Promise<readonly BeatAnswer[]>
+  /** Counts a proof of life: of the session always, of the user where `isActive` (rule 7). */
+  beat(beat: Beat): Promise<BeatAnswer>
 
   /** Ends sessions at once. Ending what is not there succeeds and does nothing. */
   end(request: EndRequest): Promise<EndAnswer>

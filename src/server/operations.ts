@@ -28,7 +28,7 @@ import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 /** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
 const DOCUMENTS_KEPT = 500
 /** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
-const COSTS_KEPT = 5000
+const COSTS_KEPT_A_DOCUMENT = 50
 const VARIABLES_KEPT_CHARACTERS = 200
 
 export interface Operation {
@@ -37,7 +37,17 @@ export interface Operation {
   readonly variables?: Readonly<Record<string, unknown>> | null | undefined
 }
 
-export type Prepared = { readonly document: DocumentNode } | { readonly errors: readonly GraphQLError[] }
+export type Prepared = { readonly document: DocumentNode } | Refused
+
+interface Refused {
+  readonly errors: readonly GraphQLError[]
+}
+
+/** A document that is parsed and valid, with the errors of the operations and variables that it was asked with. */
+interface Valid {
+  readonly document: DocumentNode
+  readonly variableErrors: Map<string, readonly GraphQLError[]>
+}
 
 export interface Operations {
   readonly schema: GraphQLSchema
@@ -62,10 +72,7 @@ export function createOperations(
   mask: ErrorMask,
   subscribe: Subscribe,
 ): Operations {
-  const prepared = new LRUCache<string, Prepared>({ max: DOCUMENTS_KEPT })
-  const errorsKept = new LRUCache<string, readonly GraphQLError[]>({ max: COSTS_KEPT })
-  const numbers = new WeakMap<DocumentNode, number>()
-  let documentCount = 0
+  const prepared = new LRUCache<string, Valid | Refused>({ max: DOCUMENTS_KEPT })
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
@@ -73,7 +80,7 @@ export function createOperations(
     maxAliasesRule({ n: limits.MAX_ALIASES, exposeLimits: true }),
   ]
 
-  function prepareDocument(query: string): Prepared {
+  function prepareDocument(query: string): Valid | Refused {
     const bytes = Buffer.byteLength(query)
     if (bytes > limits.MAX_DOCUMENT_BYTES) {
       return refused(
@@ -91,7 +98,7 @@ export function createOperations(
     try {
       const errors = validate(schema, document, rules)
       return errors.length === 0
-        ? { document }
+        ? { document, variableErrors: new Map() }
         : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
       // The rules of limits throw out of `validate`, which over a socket would close it.
@@ -130,27 +137,19 @@ export function createOperations(
   }
 
   /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
-  function variableErrorsKept(document: DocumentNode, operation: Operation): readonly GraphQLError[] {
+  function variableErrorsKept(valid: Valid, operation: Operation): readonly GraphQLError[] {
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
-    if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(document, operation)
-    const key = `${numberOf(document)} ${operation.operationName ?? ''} ${variables}`
-    let errors = errorsKept.get(key)
+    if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(valid.document, operation)
+    const key = `${operation.operationName ?? ''} ${variables}`
+    const kept = valid.variableErrors
+    let errors = kept.get(key)
     if (errors === undefined) {
-      errors = variableErrors(document, operation)
-      errorsKept.set(key, errors)
+      errors = variableErrors(valid.document, operation)
+      // Most are asked with the same few, and the others with new ones every time.
+      if (kept.size >= COSTS_KEPT_A_DOCUMENT) kept.clear()
+      kept.set(key, errors)
     }
     return errors
-  }
-
-  /** A name of a document that is shorter than its text. */
-  function numberOf(document: DocumentNode): number {
-    let number = numbers.get(document)
-    if (number === undefined) {
-      documentCount += 1
-      number = documentCount
-      numbers.set(document, number)
-    }
-    return number
   }
 
   return {
@@ -163,7 +162,7 @@ export function createOperations(
         prepared.set(operation.query, found)
       }
       if ('errors' in found) return found
-      const errors = variableErrorsKept(found.document, operation)
+      const errors = variableErrorsKept(found, operation)
       return errors.length === 0 ? found : { errors }
     },
 
@@ -238,6 +237,6 @@ function coded(error: unknown, code: string): GraphQLError {
   return located(error.message, { ...error.extensions, code }, error)
 }
 
-function refused(message: string, argument: string, bound: string): Prepared {
+function refused(message: string, argument: string, bound: string): Refused {
   return { errors: [new GraphQLError(message, { extensions: { code: 'BAD_USER_INPUT', argument, bound } })] }
 }

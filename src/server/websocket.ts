@@ -13,7 +13,7 @@ import type { Config } from '../config.ts'
 
 import { type Caller, requireCaller } from '../presence/access.ts'
 import { badInput, isUnavailable, rateLimited, unavailable } from '../presence/errors.ts'
-import type { ChangeFeed, FeedGroup, PayloadOutlet } from '../presence/feed.ts'
+import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Log } from '../presence/log.ts'
 import type { Attachment } from '../presence/open-socket.ts'
 import type { Presence } from '../presence/presence.ts'
@@ -22,6 +22,7 @@ import type { RequestContext } from '../resolvers/context.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
+import { OperationMessages, parsedOrText, payloadText } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { latin1, Outbox } from './outbox.ts'
 import { createPinger, type Pinged } from './pinger.ts'
@@ -89,7 +90,13 @@ interface Link extends Pinged {
 
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
 type SocketArgs = ExecutionArgs & {
-  readonly asked: { readonly id: string; readonly payload: object; readonly outbox: Outbox }
+  readonly asked: Asked
+}
+
+interface Asked {
+  readonly id: string
+  readonly payload: object
+  readonly context: ProtocolContext<Record<string, unknown>, Extra>
 }
 
 type Extra = { readonly connection: Connection }
@@ -144,7 +151,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         operationName: payload.operationName,
         variableValues: payload.variables,
         contextValue: contextOf(connection),
-        asked: { id, payload, outbox: connection.link.outbox },
+        asked: { id, payload, context },
       }
       return args
     },
@@ -152,11 +159,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Errors are masked where they arise; what is left is thrown by streams.
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
-    execute: (args) => operations.execute(args),
+    async execute(args) {
+      const { asked } = args as SocketArgs
+      const result = await operations.execute(args)
+      answer(asked, result)
+      return result
+    },
+
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
       const { asked, ...rest } = args as SocketArgs
-      const results = await operations.subscribe(rest, new NextMessages(asked.outbox, asked.id))
+      const results = await operations.subscribe(rest, new OperationMessages(outboxOf(asked.context), asked.id))
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
@@ -180,6 +193,20 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     if (caller.expiresAtMs !== null && link.socket.readyState === link.socket.OPEN)
       expiries.add(link, caller.expiresAtMs)
     return { sessionId: attachment.sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL }
+  }
+
+  /** Writes the two messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
+  function answer({ id, context }: Asked, result: ExecutionResult): void {
+    // Its client may have ended it meanwhile.
+    if (!(id in context.subscriptions)) return
+    const messages = new OperationMessages(outboxOf(context), id)
+    messages.write(payloadText(result))
+    messages.complete()
+    delete context.subscriptions[id]
+  }
+
+  function outboxOf(context: ProtocolContext<Record<string, unknown>, Extra>): Outbox {
+    return context.extra.connection.link.outbox
   }
 
   function sessionAsked(caller: Caller, params: ConnectionParams) {
@@ -326,47 +353,6 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       await Promise.all(leaving)
       wire.close()
     },
-  }
-}
-
-/** Writes payloads as the messages of a subscription, as graphql-ws does. */
-class NextMessages implements PayloadOutlet {
-  readonly #outbox: Outbox
-  readonly #head: string
-
-  constructor(outbox: Outbox, id: string) {
-    this.#outbox = outbox
-    this.#head = latin1(`{"id":${JSON.stringify(id)},"type":"next","payload":`)
-  }
-
-  isFull(): boolean {
-    return this.#outbox.isFull()
-  }
-
-  write(payload: string): void {
-    this.#outbox.send(this.#head + payload)
-  }
-
-  onceDrained(resume: () => void): void {
-    this.#outbox.onceDrained(resume)
-  }
-}
-
-/** The form that `PayloadOutlet` takes a result in: the rest of a message, in which graphql-ws puts the errors last. */
-export function payloadText({ errors, ...rest }: ExecutionResult): string {
-  return latin1(`${JSON.stringify(errors === undefined ? rest : { ...rest, errors })}}`)
-}
-
-/**
- * graphql-ws takes a message that is parsed already, and holds on to a text for as long as the subscription that it
- * begins. What is no JSON it answers itself.
- */
-function parsedOrText(text: string): string {
-  try {
-    const message: unknown = JSON.parse(text)
-    return typeof message === 'string' ? text : (message as string)
-  } catch {
-    return text
   }
 }
 

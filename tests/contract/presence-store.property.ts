@@ -285,7 +285,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
 
   async function beatOverHttp(one: Extract<Command, { kind: 'beat over HTTP' }>) {
     const beat = { userId: one.user, sessionId: one.sessionId, fence: null, ...details(one) }
-    const [answer] = await store.beat([beat])
+    const answer = await store.beat(beat)
     const expected = model.userOf(one.user).isInStore
       ? model.beat(one.user, one.sessionId, null, details(one))
       : 'unknown'
@@ -302,7 +302,7 @@ async function createHistory({ store, pass }: Harness, stepMs: number) {
   }
 
   async function beatOfSocket(one: Extract<Command, { kind: 'beat of a socket' }>, socket: ModelSocket) {
-    const [answer] = await store.beat([{ ...socket, ...details(one) }])
+    const answer = await store.beat({ ...socket, ...details(one) })
     const { userId, sessionId, fence } = socket
     const expected = model.userOf(userId).isInStore ? model.beat(userId, sessionId, fence, details(one)) : 'unknown'
     expect(answer?.kind).toBe(expected)

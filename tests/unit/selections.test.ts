@@ -16,8 +16,8 @@ import { createShareability } from '../../src/fanout/shareable.ts'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../../src/presence/feed.ts'
 import type { PublicUser } from '../../src/presence/model.ts'
 import { schema } from '../../src/schema/index.ts'
+import { payloadText } from '../../src/server/messages.ts'
 import { latin1 } from '../../src/server/outbox.ts'
-import { payloadText } from '../../src/server/websocket.ts'
 
 /** Hands these events over, to whoever reads and to whoever they flow into. */
 function streamOf<Event extends object>(events: readonly Event[]): ChangeStream {

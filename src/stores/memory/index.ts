@@ -14,7 +14,15 @@ import type {
   RoomRequest,
 } from '../../presence/store.ts'
 import { type Clock, isLate, type PresenceTiming } from '../../presence/timing.ts'
-import { createLiveSession, type LiveSession, type LiveUser, sessionOf, sessionView, viewerState } from './live-user.ts'
+import {
+  createLiveSession,
+  type LiveSession,
+  type LiveUser,
+  sessionOf,
+  sessionView,
+  shownNow,
+  viewerState,
+} from './live-user.ts'
 import { createNodes } from './nodes.ts'
 import { createPopulation, type Touched } from './population.ts'
 import { inSlices, startSlice } from './slices.ts'
@@ -239,7 +247,7 @@ export function createMemoryStore({
 
   return {
     attach: async (request) => attach(request),
-    beat: async (beats) => beats.map(beat),
+    beat: async (one) => beat(one),
     end: async (request) => end(request),
     join: async (request) => changeRoom(request, true),
     leave: async (request) => changeRoom(request, false),
@@ -349,7 +357,7 @@ export function createMemoryStore({
         page.push(user)
       }
       return {
-        users: page.map(({ shown }) => shown),
+        users: page.map(shownNow),
         hasMore,
         totalCount: roster.count(room),
         position: population.position(),
@@ -359,7 +367,10 @@ export function createMemoryStore({
     count: async (room) => roster.count(room),
 
     async lookup(userIds) {
-      return userIds.map((userId) => users.get(userId)?.shown ?? null)
+      return userIds.map((userId) => {
+        const user = users.get(userId)
+        return user === undefined ? null : shownNow(user)
+      })
     },
 
     async viewer(userId) {

@@ -18,10 +18,11 @@ import type { Due } from './deadlines.ts'
 
 export interface LiveUser extends UserFacts, Due {
   /**
-   * What everyone sees: as the log last said it, with the activity since. Never changed in place. The first field,
-   * so that a page reads a single line of the machine's memory a user.
+   * What everyone sees, as the log last said it: `shownNow` adds the activity since. Never changed in place. The first
+   * fields, so that a page reads a single line of the machine's memory a user.
    */
   shown: PublicUser
+  hasActivitySince: boolean
   /** The rooms that everyone sees the user in. Never changed in place. */
   shownRooms: ReadonlySet<string>
   readonly id: string
@@ -84,6 +85,7 @@ const NOBODY: PublicUser = {
 export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing: PresenceTiming): LiveUser {
   const user: LiveUser = {
     shown: NOBODY,
+    hasActivitySince: false,
     shownRooms: NO_ROOMS,
     id,
     profile: seed.profile,
@@ -148,19 +150,25 @@ export function roomsOf(user: LiveUser, isShown: boolean, current: ReadonlySet<s
   return current
 }
 
-export function shownLastActive(user: LiveUser): number | null {
-  return user.settings?.hideLastActive === true ? null : user.shownLastActiveAtMs
+/** What everyone sees of a user. Made when somebody looks: most heartbeats nobody looks at. */
+export function shownNow(user: LiveUser): PublicUser {
+  if (user.hasActivitySince) {
+    const lastActiveAtMs = user.settings?.hideLastActive === true ? null : user.shownLastActiveAtMs
+    user.shown = { ...user.shown, lastActiveAtMs }
+    user.hasActivitySince = false
+  }
+  return user.shown
 }
 
 export function columnsOf(user: LiveUser): PublicColumns | null {
   if (user.settings === null) return null
-  const { isOnline, onlineSinceMs, lastActiveAtMs } = user.shown
+  const { isOnline, onlineSinceMs, lastActiveAtMs } = shownNow(user)
   return { isOnline, onlineSinceMs, lastActiveAtMs }
 }
 
 export function viewerState(user: LiveUser, settings: Settings): ViewerState {
   return {
-    user: user.shown,
+    user: shownNow(user),
     isOnline: user.ownStatus !== 'OFFLINE',
     status: user.ownStatus,
     statusChoice: settings.statusChoice,

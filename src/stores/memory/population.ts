@@ -18,7 +18,7 @@ import {
   type LiveUser,
   roomsOf,
   sessionRow,
-  shownLastActive,
+  shownNow,
 } from './live-user.ts'
 import { compareUtf8, createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
 import { createShardedMap } from './sharded-map.ts'
@@ -73,7 +73,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
 
   /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
   function commit(user: LiveUser, { nowMs, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
-    const before = { user: user.shown, rooms: user.shownRooms }
+    const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, nowMs, timing)
     user.shownSinceMs = isShown ? (user.shownSinceMs ?? nowMs) : null
@@ -272,7 +272,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
 
     /** Activity that changes nothing else of what everyone sees (rule 9): the sweep brings it to the records. */
     counted(user: LiveUser, nowMs: number): void {
-      user.shown = { ...user.shown, lastActiveAtMs: shownLastActive(user) }
+      user.hasActivitySince = true
       schedule(user, nowMs)
     },
 

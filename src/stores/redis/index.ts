@@ -245,7 +245,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       )
     },
 
-    beat: (all) => Promise.all(all.map((one) => beats.beat(one))),
+    beat: beats.beat,
 
     async end(request) {
       const [kind, sessionCount, fences] = await ask<[EndAnswer['kind'], number, string[]]>(work, 'end', request)

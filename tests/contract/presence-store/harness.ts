@@ -187,13 +187,11 @@ export async function beat(store: PresenceStore, socket: Socket, details: Partia
   return sendBeat(store, { userId, sessionId, fence, ...details })
 }
 
-export async function sendBeat(
+export function sendBeat(
   store: PresenceStore,
   details: Pick<Beat, 'userId' | 'sessionId' | 'fence'> & Partial<Beat>,
 ): Promise<BeatAnswer> {
-  const [answer] = await store.beat([{ isActive: true, profile: null, ...details }])
-  if (answer === undefined) throw new Error('Expected one answer a beat.')
-  return answer
+  return store.beat({ isActive: true, profile: null, ...details })
 }
 
 /** A heartbeat over HTTP, as a node does it: it counts, or else starts the session. */

@@ -52,7 +52,7 @@ it('a page, a count, a look-up, a heartbeat and a sweep cost what they tell, and
     get: clock + 3,
   })
   const beat = { userId: 'user-0001', sessionId: 'one', fence: 'node-1:user-0001', isActive: true, profile: null }
-  const ofABeat = await callsAgain(nodes, () => store.beat([beat]))
+  const ofABeat = await callsAgain(nodes, () => store.beat(beat))
   expect(ofABeat).toMatchObject({ ...head, get: clock + 1, set: 1 })
   expect(ofABeat).not.toHaveProperty('publish')
   for (const step of [
@@ -137,7 +137,7 @@ async function take(store: PresenceStore, nodes: RedisNodes, step: Step, sockets
     }
     case 'beat': {
       const beat = { userId: step.userId, sessionId: step.sessionId, fence: null, isActive: true, profile: null }
-      const [answer] = await store.beat([beat])
+      const answer = await store.beat(beat)
       if (answer?.kind === 'unknown') await tryAttach(store, { ...beat, nodeId: null })
       return
     }

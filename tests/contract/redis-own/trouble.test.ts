@@ -299,7 +299,7 @@ describe('a step whose answer does not come', () => {
     },
     beat: {
       prepare: first,
-      run: (store) => store.beat([{ ...request, isActive: true, rooms: ['hall'] }]),
+      run: (store) => store.beat({ ...request, isActive: true, rooms: ['hall'] }),
     },
     adopt: {
       run: async (store) => {

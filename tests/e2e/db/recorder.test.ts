@@ -79,7 +79,7 @@ function openStore(recordsKept?: number) {
       })
     },
     async beat(userId: string, sessionId = 'default') {
-      await store.beat([{ userId, sessionId, fence: null, isActive: true, profile: null }])
+      await store.beat({ userId, sessionId, fence: null, isActive: true, profile: null })
     },
     async leave(userId: string) {
       await store.end({ userId, sessionId: null, fence: null, reason: 'WENT_OFFLINE' })

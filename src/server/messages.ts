@@ -1,0 +1,55 @@
+/** The messages that are read and written past graphql-ws, in the same form: those that there are many of. */
+import type { ExecutionResult } from 'graphql'
+import type { PayloadOutlet } from '../presence/feed.ts'
+import { latin1, type Outbox } from './outbox.ts'
+
+/** Writes the messages of one operation. */
+export class OperationMessages implements PayloadOutlet {
+  readonly #outbox: Outbox
+  readonly #id: string
+  readonly #nextHead: string
+
+  constructor(outbox: Outbox, id: string) {
+    this.#outbox = outbox
+    this.#id = latin1(JSON.stringify(id))
+    this.#nextHead = `{"id":${this.#id},"type":"next","payload":`
+  }
+
+  isFull(): boolean {
+    return this.#outbox.isFull()
+  }
+
+  write(payload: string): void {
+    this.#outbox.send(this.#nextHead + payload)
+  }
+
+  onceDrained(resume: () => void): void {
+    this.#outbox.onceDrained(resume)
+  }
+
+  complete(): void {
+    this.#outbox.send(`{"id":${this.#id},"type":"complete"}`)
+  }
+}
+
+/** The form that `PayloadOutlet` takes a result in: the rest of a message, in which graphql-ws puts the errors last. */
+export function payloadText(result: ExecutionResult): string {
+  return latin1(`${JSON.stringify(result.errors === undefined ? result : errorsLast(result))}}`)
+}
+
+function errorsLast({ errors, ...rest }: ExecutionResult): object {
+  return { ...rest, errors }
+}
+
+/**
+ * graphql-ws takes a message that is parsed already, and holds on to a text for as long as the subscription that it
+ * begins. What is no JSON it answers itself.
+ */
+export function parsedOrText(text: string): string {
+  try {
+    const message: unknown = JSON.parse(text)
+    return typeof message === 'string' ? text : (message as string)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,103 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
+import { startServer, type TestServer } from '../support/server.ts'
+import { until } from '../support/wait.ts'
+
+/** A socket without a library: what it hears are the bytes of the messages, in order. */
+interface Wire {
+  readonly heard: string[]
+  readonly closed: { readonly code: number }[]
+  send(...messages: readonly object[]): void
+  hear(count: number): Promise<readonly string[]>
+}
+
+describe('answers over a socket', () => {
+  let server: TestServer
+  const sockets: WebSocket[] = []
+  beforeAll(async () => {
+    server = await startServer()
+  })
+  afterAll(async () => {
+    for (const socket of sockets) socket.terminate()
+    await server.stop()
+  })
+
+  async function connect(userId: string): Promise<Wire> {
+    const socket = new WebSocket(server.wsUrl, 'graphql-transport-ws')
+    sockets.push(socket)
+    const [heard, closed]: [string[], { code: number }[]] = [[], []]
+    socket.on('message', (data) => heard.push(String(data)))
+    socket.on('close', (code) => closed.push({ code }))
+    await new Promise((resolve) => socket.once('open', resolve))
+    const wire: Wire = {
+      heard,
+      closed,
+      // Corked, so that they come to the server in one piece, as a hurried client sends them.
+      send(...messages) {
+        const raw = (socket as unknown as { _socket: { cork(): void; uncork(): void } })._socket
+        raw.cork()
+        for (const message of messages) socket.send(JSON.stringify(message))
+        raw.uncork()
+      },
+      async hear(count) {
+        await until(() => heard.length >= count, { what: `${count} messages` })
+        return heard.splice(0)
+      },
+    }
+    wire.send({ type: 'connection_init', payload: { authorization: `Bearer dev:${userId}` } })
+    await wire.hear(1)
+    return wire
+  }
+
+  const subscribe = (id: string, query: string) => ({ id, type: 'subscribe', payload: { query } })
+
+  it('have the very form that the protocol library gives them, whatever the id and the text', async () => {
+    const wire = await connect('zoë "☃"')
+    const id = 'é "1"'
+    wire.send(subscribe(id, '{ viewer { id } }'))
+    expect(await wire.hear(2)).toEqual([
+      `{"id":${JSON.stringify(id)},"type":"next","payload":{"data":{"viewer":{"id":${JSON.stringify('zoë "☃"')}}}}}`,
+      `{"id":${JSON.stringify(id)},"type":"complete"}`,
+    ])
+  })
+
+  it('have their errors after their data', async () => {
+    const wire = await connect('alice')
+    wire.send(subscribe('1', '{ viewer { id } user(id: "") { id } }'))
+    const [next = '', complete] = await wire.hear(2)
+    expect(JSON.parse(next)).toEqual({
+      id: '1',
+      type: 'next',
+      payload: {
+        data: { viewer: { id: 'alice' }, user: null },
+        errors: [expect.objectContaining({ path: ['user'], extensions: expect.objectContaining({ argument: 'id' }) })],
+      },
+    })
+    expect(Object.keys(JSON.parse(next).payload)).toEqual(['data', 'errors'])
+    expect(complete).toBe('{"id":"1","type":"complete"}')
+  })
+
+  it('free their id, and no message of an operation comes after its end', async () => {
+    const wire = await connect('alice')
+    for (let count = 0; count < 3; count += 1) {
+      wire.send(subscribe('again', 'mutation { heartbeat { nextHeartbeatInMs } }'))
+      expect((await wire.hear(2)).map((text) => JSON.parse(text).type)).toEqual(['next', 'complete'])
+    }
+  })
+
+  it('are not given to who ended the operation before they were there', async () => {
+    const wire = await connect('alice')
+    wire.send(subscribe('1', '{ viewer { id } }'), { id: '1', type: 'complete' }, subscribe('2', '{ viewer { id } }'))
+    expect((await wire.hear(2)).map((text) => JSON.parse(text).id)).toEqual(['2', '2'])
+    // The next answer is that of the next question: nothing of the first one came late.
+    wire.send(subscribe('3', '{ viewer { id } }'))
+    expect((await wire.hear(2)).map((text) => JSON.parse(text).id)).toEqual(['3', '3'])
+  })
+
+  it('close the socket with 4409 where an id is used while its operation is open', async () => {
+    const wire = await connect('alice')
+    wire.send(subscribe('1', '{ viewer { id } }'), subscribe('1', '{ viewer { id } }'))
+    await until(() => wire.closed.length > 0, { what: 'the end of the socket' })
+    expect(wire.closed).toEqual([{ code: 4409 }])
+  })
+})
