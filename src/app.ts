@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
-import { type Job, startBackground, untilDone } from './background.ts'
+import { type Job, startBackground } from './background.ts'
 import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
 import { type Database, openDatabase } from './db/client.ts'
 import { createDirectory } from './db/directory.ts'
@@ -35,6 +35,7 @@ import { createOrigins } from './server/origins.ts'
 import { loadPages } from './server/pages.ts'
 import { createStreams, type Streams } from './server/streams.ts'
 import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
+import { untilDone } from './slices.ts'
 import { createMemoryStore } from './stores/memory/index.ts'
 import { connectTo } from './stores/redis/connect.ts'
 import { createRedisStore } from './stores/redis/index.ts'
@@ -144,7 +145,10 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       monotonicMs,
       onError: (error) => logFailure({ error }, 'A socket failed inside.'),
     })
-    const streams = createStreams((error) => log.error({ error }, 'A stream could not be ended.'))
+    const streams = createStreams({
+      monotonicMs,
+      onError: (error) => log.error({ error }, 'A stream could not be ended.'),
+    })
     function dismiss(userId: string, issuedUpToMs: number | null): void {
       sockets.dismiss(userId, issuedUpToMs)
       streams.dismiss(userId, issuedUpToMs)
@@ -330,7 +334,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       { name: 'renew', everyMs: config.NODE_RENEW, run: () => node.renew() },
       { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.reapNodes(SWEEP_SLICE)) },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
-      { name: 'streams', everyMs: 1000, run: () => streams.check(Date.now()) },
+      { name: 'streams', everyMs: 1000, run: () => streams.check() },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
       ...(config.FANOUT_WINDOW > 0 ? [{ name: 'window', everyMs: config.FANOUT_WINDOW, run: () => hub.tell() }] : []),
       { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },

@@ -58,12 +58,3 @@ export function startBackground(
     },
   }
 }
-
-/** Work that is done in slices: others have their turn between two of them. */
-export async function untilDone(slice: () => Promise<{ readonly hasMore: boolean }>): Promise<void> {
-  for (;;) {
-    const { hasMore } = await slice()
-    if (!hasMore) return
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-}

@@ -1,6 +1,7 @@
 /** How long what is done for many at once holds up others: the logs, the records, a start, and what an operator asks. */
-import { untilDone } from '../../src/background.ts'
+
 import type { AdoptedUser } from '../../src/presence/store.ts'
+import { untilDone } from '../../src/slices.ts'
 import { type ManualCrowd, NODE_ID, ROOM, randomId, seed, someOf, TIMING } from './crowd.ts'
 import { SLICE } from './sweeps.ts'
 import { type GcPauses, longestStretch, type Stretch, watchGc } from './waiting.ts'

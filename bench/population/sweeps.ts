@@ -1,7 +1,8 @@
 /** What a sweep costs and how long it holds up others, by what is due and by what exists. */
 import { setTimeout as pass } from 'node:timers/promises'
-import { startBackground, untilDone } from '../../src/background.ts'
+import { startBackground } from '../../src/background.ts'
 import type { SweepAnswer } from '../../src/presence/store.ts'
+import { untilDone } from '../../src/slices.ts'
 import { acknowledge, attachRequest, type ManualCrowd, randomId, someOf, TIMING } from './crowd.ts'
 import {
   createStretches,

@@ -76,6 +76,8 @@ export interface SocketsOfNode {
   /** The socket that a fence names, from the attach by it on. */
   readonly byFence: Map<string, OpenSocket>
   readonly challenged: Set<OpenSocket>
+  /** Those whose session has to be attached again. */
+  readonly absent: Set<OpenSocket>
   nodeId(): string
   mintFence(): string
   /** Where the store is away it is told later. */
@@ -101,7 +103,7 @@ export class OpenSocket implements Attachment {
   readonly #presence: Presence
   #lastActiveAtMs: number
   #known: Known
-  #absence: Absence | null = null
+  #absenceNow: Absence | null = null
   #returning: Promise<void> | null = null
   #closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
   /** The attach under way: what the socket says of its session meanwhile waits for it. */
@@ -126,6 +128,16 @@ export class OpenSocket implements Attachment {
     this.sessionId = namedSessionId
     this.#lastActiveAtMs = node.monotonicMs()
     this.#known = { device: null, rooms: [], startedAtMs: this.#lastActiveAtMs }
+  }
+
+  get #absence(): Absence | null {
+    return this.#absenceNow
+  }
+
+  set #absence(absence: Absence | null) {
+    this.#absenceNow = absence
+    if (absence !== null && this.#closedAs === null) this.#node.absent.add(this)
+    else this.#node.absent.delete(this)
   }
 
   async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {

@@ -16,6 +16,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
   const byUser = new Map<string, Set<OpenSocket>>()
   const byFence = new Map<string, OpenSocket>()
   const challenged = new Set<OpenSocket>()
+  const absent = new Set<OpenSocket>()
   /** Detaches that the store could not be told. As many as there were sockets when it went away. */
   const untold = new Map<string, DetachRequest>()
   /** The process's name in the live state: new at each start, and whenever that state begins anew. */
@@ -29,6 +30,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     onError,
     byFence,
     challenged,
+    absent,
     nodeId: () => nodeId,
 
     mintFence() {
@@ -51,7 +53,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
   }
 
   function away(): OpenSocket[] {
-    return [...byUser.values()].flatMap((opens) => [...opens].filter((open) => open.mustComeBack()))
+    return [...absent].filter((open) => open.mustComeBack())
   }
 
   function add(open: OpenSocket): void {
@@ -63,6 +65,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
   function remove(open: OpenSocket): void {
     challenged.delete(open)
+    absent.delete(open)
     const ofUser = byUser.get(open.caller.userId)
     ofUser?.delete(open)
     if (ofUser?.size === 0) byUser.delete(open.caller.userId)

@@ -1,13 +1,14 @@
-/** When tokens run out: a bucket a second, so that a check costs what is due. */
+/** When tokens run out: a bucket a second, so that a look costs what is due. */
 
 export interface Expiries<Item> {
   /** @param atMs - epoch ms by the wall clock, as tokens have it */
   add(item: Item, atMs: number): void
   remove(item: Item): void
-  check(nowMs: number): void
+  /** Those that have run out, each taken out as it is asked for. */
+  due(nowMs: number): Iterable<Item>
 }
 
-export function createExpiries<Item>(expire: (item: Item) => void): Expiries<Item> {
+export function createExpiries<Item>(): Expiries<Item> {
   const buckets = new Map<number, Set<Item>>()
   const secondOf = new Map<Item, number>()
   let checkedSecond: number | null = null
@@ -33,7 +34,7 @@ export function createExpiries<Item>(expire: (item: Item) => void): Expiries<Ite
 
     remove,
 
-    check(nowMs) {
+    *due(nowMs) {
       const nowSecond = Math.floor(nowMs / 1000)
       // A clock that was set forward skips many seconds: then the buckets are fewer than the seconds.
       const due =
@@ -45,9 +46,9 @@ export function createExpiries<Item>(expire: (item: Item) => void): Expiries<Ite
           : [...buckets.keys()].filter((second) => second <= nowSecond)
       checkedSecond = Math.max(nowSecond, checkedSecond ?? 0)
       for (const second of due) {
-        for (const item of [...(buckets.get(second) ?? [])]) {
+        for (const item of buckets.get(second) ?? []) {
           remove(item)
-          expire(item)
+          yield item
         }
       }
     },

@@ -1,6 +1,6 @@
 /**
  * Which sockets still answer: each is pinged by `PING_INTERVAL` and given up where no frame came within
- * `PONG_TIMEOUT`. All wait equally long, so queues in the order of their deadlines do, and a check costs what is due.
+ * `PONG_TIMEOUT`. All wait equally long, so queues in the order of their deadlines do, and a look costs what is due.
  */
 
 export interface Pinged {
@@ -8,28 +8,31 @@ export interface Pinged {
   lastFrameAtMs: number
 }
 
+/** A socket that is to be pinged, or given up. */
+export interface Due<Socket> {
+  readonly socket: Socket
+  readonly isSilent: boolean
+}
+
 export interface Pinger<Socket extends Pinged> {
   add(socket: Socket, nowMs: number): void
   remove(socket: Socket): void
-  /** @param wasLate - the check came late itself: what proves life may wait unread, so it judges nobody */
-  check(nowMs: number, wasLate: boolean): void
+  /**
+   * What is to be done, each taken out as it is asked for.
+   *
+   * @param wasLate - the check came late itself: what proves life may wait unread, so it judges nobody
+   */
+  due(nowMs: number, wasLate: boolean): Iterable<Due<Socket>>
   count(): number
   all(): Iterable<Socket>
 }
 
-export interface PingerOptions<Socket> {
+export interface PingerOptions {
   readonly intervalMs: number
   readonly timeoutMs: number
-  readonly ping: (socket: Socket) => void
-  readonly giveUp: (socket: Socket) => void
 }
 
-export function createPinger<Socket extends Pinged>({
-  intervalMs,
-  timeoutMs,
-  ping,
-  giveUp,
-}: PingerOptions<Socket>): Pinger<Socket> {
+export function createPinger<Socket extends Pinged>({ intervalMs, timeoutMs }: PingerOptions): Pinger<Socket> {
   // Each holds when its sockets were added or last pinged, oldest first.
   const fresh = new Map<Socket, number>()
   const pinged = new Map<Socket, number>()
@@ -45,12 +48,12 @@ export function createPinger<Socket extends Pinged>({
       answered.delete(socket)
     },
 
-    check(nowMs, wasLate) {
+    *due(nowMs, wasLate) {
       if (wasLate) judgesFromMs = nowMs + timeoutMs
       for (const [socket, pingedAtMs] of pinged) {
         if (nowMs < pingedAtMs + timeoutMs || nowMs < judgesFromMs) break
         pinged.delete(socket)
-        if (socket.lastFrameAtMs < pingedAtMs) giveUp(socket)
+        if (socket.lastFrameAtMs < pingedAtMs) yield { socket, isSilent: true }
         else answered.set(socket, pingedAtMs)
       }
       for (const resting of [fresh, answered]) {
@@ -58,7 +61,7 @@ export function createPinger<Socket extends Pinged>({
           if (nowMs < restedFromMs + intervalMs) break
           resting.delete(socket)
           pinged.set(socket, nowMs)
-          ping(socket)
+          yield { socket, isSilent: false }
         }
       }
     },

@@ -1,6 +1,7 @@
 /** Streams of server-sent events: they end when their token runs out, and when their user is dismissed. */
 import type { ExecutionResult } from 'graphql'
 import type { Caller } from '../presence/access.ts'
+import { inSlices } from '../slices.ts'
 import { createExpiries } from './expiries.ts'
 
 type Results = AsyncGenerator<ExecutionResult, void, void>
@@ -12,8 +13,8 @@ export interface Streams {
   dismiss(userId: string, issuedUpToMs: number | null): void
   /** Who has streams here. */
   userIds(): Iterable<string>
-  /** @param nowMs - epoch ms by the wall clock, as tokens have it */
-  check(nowMs: number): void
+  /** Ends those whose token has run out. */
+  check(): Promise<void>
 }
 
 interface Stream {
@@ -21,9 +22,14 @@ interface Stream {
   end(): void
 }
 
-export function createStreams(onError: (error: unknown) => void): Streams {
+export interface StreamsOptions {
+  readonly monotonicMs: () => number
+  readonly onError: (error: unknown) => void
+}
+
+export function createStreams({ monotonicMs, onError }: StreamsOptions): Streams {
   const byUser = new Map<string, Set<Stream>>()
-  const expiries = createExpiries<Stream>((stream) => stream.end())
+  const expiries = createExpiries<Stream>()
 
   function remove(stream: Stream): void {
     expiries.remove(stream)
@@ -74,6 +80,6 @@ export function createStreams(onError: (error: unknown) => void): Streams {
 
     userIds: () => byUser.keys(),
 
-    check: (nowMs) => expiries.check(nowMs),
+    check: () => inSlices(expiries.due(Date.now()), monotonicMs, (stream) => stream.end()),
   }
 }

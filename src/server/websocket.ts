@@ -19,6 +19,7 @@ import type { Attachment } from '../presence/open-socket.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { Sockets } from '../presence/sockets.ts'
 import type { RequestContext } from '../resolvers/context.ts'
+import { inSlices } from '../slices.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
@@ -45,7 +46,7 @@ export const SOCKET_CHECK_MS = 250
 export interface WebSockets {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @param wasLate - the check came late itself, and judges nobody */
-  check(wasLate: boolean): void
+  check(wasLate: boolean): Promise<void>
   count(): number
   /**
    * Closes every socket so that its client comes back.
@@ -110,18 +111,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
-  const pinger = createPinger<Link>({
-    intervalMs: config.PING_INTERVAL,
-    timeoutMs: config.PONG_TIMEOUT,
-    ping: ({ socket }) => socket.ping(),
-    giveUp(link) {
-      link.isSilent = true
-      link.socket.terminate()
-    },
-  })
-  const expiries = createExpiries<Link>((link) =>
-    close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'),
-  )
+  const pinger = createPinger<Link>({ intervalMs: config.PING_INTERVAL, timeoutMs: config.PONG_TIMEOUT })
+  const expiries = createExpiries<Link>()
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -239,6 +230,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.close(code, cut(reason))
   }
 
+  function giveUp(link: Link): void {
+    link.isSilent = true
+    link.socket.terminate()
+  }
+
   function giveUpReading(link: Link): void {
     log.warn({}, 'A socket is ended: its client asks, and does not read the answers.')
     link.isClosedByUs = true
@@ -327,10 +323,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket))
     },
 
-    check(wasLate) {
-      pinger.check(monotonicMs(), wasLate)
-      expiries.check(Date.now())
+    async check(wasLate) {
       sockets.checkChallenges(wasLate)
+      // Sockets that came together, after a deploy say, are due together as well.
+      await inSlices(pinger.due(monotonicMs(), wasLate), monotonicMs, ({ socket: link, isSilent }) => {
+        if (isSilent) giveUp(link)
+        else link.socket.ping()
+      })
+      await inSlices(expiries.due(Date.now()), monotonicMs, (link) =>
+        close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'),
+      )
     },
 
     count: () => pinger.count(),

@@ -14,6 +14,7 @@ import type {
   RoomRequest,
 } from '../../presence/store.ts'
 import { type Clock, isLate, type PresenceTiming } from '../../presence/timing.ts'
+import { inSlices, startSlice } from '../../slices.ts'
 import {
   createLiveSession,
   type LiveSession,
@@ -25,7 +26,6 @@ import {
 } from './live-user.ts'
 import { createNodes } from './nodes.ts'
 import { createPopulation, type Touched } from './population.ts'
-import { inSlices, startSlice } from './slices.ts'
 import {
   countActivity,
   describe,

@@ -10,6 +10,7 @@ import type { Position } from '../../presence/position.ts'
 import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, statusOf } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
 import type { Clock, PresenceTiming } from '../../presence/timing.ts'
+import { inSlices } from '../../slices.ts'
 import { createDeadlines } from './deadlines.ts'
 import {
   columnsOf,
@@ -22,7 +23,6 @@ import {
 } from './live-user.ts'
 import { compareUtf8, createOrder, createRoster, membersAfter, mergedInOrder } from './roster.ts'
 import { createShardedMap } from './sharded-map.ts'
-import { inSlices } from './slices.ts'
 
 /** When a session ended, and why. */
 export interface End {

@@ -1,4 +1,4 @@
-/** Work for very many users, done in slices of time: between two of them others have their turn. */
+/** Work for very many, done in slices of time: between two of them others have their turn. */
 import { setImmediate as othersHadTheirTurn } from 'node:timers/promises'
 
 /** Others should wait 10 ms at the most, and a collection of garbage may fall into any slice. */
@@ -22,5 +22,14 @@ export async function inSlices<Item>(
     if (!isOver()) continue
     await othersHadTheirTurn()
     isOver = startSlice(monotonicMs)
+  }
+}
+
+/** The same for work that brings its own slices. */
+export async function untilDone(slice: () => Promise<{ readonly hasMore: boolean }>): Promise<void> {
+  for (;;) {
+    const { hasMore } = await slice()
+    if (!hasMore) return
+    await othersHadTheirTurn()
   }
 }
