@@ -187,8 +187,14 @@ class SharedResults extends Results {
   }
 
   async next(): Promise<IteratorResult<ExecutionResult, void>> {
-    const { value, done } = await this.#events.next()
-    if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
+    try {
+      const { value, done } = await this.#events.next()
+      if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
+    } catch (error) {
+      // Whoever reads does not say that it is over where it was told so.
+      this.#release()
+      throw error
+    }
     this.#release()
     return OVER
   }

@@ -20,7 +20,7 @@ import { payloadText } from '../../src/server/messages.ts'
 import { latin1 } from '../../src/server/outbox.ts'
 
 /** Hands these events over, to whoever reads and to whoever they flow into. */
-function streamOf<Event extends object>(events: readonly Event[]): ChangeStream {
+function streamOf<Event extends object>(events: Iterable<Event>): ChangeStream {
   async function* read() {
     yield* events as unknown as ChangeEvent[]
   }
@@ -30,6 +30,12 @@ function streamOf<Event extends object>(events: readonly Event[]): ChangeStream 
       for (const event of events) outlet.write(event as unknown as ChangeEvent)
     },
   }) as unknown as ChangeStream
+}
+
+/** The event, and then an error. */
+function* failingAfter<Event>(event: Event): Iterable<Event> {
+  yield event
+  throw new Error('The log is lost.')
 }
 
 /** What graphql-ws would send for these results, as bytes. */
@@ -223,7 +229,7 @@ function personalSchema({ forgets = false } = {}): { readonly own: GraphQLSchema
   })
   for (const field of Object.values(own.getSubscriptionType()?.getFields() ?? {})) {
     Object.assign(field, {
-      subscribe: (_root: unknown, _args: unknown, context: { events: object[] }) => streamOf(context.events),
+      subscribe: (_root: unknown, _args: unknown, context: { events: Iterable<object> }) => streamOf(context.events),
       resolve: (source: unknown) => source,
     })
   }
@@ -291,6 +297,27 @@ describe('a subscription that is personal', () => {
       ])
     }
   })
+
+  it.each(['its stream ends', 'its stream fails', 'its reader leaves'])(
+    'keeps nothing of a selection that nobody follows any more: %s',
+    async (end) => {
+      const { own, executions } = personalSchema()
+      const share = createSelections({ isShareable: createShareability(own), write: payloadText })
+      const document = parse('subscription { happened { name } }')
+      const event = { name: 'a' }
+      for (const count of [1, 2]) {
+        const contextValue = { events: end === 'its stream fails' ? failingAfter(event) : [event, event] }
+        const results = await share({ schema: own, document, contextValue }, null)
+        if (!(Symbol.asyncIterator in results)) throw new Error('It did not begin.')
+        await results.next()
+        if (end === 'its reader leaves') await results.return()
+        else if (end === 'its stream fails') await expect(results.next()).rejects.toThrow('lost')
+        else await readAll(results)
+        // The second time the same event is executed anew.
+        expect(executions()).toBe(count)
+      }
+    },
+  )
 
   it('fails where a field that is shared answers later', async () => {
     const { own } = personalSchema()
