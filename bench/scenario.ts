@@ -23,7 +23,10 @@ export interface Scenario {
   run(plan: Plan): Promise<Outcome>
 }
 
-/** Every server in each round, another one first each time: what the machine does meanwhile falls on all of them. */
+/**
+ * Every server in each round, another one first each time, and every other round backwards: what the machine does
+ * meanwhile, and what the one before leaves behind, falls on all of them.
+ */
 export async function inTurns<Server>(
   servers: readonly Server[],
   { roundCount }: Plan,
@@ -31,7 +34,8 @@ export async function inTurns<Server>(
 ): Promise<void> {
   for (let round = 0; round < roundCount; round += 1) {
     for (let place = 0; place < servers.length; place += 1) {
-      await turn(servers[(round + place) % servers.length] as Server, round)
+      const step = round % 2 === 0 ? place : servers.length - place
+      await turn(servers[(round + step) % servers.length] as Server, round)
     }
   }
 }

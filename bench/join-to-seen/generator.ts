@@ -249,7 +249,8 @@ function watchTimer() {
   let dueAtMs = monotonicMs() + TIMER_MS
   const timer = setInterval(() => {
     const nowMs = monotonicMs()
-    lateMs.push(Math.max(0, nowMs - dueAtMs))
+    // A stall makes each tick late that falls into it.
+    for (let late = Math.max(0, nowMs - dueAtMs); late >= 0; late -= TIMER_MS) lateMs.push(late)
     dueAtMs = nowMs + TIMER_MS
   }, TIMER_MS)
   return {

@@ -11,7 +11,6 @@ import { command } from '../../tests/support/redis-process.ts'
 import { installServers } from '../../tests/support/redis-program.ts'
 import { until } from '../../tests/support/wait.ts'
 import { endWithUs } from './end-with-us.ts'
-import type { RollcallAddress } from './rollcall.ts'
 import type { RunningSystem } from './system.ts'
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
@@ -22,6 +21,13 @@ const QUIET_TIME_LIMIT_MS = 120_000
 const QUIET_LOOK_MS = 250
 /** pino's number for `warn`. */
 const WARN_LEVEL = 40
+
+/** What `RunningSystem.address` holds, as JSON. */
+export interface RollcallAddress {
+  readonly wsUrls: readonly string[]
+  readonly jwtSecret: string
+  readonly issuedAtSeconds: number
+}
 
 interface LogLine {
   readonly level: number

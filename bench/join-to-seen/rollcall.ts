@@ -4,14 +4,8 @@
  */
 import { createHmac, randomUUID } from 'node:crypto'
 import { WebSocket } from 'ws'
+import type { RollcallAddress } from './rollcall-cluster.ts'
 import type { Client, Connection, Driver, News, Person } from './system.ts'
-
-/** What `RunningSystem.address` holds, as JSON. */
-export interface RollcallAddress {
-  readonly wsUrls: readonly string[]
-  readonly jwtSecret: string
-  readonly issuedAtSeconds: number
-}
 
 const SUBPROTOCOL = 'graphql-transport-ws'
 /** Longer than a run. */

@@ -37,9 +37,8 @@ export interface FaultsAnswer {
 
 /** Without faults, each subscriber got each change once, whole, and in the order of all others. */
 export interface LoopAnswer extends FaultsAnswer {
-  readonly changeCount: number
   readonly deliveryCount: number
-  /** From the sending of a change until a subscriber has parsed it. */
+  /** From the moment of a change, in an open loop by its plan, until a subscriber has parsed it. */
   readonly latencyMs: { readonly p50: number; readonly p99: number }
   /** The message that brings one change. */
   readonly bytes: number

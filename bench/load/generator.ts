@@ -99,7 +99,7 @@ const commands: LoadCommands = {
       if (!isWell) break
       await inTime(answered)
     }
-    return answerOf(args.stepCount * args.burst, 0)
+    return answerOf(0)
   },
 
   async openLoop(args) {
@@ -110,11 +110,11 @@ const commands: LoadCommands = {
       const dueAtMs = startAtMs + step * args.everyMs
       await pass(Math.max(0, dueAtMs - performance.now()))
       latestMs = Math.max(latestMs, performance.now() - dueAtMs)
-      answers.push(makeStep(args, step))
+      answers.push(makeStep(args, step, dueAtMs))
     }
     const isWell = await ledger.settled(LOST_AFTER_MS)
     if (isWell) await inTime(Promise.all(answers))
-    return answerOf(args.stepCount * args.burst, latestMs)
+    return answerOf(latestMs)
   },
 
   async heartbeats({ forMs, inFlight }) {
@@ -188,10 +188,15 @@ function numbers(count: number): number[] {
   return Array.from({ length: count }, (_, number) => number)
 }
 
-/** Makes the changes of one step, each by another driver. @returns when all of them are answered */
-function makeStep({ field, burst }: LoopArgs, step: number): Promise<unknown> {
+/**
+ * Makes the changes of one step, each by another driver.
+ *
+ * @param atMs - since when they are waited for: by the plan, where there is one
+ * @returns when all of them are answered
+ */
+function makeStep({ field, burst }: LoopArgs, step: number, atMs = performance.now()): Promise<unknown> {
   const chosen = Array.from({ length: burst }, (_, place) => drivers[(step * burst + place) % drivers.length] as Driver)
-  const made = { atMs: performance.now() }
+  const made = { atMs }
   const change = () => Promise.all(chosen.map((driver) => (field === 'room' ? move : appear)(driver, made)))
   return burst === 1 ? change() : arriveTogether(opened.pid, made, change)
 }
@@ -226,12 +231,12 @@ async function inTime(work: Promise<unknown>): Promise<void> {
   limit.abort()
 }
 
-async function answerOf(changeCount: number, latestMs: number): Promise<LoopAnswer> {
+async function answerOf(latestMs: number): Promise<LoopAnswer> {
   // What is still on its way belongs to what went wrong here, and not to what is measured next.
   if (ledger.isFaulty()) await pass(SETTLE_AFTER_FAULT_MS)
   const { deliveryCount, latenciesMs, faults } = ledger.take()
   const latencyMs = { p50: quantileOf(latenciesMs, 0.5), p99: quantileOf(latenciesMs, 0.99) }
-  return { changeCount, deliveryCount, latencyMs, bytes, latestMs, faults }
+  return { deliveryCount, latencyMs, bytes, latestMs, faults }
 }
 
 process.on('message', async ({ name, args }: Request) => {

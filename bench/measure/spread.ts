@@ -7,10 +7,17 @@ export interface Spread {
 }
 
 export function spreadOf(values: readonly number[]): Spread {
-  return { median: quantileOf(values, 0.5), least: Math.min(...values), most: Math.max(...values) }
+  return { median: medianOf(values), least: Math.min(...values), most: Math.max(...values) }
 }
 
-/** @param share - 0.5 is the median, 0.99 the value that one in a hundred is above */
+/** Of an even count the middle between the two. */
+export function medianOf(values: readonly number[]): number {
+  const sorted = [...values].sort((one, other) => one - other)
+  const middle = sorted.length / 2
+  return (Number(sorted[Math.ceil(middle) - 1]) + Number(sorted[Math.floor(middle)])) / 2
+}
+
+/** @param share - 0.99 is the value that one in a hundred is above */
 export function quantileOf(values: readonly number[], share: number): number {
   if (values.length === 0) return Number.NaN
   const sorted = Float64Array.from(values).sort()

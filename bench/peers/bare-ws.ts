@@ -1,5 +1,5 @@
 /**
- * The least that can be done with `ws`: a change becomes JSON once, and is sent to each socket of its audience.
+ * `ws` as apps use it, without a protocol on top: a change becomes JSON once, and is sent to each socket of its audience.
  *
  * The protocol has three messages from the client (`hello`, `ask`, `follow`) and three from the server (`welcome`,
  * `answer`, `change`). It pings nobody.

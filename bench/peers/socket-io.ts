@@ -58,7 +58,11 @@ io.on('connection', (socket) => {
   socket.on('disconnect', () => presence.exit(member))
 })
 
-if (process.argv.includes('--gathered')) io.engine.on('connection', ({ request }) => gatherWrites(request.socket))
+io.engine.on('connection', (raw) => {
+  if (process.argv.includes('--gathered')) gatherWrites(raw.request.socket)
+  // As its documentation advises, so that it keeps less memory a client.
+  raw.request = null
+})
 
 /** What was begun in this turn of the event loop, to be let out at its end. */
 const gathered: (() => void)[] = []
