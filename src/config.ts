@@ -116,12 +116,14 @@ export const SETTINGS = {
   DEFAULT_ROOMS: {
     kind: 'list',
     default: null,
-    meaning: 'room patterns of a token that names none; left out, `**` in development and none in production',
+    meaning:
+      'room patterns of a token that names none, with commas between; left out, `**` in development and none in production',
   },
   ALLOWED_ORIGINS: {
     kind: 'list',
     default: null,
-    meaning: 'web origins that may call; left out, any port of this machine in development and none in production',
+    meaning:
+      'web origins that may call, `https://app.example.com`, with commas between; left out, any port of this machine in development and none in production',
   },
 
   HEARTBEAT_INTERVAL: { kind: 'duration', default: '30s', least: '1s', meaning: 'how often clients are told to beat' },
