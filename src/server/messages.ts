@@ -42,14 +42,15 @@ function errorsLast({ errors, ...rest }: ExecutionResult): object {
 }
 
 /**
- * graphql-ws takes a message that is parsed already, and holds on to a text for as long as the subscription that it
- * begins. What is no JSON it answers itself.
+ * A message, parsed here: graphql-ws would hold on to its text for as long as the subscription that it begins.
+ *
+ * @returns null where it is no JSON object
  */
-export function parsedOrText(text: string): string {
+export function parsed(text: string): object | null {
   try {
     const message: unknown = JSON.parse(text)
-    return typeof message === 'string' ? text : (message as string)
+    return typeof message === 'object' ? message : null
   } catch {
-    return text
+    return null
   }
 }

@@ -23,10 +23,11 @@ import { inSlices } from '../slices.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
-import { OperationMessages, parsedOrText, payloadText } from './messages.ts'
+import { OperationMessages, parsed, payloadText } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { latin1, Outbox } from './outbox.ts'
 import { createPinger, type Pinged } from './pinger.ts'
+import { Turns } from './turns.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
 const SERVICE_RESTART = 1012
@@ -77,6 +78,8 @@ interface Connection {
   readonly link: Link
   attachment: Attachment | null
   readonly group: FeedGroup
+  /** Null until its socket is listened to. */
+  turns: Turns<Link> | null
 }
 
 /** The wire of one connection. */
@@ -113,6 +116,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   })
   const pinger = createPinger<Link>({ intervalMs: config.PING_INTERVAL, timeoutMs: config.PONG_TIMEOUT })
   const expiries = createExpiries<Link>()
+  const turnsContext = { onError: refuse, close }
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -128,8 +132,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
 
     onSubscribe(context, id, payload) {
-      const openCount = Object.keys(context.subscriptions).length
-      if (openCount > config.SUBSCRIPTIONS_PER_SOCKET) {
+      if (Number(context.extra.connection.turns?.count()) > config.SUBSCRIPTIONS_PER_SOCKET) {
         const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
         return [mask(rateLimited(reason, 1000))]
       }
@@ -255,7 +258,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       isSilent: false,
       opening: Promise.resolve(),
     }
-    const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
+    const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() }, turns: null }
 
     const closed = protocol.opened(
       {
@@ -265,7 +268,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           return untilDrained(link.outbox)
         },
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
-        onMessage: (take) =>
+        onMessage(take) {
+          // graphql-ws takes what is parsed too.
+          const turns = new Turns(turnsContext, link, take as unknown as (message: object) => Promise<void>)
+          connection.turns = turns
           socket.on('message', (data, isBinary) => {
             link.lastFrameAtMs = monotonicMs()
             // Told to close, a client may go on speaking for a while: nobody listens any more.
@@ -273,8 +279,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
-            take(parsedOrText(String(data))).catch((error) => refuse(link, error))
-          }),
+            const message = parsed(String(data))
+            if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
+            turns.receive(message)
+          })
+        },
       },
       { connection },
     )
@@ -291,6 +300,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.once('close', (code, reason) => {
       pinger.remove(link)
       link.outbox.close()
+      connection.turns?.close()
       expiries.remove(link)
       const leave = left(connection, code)
         .catch((error) => reportLeft(error))
@@ -352,6 +362,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           await gone.finally(() => clearTimeout(timer))
         }),
       )
+      // Some may have come meanwhile.
+      for (const { socket } of pinger.all()) socket.terminate()
       await Promise.all(leaving)
       wire.close()
     },

@@ -49,6 +49,11 @@ describe('answers over a socket', () => {
     return wire
   }
 
+  async function subscriptionCount(): Promise<number> {
+    const page = await (await fetch(`${server.url}/metrics`)).text()
+    return Number(/^rollcall_subscriptions (\d+)$/m.exec(page)?.[1])
+  }
+
   const subscribe = (id: string, query: string) => ({ id, type: 'subscribe', payload: { query } })
 
   it('have the very form that the protocol library gives them, whatever the id and the text', async () => {
@@ -92,6 +97,59 @@ describe('answers over a socket', () => {
     // The next answer is that of the next question: nothing of the first one came late.
     wire.send(subscribe('3', '{ viewer { id } }'))
     expect((await wire.hear(2)).map((text) => JSON.parse(text).id)).toEqual(['3', '3'])
+  })
+
+  it('go to the operation that they are of where its client ended one and used its id again', async () => {
+    const wire = await connect('alice')
+    wire.send(
+      subscribe('1', '{ user(id: "alice") { id } }'),
+      { id: '1', type: 'complete' },
+      subscribe('1', '{ viewer { isOnline } }'),
+    )
+    expect((await wire.hear(2)).map((text) => JSON.parse(text))).toEqual([
+      { id: '1', type: 'next', payload: { data: { viewer: { isOnline: true } } } },
+      { id: '1', type: 'complete' },
+    ])
+    // One that was ended before its turn never begins.
+    wire.send(
+      subscribe('2', '{ user(id: "alice") { id } }'),
+      { id: '2', type: 'complete' },
+      subscribe('2', '{ viewer { isOnline } }'),
+      { id: '2', type: 'complete' },
+      subscribe('3', '{ viewer { id } }'),
+    )
+    expect((await wire.hear(2)).map((text) => JSON.parse(text).id)).toEqual(['3', '3'])
+    wire.send(subscribe('2', '{ __typename }'))
+    expect((await wire.hear(2)).map((text) => JSON.parse(text).payload?.data)).toEqual([
+      { __typename: 'Query' },
+      undefined,
+    ])
+  })
+
+  it('come once from a subscription, however often its client began and ended it in one breath', async () => {
+    const before = await subscriptionCount()
+    const wire = await connect('alice')
+    const follow = subscribe('1', 'subscription { presenceChanged(room: "hall") { user { id } } }')
+    const flood = Array.from({ length: 50 }, () => [follow, { id: '1', type: 'complete' }]).flat()
+    wire.send(...flood, follow)
+    await until(async () => (await subscriptionCount()) === before + 1, { what: 'one subscription' })
+    const other = await connect('bob')
+    other.send(subscribe('1', 'mutation { joinRoom(room: "hall") { session { id } } }'))
+    await other.hear(2)
+    wire.send(subscribe('2', '{ __typename }'))
+    await until(() => wire.heard.some((text) => text.includes('"complete"')), { what: 'the last answer' })
+    expect(wire.heard.filter((text) => text.includes('presenceChanged'))).toHaveLength(1)
+    for (const socket of sockets.splice(0)) socket.terminate()
+    await until(async () => (await subscriptionCount()) === 0, { what: 'the end of all subscriptions' })
+  })
+
+  it('close the socket with 4400 where an id is longer than any has to be', async () => {
+    const wire = await connect('alice')
+    wire.send(subscribe('i'.repeat(256), '{ viewer { id } }'))
+    await wire.hear(2)
+    wire.send(subscribe('i'.repeat(257), '{ viewer { id } }'))
+    await until(() => wire.closed.length > 0, { what: 'the end of the socket' })
+    expect(wire.closed).toEqual([{ code: 4400 }])
   })
 
   it('close the socket with 4409 where an id is used while its operation is open', async () => {

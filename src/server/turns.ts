@@ -1,0 +1,95 @@
+/**
+ * The operations of one socket, each under the id that its client gave it.
+ *
+ * A client may use an id again as soon as it has ended the operation before. graphql-ws may be at work on that still,
+ * and knows an operation by nothing but its id: both would count as the later one, and what was begun for the first
+ * would have no end. So the later one has its turn when the first is done.
+ */
+import { CloseCode } from 'graphql-ws'
+
+/** Longer ids have no use, and each message of the operation carries its own. */
+const ID_CHARACTERS_MOST = 256
+
+interface Turn {
+  /** Whether its client ended it. */
+  isEnded: boolean
+  /** What begins when it is done. */
+  next: object | null
+}
+
+/** What the sockets of a server share. */
+export interface TurnsContext<Link> {
+  onError(link: Link, error: unknown): void
+  close(link: Link, code: number, reason: string): void
+}
+
+/** A class, because a node has tens of thousands of them. */
+export class Turns<Link> {
+  readonly #context: TurnsContext<Link>
+  readonly #link: Link
+  readonly #take: (message: object) => Promise<void>
+  readonly #turns = new Map<string, Turn>()
+  #isClosed = false
+
+  /** @param take - takes a message; resolves when the operation that it began, if any, is over */
+  constructor(context: TurnsContext<Link>, link: Link, take: (message: object) => Promise<void>) {
+    this.#context = context
+    this.#link = link
+    this.#take = take
+  }
+
+  /** Operations that are open, or at work still. */
+  count(): number {
+    return this.#turns.size
+  }
+
+  /** @param message - as it was parsed, valid or not */
+  receive(message: object): void {
+    const { id, type } = message as { readonly id?: unknown; readonly type?: unknown }
+    if (typeof id !== 'string') this.#pass(message)
+    else if (id.length > ID_CHARACTERS_MOST) {
+      this.#context.close(this.#link, CloseCode.BadRequest, `id must be at most ${ID_CHARACTERS_MOST} characters.`)
+    } else if (type === 'subscribe') this.#subscribe(id, message)
+    else if (type === 'complete') this.#complete(id, message)
+    else this.#pass(message)
+  }
+
+  /** Nothing begins any more. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  #subscribe(id: string, message: object): void {
+    const turn = this.#turns.get(id)
+    if (turn === undefined) this.#begin(id, message)
+    else if (turn.isEnded && turn.next === null) turn.next = message
+    else this.#context.close(this.#link, CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`)
+  }
+
+  #complete(id: string, message: object): void {
+    const turn = this.#turns.get(id)
+    if (turn !== undefined && turn.next !== null) {
+      turn.next = null
+      return
+    }
+    if (turn !== undefined) turn.isEnded = true
+    this.#pass(message)
+  }
+
+  #begin(id: string, message: object): void {
+    const turn: Turn = { isEnded: false, next: null }
+    this.#turns.set(id, turn)
+    const done = (): void => {
+      this.#turns.delete(id)
+      if (turn.next !== null && !this.#isClosed) this.#begin(id, turn.next)
+    }
+    this.#take(message).then(done, (error) => {
+      done()
+      this.#context.onError(this.#link, error)
+    })
+  }
+
+  #pass(message: object): void {
+    this.#take(message).catch((error) => this.#context.onError(this.#link, error))
+  }
+}
