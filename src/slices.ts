@@ -10,15 +10,19 @@ export function startSlice(monotonicMs: () => number): () => boolean {
   return () => monotonicMs() >= endsAtMs
 }
 
-/** @param items - each is asked for in the slice in which it is worked on: what others did before it counts */
+/**
+ * @param items - each is asked for in the slice in which it is worked on: what others did before it counts
+ * @param work - where it wakes others up, a promise that lets them take their next step, so that the slice has it in it
+ */
 export async function inSlices<Item>(
   items: Iterable<Item>,
   monotonicMs: () => number,
-  work: (item: Item) => void,
+  work: (item: Item) => void | Promise<void>,
 ): Promise<void> {
   let isOver = startSlice(monotonicMs)
   for (const item of items) {
-    work(item)
+    const done = work(item)
+    if (done !== undefined) await done
     if (!isOver()) continue
     await othersHadTheirTurn()
     isOver = startSlice(monotonicMs)

@@ -8,6 +8,7 @@ import type { ChangeFeed, CountEvent, FeedGroup } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
 import type { PresenceStore } from '../presence/store.ts'
+import { inSlices } from '../slices.ts'
 import { createFilterIndex } from './filter-index.ts'
 import { kept } from './kept.ts'
 import { createPaced, type Paced } from './paced.ts'
@@ -27,7 +28,7 @@ export interface Hub extends ChangeFeed {
   /** Lets out what was held back for its pace. To be called often: it costs what waits. */
   tick(): void
   /** Tells every group its position, where `POSITION_INTERVAL_MS` has passed. */
-  tickPositions(): void
+  tickPositions(): Promise<void>
   /** Ends all subscriptions. */
   close(): void
   readonly traffic: {
@@ -131,7 +132,7 @@ export function createHub({
       for (const change of mergedChanges(entries, { kind: 'room', room })) offer(change, isMerged, subscriptions)
     }
     for (const subscription of ahead) {
-      if (subscription.writtenSeq() > told.seq) continue
+      if (Number(subscription.writtenSeq()) > told.seq) continue
       ahead.delete(subscription)
       subscription.resume()
     }
@@ -166,7 +167,12 @@ export function createHub({
 
   function loseLog(position: Position): void {
     beginAt(position)
-    for (const subscription of index.all()) subscription.fail(positionExpired())
+    const lost = [...index.all()]
+    for (const subscription of lost) subscription.lose()
+    void inSlices(lost, monotonicMs, (subscription) => {
+      subscription.fail(positionExpired())
+      return Promise.resolve()
+    })
     for (const room of countsByRoom.keys()) recount(room)
   }
 
@@ -256,7 +262,7 @@ export function createHub({
         toldSeq: -1,
         toldAtMs: monotonicMs(),
         paced: createPaced({
-          read: async () => written(group),
+          read: () => whenKnown(group),
           paceMs: 0,
           onDelay: () => {},
           onEnd() {
@@ -280,19 +286,20 @@ export function createHub({
       for (const stream of held) if (stream.nudge(nowMs)) held.delete(stream)
     },
 
-    tickPositions() {
+    async tickPositions() {
       const nowMs = monotonicMs()
       // Silence says that what is shown may be old.
       if (store.trouble() !== null) return
-      for (const entry of positionsByGroup) {
-        if (nowMs - entry.toldAtMs < POSITION_INTERVAL_MS) continue
-        const { seq } = written(entry.group)
+      await inSlices(positionsByGroup, monotonicMs, (entry) => {
+        if (nowMs - entry.toldAtMs < POSITION_INTERVAL_MS) return
+        const position = written(entry.group)
         // A subscription that just began further back: silence says that not all is shown yet.
-        if (seq < entry.toldSeq) continue
-        entry.toldSeq = seq
+        if (position === null || position.seq < entry.toldSeq) return
+        entry.toldSeq = position.seq
         entry.toldAtMs = nowMs
         entry.paced.nudge(nowMs)
-      }
+        return Promise.resolve()
+      })
     },
 
     close() {
@@ -313,10 +320,23 @@ export function createHub({
     throw positionExpired()
   }
 
-  function written(group: FeedGroup): Position {
+  /** Null where a subscription is to be told that its log is lost: a position of the new one would hide it. */
+  function written(group: FeedGroup): Position | null {
     let seq = told.seq
-    for (const subscription of group.subscriptions) seq = Math.min(seq, subscription.writtenSeq())
+    for (const subscription of group.subscriptions) {
+      const writtenSeq = subscription.writtenSeq()
+      if (writtenSeq === null) return null
+      seq = Math.min(seq, writtenSeq)
+    }
     return { epoch: told.epoch, seq }
+  }
+
+  async function whenKnown(group: FeedGroup): Promise<Position> {
+    for (;;) {
+      const position = written(group)
+      if (position !== null) return position
+      await context.untilTick()
+    }
   }
 }
 

@@ -31,7 +31,7 @@ export interface Replays {
   add(entry: LogEntry): void
   /** The log begins anew. */
   clear(): void
-  /** The event of a change: the same object, whoever asks. */
+  /** The event of a change: the same object, whoever asks. To a watch list a change is the same as to everyone. */
   eventOf(change: Change): ChangeEvent
   /**
    * What the filter lets through after `seq`, up to what has been told, or up to a bound before it.
@@ -82,7 +82,9 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
   }
 
   async function merge(seq: number, filter: ChangeFilter, mayHaveSeenLater: boolean): Promise<Replay> {
+    const { epoch } = told()
     const { entries, upToSeq } = await kept(readings, seq, () => readAfter(seq))
+    if (told().epoch !== epoch) throw positionExpired()
     return { events: mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf), upToSeq }
   }
 
@@ -114,15 +116,11 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
 
     async after(seq, filter, mayHaveSeenLater) {
       if (seq >= told().seq) return { events: [], upToSeq: seq }
+      // Hardly two lists are the same, and merging for one costs its few users.
+      if (filter.kind === 'users') return merge(seq, { ...filter, userIds: new Set(filter.userIds) }, mayHaveSeenLater)
       const room = filter.kind === 'room' ? filter.room : ''
-      const key = `${seq} ${mayHaveSeenLater} ${filter.kind === 'room'} ${room}`
-      const replay = await kept(merged, key, () =>
-        merge(seq, filter.kind === 'users' ? { kind: 'everyone' } : filter, mayHaveSeenLater),
-      )
-      if (filter.kind !== 'users') return replay
-      // To a watch list a user's change is the same as to everyone.
-      const userIds = new Set(filter.userIds)
-      return { ...replay, events: replay.events.filter(({ change }) => userIds.has(change.user.id)) }
+      const key = `${seq} ${mayHaveSeenLater} ${filter.kind} ${room}`
+      return kept(merged, key, () => merge(seq, filter, mayHaveSeenLater))
     },
 
     forget() {

@@ -81,8 +81,15 @@ function createSelection(
   write: SelectionsOptions['write'],
   onUnused: () => void,
 ): Selection {
-  // Neither the caller nor anything else of the first subscriber is kept.
-  const args = { schema, document, operationName, variableValues, contextValue: NO_CALLER }
+  const part = payloadPartOf(document)
+  const args = {
+    schema,
+    document: part.document,
+    operationName,
+    variableValues: Object.fromEntries(valuesOf(part, variableValues)),
+    // Neither the caller nor anything else of the first subscriber is kept.
+    contextValue: NO_CALLER,
+  }
   const results = new WeakMap<object, ExecutionResult>()
   const payloads = new WeakMap<object, string>()
   // An event goes to all whom it concerns before the next one comes.
@@ -259,34 +266,55 @@ class FlowingResults extends Results implements ChangeOutlet {
 
 /** What two subscribers to the same document must have in common to share. */
 function keyOf({ document, operationName, variableValues }: ExecutionArgs): string {
-  let names = payloadVariables.get(document)
-  if (names === undefined) {
-    names = variablesOfPayload(document)
-    payloadVariables.set(document, names)
-  }
-  // A variable that was left out has its default, which differs from null.
-  const values = names.map((name) =>
-    variableValues && Object.hasOwn(variableValues, name) ? [variableValues[name]] : [],
-  )
-  return JSON.stringify([operationName ?? null, values])
+  return JSON.stringify([operationName ?? null, valuesOf(payloadPartOf(document), variableValues)])
 }
 
-const payloadVariables = new WeakMap<DocumentNode, readonly string[]>()
+/** A document without what only chose the events. */
+interface PayloadPart {
+  readonly document: DocumentNode
+  /** The variables that it still has. */
+  readonly names: readonly string[]
+}
 
-/** Variables that stand anywhere but in the arguments of the subscription's own field. */
-function variablesOfPayload(document: DocumentNode): readonly string[] {
+const payloadParts = new WeakMap<DocumentNode, PayloadPart>()
+
+function payloadPartOf(document: DocumentNode): PayloadPart {
+  let part = payloadParts.get(document)
+  if (part === undefined) {
+    part = cutPayloadPart(document)
+    payloadParts.set(document, part)
+  }
+  return part
+}
+
+/** Without the arguments of the subscription's own field, and the variables that stand in nothing else. */
+function cutPayloadPart(document: DocumentNode): PayloadPart {
   const rootFields = new Set<unknown>(
     document.definitions.flatMap((definition) =>
       definition.kind === Kind.OPERATION_DEFINITION ? definition.selectionSet.selections : [],
     ),
   )
-  const names = new Set<string>()
-  const payload = visit(document, {
-    VariableDefinition: () => null,
+  const withoutArguments = visit(document, {
     Field: (node) => (rootFields.has(node) ? { ...node, arguments: [] } : undefined),
   })
-  visit(payload, { Variable: (node) => void names.add(node.name.value) })
-  return [...names].sort()
+  const names = new Set<string>()
+  visit(withoutArguments, { VariableDefinition: () => false, Variable: (node) => void names.add(node.name.value) })
+  return {
+    document: visit(withoutArguments, {
+      VariableDefinition: (node) => (names.has(node.variable.name.value) ? undefined : null),
+    }),
+    names: [...names].sort(),
+  }
+}
+
+/** A variable that was left out has its default, which differs from null: it is left out here too. */
+function valuesOf(
+  { names }: PayloadPart,
+  variableValues: ExecutionArgs['variableValues'],
+): [name: string, value: unknown][] {
+  return names
+    .filter((name) => variableValues && Object.hasOwn(variableValues, name))
+    .map((name) => [name, variableValues?.[name]])
 }
 
 function flows(source: AsyncIterable<unknown>): source is ChangeStream {

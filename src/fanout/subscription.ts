@@ -38,6 +38,8 @@ export class Subscription implements ChangeStream {
   #mayHaveSeenLater: boolean
   #outlet: ChangeOutlet | null = null
   #reader: Reader | null = null
+  /** Its log is lost: it takes no event any more, and will fail. */
+  #isLost = false
   #isOver = false
   #failure: Error | null = null
   #settle: { readonly resolve: () => void; readonly reject: (error: Error) => void } | null = null
@@ -67,7 +69,7 @@ export class Subscription implements ChangeStream {
   /** @param isMerged - of several entries: it may say less than what came before it */
   offer(event: ChangeEvent, isMerged: boolean): void {
     // Behind, it is in the log.
-    if (this.#isBehind || this.#isOver || event.position.seq <= this.#takenSeq) return
+    if (this.#isBehind || this.#isLost || this.#isOver || event.position.seq <= this.#takenSeq) return
     if (this.#outlet === null || this.#outlet.isFull()) {
       this.#isBehind = true
       this.#takenSeq = event.position.seq - 1
@@ -90,15 +92,21 @@ export class Subscription implements ChangeStream {
 
   /** Catches up where it can. */
   resume(): void {
-    if (!this.#isBehind || this.#isCatchingUp || this.#isOver || this.#outlet === null) return
+    if (!this.#isBehind || this.#isCatchingUp || this.#isLost || this.#isOver || this.#outlet === null) return
     this.#catchUp(this.#outlet).catch((error) => this.fail(error))
   }
 
-  /** Everything up to it that the filter lets through has been written. */
-  writtenSeq(): number {
+  /** Everything up to it that the filter lets through has been written. Null where its log is lost. */
+  writtenSeq(): number | null {
+    if (this.#isLost) return null
     const unwrittenSeq = this.#reader?.unwrittenSeq() ?? null
     if (unwrittenSeq !== null) return unwrittenSeq - 1
     return this.#isBehind ? this.#takenSeq : this.#context.toldSeq()
+  }
+
+  /** The log is lost: what comes from now on is of another one. `fail` is to follow. */
+  lose(): void {
+    this.#isLost = true
   }
 
   fail(error: Error): void {
@@ -132,10 +140,11 @@ export class Subscription implements ChangeStream {
   async #catchUp(outlet: ChangeOutlet): Promise<void> {
     this.#isCatchingUp = true
     try {
-      while (this.#isBehind && !this.#isOver) {
+      while (this.#isBehind && !this.#isLost && !this.#isOver) {
         if (outlet.isFull()) return this.#resumeWhenDrained()
         const replay = await this.#replayWhenAvailable()
         if (replay === null) continue
+        if (this.#isLost) return
         const isWritten = this.#writeAll(replay.events, outlet)
         if (this.#isOver) return
         if (!isWritten) return this.#resumeWhenDrained()

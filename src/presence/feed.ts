@@ -7,7 +7,7 @@ import type { Position } from './position.ts'
  * Server-sent events have none.
  */
 export interface FeedGroup {
-  readonly subscriptions: Set<{ writtenSeq(): number }>
+  readonly subscriptions: Set<{ writtenSeq(): number | null }>
 }
 
 export interface ChangeEvent {

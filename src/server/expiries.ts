@@ -44,7 +44,8 @@ export function createExpiries<Item>(): Expiries<Item> {
               (_, index) => Number(checkedSecond) + 1 + index,
             )
           : [...buckets.keys()].filter((second) => second <= nowSecond)
-      checkedSecond = Math.max(nowSecond, checkedSecond ?? 0)
+      // Also back, where the clock was ahead for a while: who comes then is not to wait until it has caught up.
+      checkedSecond = nowSecond
       for (const second of due) {
         for (const item of buckets.get(second) ?? []) {
           remove(item)

@@ -100,7 +100,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
         storeUp.set(1)
       } catch {
         // Old numbers would look like new ones.
-        for (const one of Object.values(ofStore)) one.reset()
+        for (const one of Object.values(ofStore)) one.remove()
         storeUp.set(0)
       }
       return { text: await registry.metrics(), contentType: registry.contentType }

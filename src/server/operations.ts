@@ -29,7 +29,7 @@ import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 const DOCUMENTS_KEPT = 500
 /** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
 const COSTS_KEPT_A_DOCUMENT = 50
-const VARIABLES_KEPT_CHARACTERS = 200
+const KEY_CHARACTERS_MOST = 200
 
 export interface Operation {
   readonly query: string
@@ -139,8 +139,8 @@ export function createOperations(
   /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
   function variableErrorsKept(valid: Valid, operation: Operation): readonly GraphQLError[] {
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
-    if (variables.length > VARIABLES_KEPT_CHARACTERS) return variableErrors(valid.document, operation)
     const key = `${operation.operationName ?? ''} ${variables}`
+    if (key.length > KEY_CHARACTERS_MOST) return variableErrors(valid.document, operation)
     const kept = valid.variableErrors
     let errors = kept.get(key)
     if (errors === undefined) {

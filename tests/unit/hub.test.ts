@@ -252,7 +252,7 @@ describe('the hub', () => {
                 takeSome = take(stream, apply)
               }
               // What it is said to have been written is what it has.
-              const writtenSeq = Math.min(...[...group.subscriptions].map((written) => written.writtenSeq()))
+              const writtenSeq = Math.min(...[...group.subscriptions].map((written) => Number(written.writtenSeq())))
               if (writtenSeq === (await store.changes.position()).seq) await expectLiveSet()
             }
             hub.tell()
@@ -305,20 +305,49 @@ describe('the hub', () => {
     let nowMs = 0
     const hub = createHub({ store, monotonicMs: () => nowMs })
     await hub.start()
-    const group = { subscriptions: new Set<{ writtenSeq(): number }>() }
+    const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
     const changes = (await hub.changes({ kind: 'everyone' }, null, group))[Symbol.asyncIterator]()
     const positions = hub.positions(group)[Symbol.asyncIterator]()
     expect((await positions.next()).value.seq).toBe(0)
     await come('a', [])
     await changes.next()
     nowMs = 10_000
-    hub.tickPositions()
+    await hub.tickPositions()
     // Taken, but perhaps not written: the reader has not come back for the next one.
     expect((await positions.next()).value.seq).toBe(0)
     void changes.next()
     nowMs = 20_000
-    hub.tickPositions()
+    await hub.tickPositions()
     expect((await positions.next()).value.seq).toBe(1)
+    hub.close()
+  })
+
+  it('tells no position of a new log to a group before its subscription heard that the old one is lost', async () => {
+    const { store } = openStore()
+    const { distant, loseLog } = withDistance(store)
+    let nowMs = 0
+    // Each look at it is a slice: others have their turn between any two that are told.
+    const hub = createHub({ store: distant, monotonicMs: () => (nowMs += 5) })
+    await hub.start()
+    const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
+    const said: string[] = []
+    const follow = async (of: FeedGroup | null) => {
+      const stream = await hub.changes({ kind: 'everyone' }, null, of)
+      return stream.next().catch((error) => void said.push(error.code))
+    }
+    const following = [follow(null), follow(null), follow(group)]
+    const positions = hub.positions(group)
+    const first = await positions.next()
+    const next = positions.next().then(({ value }) => void said.push(value.epoch))
+    nowMs = 10_000
+    await loseLog('new')
+    await hub.tickPositions()
+    await Promise.all(following)
+    nowMs = 20_000
+    await hub.tickPositions()
+    await next
+    expect(first.value.epoch).not.toBe('new')
+    expect(said).toEqual(['POSITION_EXPIRED', 'POSITION_EXPIRED', 'POSITION_EXPIRED', 'new'])
     hub.close()
   })
 
@@ -426,11 +455,11 @@ describe('the hub', () => {
     expect(await positions.take()).toMatchObject({ seq: 0 })
     setTrouble('Away.')
     for (nowMs = 10_000; nowMs <= 60_000; nowMs += 10_000) {
-      hub.tickPositions()
+      await hub.tickPositions()
       expect(await positions.take()).toBeNull()
     }
     setTrouble(null)
-    hub.tickPositions()
+    await hub.tickPositions()
     expect(await positions.take()).toMatchObject({ seq: 0 })
     hub.close()
   })

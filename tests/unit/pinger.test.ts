@@ -72,6 +72,15 @@ describe('expiries', () => {
     expect([...expiries.due(3_601_000)]).toEqual(['e'])
   })
 
+  it('are right again once a clock that stood ahead was set back', () => {
+    const expiries = createExpiries<string>()
+    expect([...expiries.due(3_600_000)]).toEqual([])
+    expect([...expiries.due(10_000)]).toEqual([])
+    expiries.add('a', 15_000)
+    expect([...expiries.due(14_999)]).toEqual([])
+    expect([...expiries.due(15_000)]).toEqual(['a'])
+  })
+
   it('pass by who is removed while others have their turn', () => {
     const expiries = createExpiries<string>()
     for (const name of ['a', 'b', 'c']) expiries.add(name, 1000)
