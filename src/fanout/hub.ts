@@ -17,6 +17,8 @@ import { Subscription, type SubscriptionContext } from './subscription.ts'
 
 /** How often `onlineCountChanged` and `viewerChanged` may speak (docs/architecture.md, the API). */
 const PACE_MS = 1000
+/** Counts of one room that are told in the moment of a change: some 2 ms. */
+const TOLD_AT_ONCE = 200
 /** How often `positionAdvanced` speaks. */
 const POSITION_INTERVAL_MS = 10_000
 
@@ -26,7 +28,7 @@ export interface Hub extends ChangeFeed {
   /** Ends a window: what has gathered is told. */
   tell(): void
   /** Lets out what was held back for its pace. To be called often: it costs what waits. */
-  tick(): void
+  tick(): Promise<void>
   /** Tells every group its position, where `POSITION_INTERVAL_MS` has passed. */
   tickPositions(): Promise<void>
   /** Ends all subscriptions. */
@@ -151,7 +153,14 @@ export function createHub({
 
   function recount(room: string | null): void {
     counted.delete(room)
-    for (const paced of countsByRoom.get(room) ?? []) nudge(paced)
+    const streams = countsByRoom.get(room)
+    if (streams === undefined) return
+    // Each is woken up and written to: a crowd has its word with the next tick, which lets others have their turn.
+    const isCrowd = streams.size > TOLD_AT_ONCE
+    for (const paced of streams) {
+      if (isCrowd) held.add(paced)
+      else nudge(paced)
+    }
   }
 
   function nudge(paced: Paced<unknown>): void {
@@ -212,9 +221,8 @@ export function createHub({
       stopListening.push(
         store.changes.listen({ entry: take, newEpoch: loseLog }),
         store.viewers.listen((userId) => {
-          for (const streams of userId === null ? viewersById.values() : [viewersById.get(userId) ?? []]) {
-            for (const stream of streams) nudge(stream)
-          }
+          if (userId !== null) for (const stream of viewersById.get(userId) ?? []) nudge(stream)
+          else for (const streams of viewersById.values()) for (const stream of streams) held.add(stream)
         }),
       )
       const position = await store.changes.position()
@@ -279,11 +287,15 @@ export function createHub({
 
     tell,
 
-    tick() {
+    async tick() {
       const nowMs = monotonicMs()
       replays.forget()
       for (const resolve of waitingForTick.splice(0)) resolve()
-      for (const stream of held) if (stream.nudge(nowMs)) held.delete(stream)
+      await inSlices(held, monotonicMs, (stream) => {
+        if (!stream.nudge(nowMs)) return
+        held.delete(stream)
+        return Promise.resolve()
+      })
     },
 
     async tickPositions() {

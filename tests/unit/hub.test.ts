@@ -240,7 +240,7 @@ describe('the hub', () => {
               else if (one.kind === 'tell') hub.tell()
               else if (one.kind === 'read') {
                 await takeSome(one.count)
-                hub.tick()
+                await hub.tick()
               } else {
                 await stream.return()
                 if (one.start !== 'goes on') {
@@ -399,6 +399,25 @@ describe('the hub', () => {
     hub.close()
   })
 
+  it('tells a crowd of counts with the tick, each once, and others in the moment', async () => {
+    const { store, come } = openStore()
+    let nowMs = 0
+    const hub = createHub({ store, monotonicMs: () => nowMs })
+    await hub.start()
+    const crowd = Array.from({ length: 201 }, () => readerOf(hub.counts(null)))
+    const few = readerOf(hub.counts('hall'))
+    for (const reader of [...crowd, few]) expect(await reader.take()).toMatchObject({ count: 0 })
+    nowMs = 1000
+    await come('a', ['hall'])
+    expect(await few.take()).toEqual({ room: 'hall', count: 1 })
+    expect(await crowd[0]?.take()).toBeNull()
+    await hub.tick()
+    for (const reader of crowd) expect(await reader.take()).toEqual({ room: null, count: 1 })
+    await hub.tick()
+    for (const reader of crowd) expect(await reader.take()).toBeNull()
+    hub.close()
+  })
+
   it('ends every subscription with POSITION_EXPIRED where the log was lost, and counts anew', async () => {
     const { store, come } = openStore()
     const { distant, loseLog } = withDistance(store)
@@ -477,12 +496,15 @@ describe('the hub', () => {
     expect(await ticks()).toEqual(['a', 'a', null])
     nowMs = 1000
     ringViewers(null)
+    // A crowd: with the tick.
+    expect(await ticks()).toEqual([null, null, null])
+    await hub.tick()
     expect(await ticks()).toEqual(['a', 'a', 'b'])
     // Too soon for another word: it comes with the tick.
     ringViewers(null)
     expect(await ticks()).toEqual([null, null, null])
     nowMs = 2000
-    hub.tick()
+    await hub.tick()
     expect(await ticks()).toEqual(['a', 'a', 'b'])
     ringViewers('c')
     hub.close()
