@@ -87,14 +87,14 @@ export function markdownOf(results: Results): string {
     return row === undefined ? '–' : [valueCell(row), ...ratioCell(row)].join('<br>')
   }
   return [
-    `| median (range) of ${roundsOf(rows)} rounds | ${servers.map(([, title]) => title).join(' | ')} |`,
+    `| median (range) of ${roundsOf(rows.filter(({ measure }) => shared.includes(measure)))} rounds | ${servers.map(([, title]) => title).join(' | ')} |`,
     `| --- |${' --- |'.repeat(servers.length)}`,
     ...shared.map(
       (measure) =>
         `| ${measure.title}, ${measure.unit} | ${servers.map(([server]) => cellOf(measure, server)).join(' | ')} |`,
     ),
     '',
-    '| Rollcall alone | median (range) | ratio |',
+    '| Rollcall alone | median (range), or what one round gave | ratio |',
     '| --- | --- | --- |',
     ...own.map(
       (row) => `| ${row.measure.title}, ${row.measure.unit} | ${valueCell(row)} | ${ratioCell(row).join('') || '–'} |`,
@@ -104,8 +104,9 @@ export function markdownOf(results: Results): string {
   ].join('\n')
 }
 
-function valueCell({ value, voids }: Row): string {
+function valueCell({ value, voids, roundCount }: Row): string {
   if (value === null) return 'void'
+  if (roundCount === 1) return figureOf(value.median)
   return `${figureOf(value.median)} (${rangeOf(value)})${voids.length > 0 ? `, ${voids.length} void` : ''}`
 }
 
