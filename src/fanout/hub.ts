@@ -183,6 +183,8 @@ export function createHub({
       return Promise.resolve()
     })
     for (const room of countsByRoom.keys()) recount(room)
+    // The new log begins with small numbers.
+    for (const entry of positionsByGroup) entry.toldSeq = -1
   }
 
   /** Keeps a paced stream under its key for as long as somebody reads it. */

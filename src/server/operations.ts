@@ -139,7 +139,8 @@ export function createOperations(
   /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
   function variableErrorsKept(valid: Valid, operation: Operation): readonly GraphQLError[] {
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
-    const key = `${operation.operationName ?? ''} ${variables}`
+    // An empty name is no name that is left out: with it there is no such operation.
+    const key = `${JSON.stringify(operation.operationName ?? null)} ${variables}`
     if (key.length > KEY_CHARACTERS_MOST) return variableErrors(valid.document, operation)
     const kept = valid.variableErrors
     let errors = kept.get(key)

@@ -20,9 +20,10 @@ export interface Pinger<Socket extends Pinged> {
   /**
    * What is to be done, each taken out as it is asked for.
    *
+   * @param clock - looked at for each: others may have had their turn since the one before
    * @param wasLate - the check came late itself: what proves life may wait unread, so it judges nobody
    */
-  due(nowMs: number, wasLate: boolean): Iterable<Due<Socket>>
+  due(clock: () => number, wasLate: boolean): Iterable<Due<Socket>>
   count(): number
   all(): Iterable<Socket>
 }
@@ -48,9 +49,10 @@ export function createPinger<Socket extends Pinged>({ intervalMs, timeoutMs }: P
       answered.delete(socket)
     },
 
-    *due(nowMs, wasLate) {
-      if (wasLate) judgesFromMs = nowMs + timeoutMs
+    *due(clock, wasLate) {
+      if (wasLate) judgesFromMs = clock() + timeoutMs
       for (const [socket, pingedAtMs] of pinged) {
+        const nowMs = clock()
         if (nowMs < pingedAtMs + timeoutMs || nowMs < judgesFromMs) break
         pinged.delete(socket)
         if (socket.lastFrameAtMs < pingedAtMs) yield { socket, isSilent: true }
@@ -58,6 +60,7 @@ export function createPinger<Socket extends Pinged>({ intervalMs, timeoutMs }: P
       }
       for (const resting of [fresh, answered]) {
         for (const [socket, restedFromMs] of resting) {
+          const nowMs = clock()
           if (nowMs < restedFromMs + intervalMs) break
           resting.delete(socket)
           pinged.set(socket, nowMs)

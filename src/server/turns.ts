@@ -29,6 +29,7 @@ export class Turns<Link> {
   readonly #link: Link
   readonly #take: (message: object) => Promise<void>
   readonly #turns = new Map<string, Turn>()
+  #openCount = 0
   #isClosed = false
 
   /** @param take - takes a message; resolves when the operation that it began, if any, is over */
@@ -38,8 +39,13 @@ export class Turns<Link> {
     this.#take = take
   }
 
+  /** Operations that their client has begun and not ended. */
+  openCount(): number {
+    return this.#openCount
+  }
+
   /** Operations that are open, or at work still. */
-  count(): number {
+  workCount(): number {
     return this.#turns.size
   }
 
@@ -61,18 +67,23 @@ export class Turns<Link> {
 
   #subscribe(id: string, message: object): void {
     const turn = this.#turns.get(id)
+    if (turn !== undefined && (!turn.isEnded || turn.next !== null)) {
+      this.#context.close(this.#link, CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`)
+      return
+    }
+    this.#openCount += 1
     if (turn === undefined) this.#begin(id, message)
-    else if (turn.isEnded && turn.next === null) turn.next = message
-    else this.#context.close(this.#link, CloseCode.SubscriberAlreadyExists, `Subscriber for ${id} already exists`)
+    else turn.next = message
   }
 
   #complete(id: string, message: object): void {
     const turn = this.#turns.get(id)
     if (turn !== undefined && turn.next !== null) {
       turn.next = null
+      this.#openCount -= 1
       return
     }
-    if (turn !== undefined) turn.isEnded = true
+    if (turn !== undefined) this.#end(turn)
     this.#pass(message)
   }
 
@@ -81,12 +92,19 @@ export class Turns<Link> {
     this.#turns.set(id, turn)
     const done = (): void => {
       this.#turns.delete(id)
+      this.#end(turn)
       if (turn.next !== null && !this.#isClosed) this.#begin(id, turn.next)
     }
     this.#take(message).then(done, (error) => {
-      done()
+      // It may close the socket: then nothing begins after it.
       this.#context.onError(this.#link, error)
+      done()
     })
+  }
+
+  #end(turn: Turn): void {
+    if (!turn.isEnded) this.#openCount -= 1
+    turn.isEnded = true
   }
 
   #pass(message: object): void {

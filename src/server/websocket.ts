@@ -78,8 +78,6 @@ interface Connection {
   readonly link: Link
   attachment: Attachment | null
   readonly group: FeedGroup
-  /** Null until its socket is listened to. */
-  turns: Turns<Link> | null
 }
 
 /** The wire of one connection. */
@@ -88,6 +86,8 @@ interface Link extends Pinged {
   readonly outbox: Outbox
   isClosedByUs: boolean
   isSilent: boolean
+  /** Null until its socket is listened to. */
+  turns: Turns<Link> | null
   /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
   opening: Promise<unknown>
 }
@@ -132,7 +132,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
 
     onSubscribe(context, id, payload) {
-      if (Number(context.extra.connection.turns?.count()) > config.SUBSCRIPTIONS_PER_SOCKET) {
+      if (asksTooMuch(context.extra.connection.link)) {
         const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
         return [mask(rateLimited(reason, 1000))]
       }
@@ -227,8 +227,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     }
   }
 
+  function asksTooMuch({ turns }: Link): boolean {
+    if (turns === null) return false
+    const most = config.SUBSCRIPTIONS_PER_SOCKET
+    // What was ended may be at work for a moment still, and whoever goes from one to the next is not to be refused.
+    return turns.openCount() > most || turns.workCount() > 2 * most
+  }
+
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
+    link.turns?.close()
     link.outbox.flush()
     link.socket.close(code, cut(reason))
   }
@@ -256,9 +264,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       lastFrameAtMs: monotonicMs(),
       isClosedByUs: false,
       isSilent: false,
+      turns: null,
       opening: Promise.resolve(),
     }
-    const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() }, turns: null }
+    const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
 
     const closed = protocol.opened(
       {
@@ -271,7 +280,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         onMessage(take) {
           // graphql-ws takes what is parsed too.
           const turns = new Turns(turnsContext, link, take as unknown as (message: object) => Promise<void>)
-          connection.turns = turns
+          link.turns = turns
           socket.on('message', (data, isBinary) => {
             link.lastFrameAtMs = monotonicMs()
             // Told to close, a client may go on speaking for a while: nobody listens any more.
@@ -300,7 +309,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.once('close', (code, reason) => {
       pinger.remove(link)
       link.outbox.close()
-      connection.turns?.close()
+      link.turns?.close()
       expiries.remove(link)
       const leave = left(connection, code)
         .catch((error) => reportLeft(error))
@@ -336,7 +345,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
       // Sockets that came together, after a deploy say, are due together as well.
-      await inSlices(pinger.due(monotonicMs(), wasLate), monotonicMs, ({ socket: link, isSilent }) => {
+      await inSlices(pinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
         if (isSilent) giveUp(link)
         else link.socket.ping()
       })

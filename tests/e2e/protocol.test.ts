@@ -15,7 +15,7 @@ describe('answers over a socket', () => {
   let server: TestServer
   const sockets: WebSocket[] = []
   beforeAll(async () => {
-    server = await startServer()
+    server = await startServer({ SUBSCRIPTIONS_PER_SOCKET: '2' })
   })
   afterAll(async () => {
     for (const socket of sockets) socket.terminate()
@@ -141,6 +141,26 @@ describe('answers over a socket', () => {
     expect(wire.heard.filter((text) => text.includes('presenceChanged'))).toHaveLength(1)
     for (const socket of sockets.splice(0)) socket.terminate()
     await until(async () => (await subscriptionCount()) === 0, { what: 'the end of all subscriptions' })
+  })
+
+  it('are given to a client at its limit that goes from one subscription to the next in one breath', async () => {
+    const wire = await connect('alice')
+    const follow = (id: string) => subscribe(id, 'subscription { positionAdvanced }')
+    wire.send(follow('a'), follow('b'))
+    await wire.hear(2)
+    wire.send(follow('c'))
+    expect(JSON.parse(String(await wire.hear(1)))).toMatchObject({ id: 'c', type: 'error' })
+    wire.send({ id: 'a', type: 'complete' }, follow('c'))
+    expect(JSON.parse(String(await wire.hear(1)))).toMatchObject({ id: 'c', type: 'next' })
+  })
+
+  it('are those of the operation that was asked for, whatever others asked of the same text', async () => {
+    const [one, other] = [await connect('alice'), await connect('bob')]
+    const text = '{ viewer { id isOnline } }'
+    one.send({ id: '1', type: 'subscribe', payload: { query: text, operationName: '' } })
+    expect(JSON.parse(String(await one.hear(1)))).toMatchObject({ type: 'error' })
+    other.send(subscribe('1', text))
+    expect((await other.hear(2)).map((answer) => JSON.parse(answer).type)).toEqual(['next', 'complete'])
   })
 
   it('close the socket with 4400 where an id is longer than any has to be', async () => {

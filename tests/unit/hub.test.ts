@@ -106,10 +106,11 @@ function withDistance(store: PresenceStore) {
         for (const [entry, of] of all) for (const listener of changeListeners) listener.entry(entry, epoch ?? of)
       }
     },
-    async loseLog(name: string) {
+    async loseLog(name: string, seq?: number) {
       epoch = name
       heardLater.length = 0
-      const position = await distant.changes.position()
+      const now = await distant.changes.position()
+      const position = seq === undefined ? now : { ...now, seq }
       for (const listener of changeListeners) listener.newEpoch(position)
       return position
     },
@@ -323,7 +324,8 @@ describe('the hub', () => {
   })
 
   it('tells no position of a new log to a group before its subscription heard that the old one is lost', async () => {
-    const { store } = openStore()
+    const { store, come } = openStore()
+    await come('a', [])
     const { distant, loseLog } = withDistance(store)
     let nowMs = 0
     // Each look at it is a slice: others have their turn between any two that are told.
@@ -337,17 +339,20 @@ describe('the hub', () => {
     }
     const following = [follow(null), follow(null), follow(group)]
     const positions = hub.positions(group)
-    const first = await positions.next()
-    const next = positions.next().then(({ value }) => void said.push(value.epoch))
+    await positions.next()
     nowMs = 10_000
-    await loseLog('new')
+    await hub.tickPositions()
+    const first = await positions.next()
+    const next = positions.next().then(({ value }) => void said.push(`${value.epoch}:${value.seq}`))
+    nowMs = 20_000
+    await loseLog('new', 0)
     await hub.tickPositions()
     await Promise.all(following)
-    nowMs = 20_000
+    nowMs = 40_000
     await hub.tickPositions()
     await next
-    expect(first.value.epoch).not.toBe('new')
-    expect(said).toEqual(['POSITION_EXPIRED', 'POSITION_EXPIRED', 'POSITION_EXPIRED', 'new'])
+    expect(first.value.seq).toBe(1)
+    expect(said).toEqual(['POSITION_EXPIRED', 'POSITION_EXPIRED', 'POSITION_EXPIRED', 'new:0'])
     hub.close()
   })
 

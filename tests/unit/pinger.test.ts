@@ -15,7 +15,9 @@ function pinger(...names: readonly string[]) {
     pinger,
     sockets,
     dueAt: (nowMs: number, wasLate = false) =>
-      [...pinger.due(nowMs, wasLate)].map(({ socket, isSilent }) => `${isSilent ? 'give up' : 'ping'} ${socket.name}`),
+      [...pinger.due(() => nowMs, wasLate)].map(
+        ({ socket, isSilent }) => `${isSilent ? 'give up' : 'ping'} ${socket.name}`,
+      ),
   }
 }
 
@@ -40,10 +42,20 @@ describe('the pinger', () => {
     expect(dueAt(5300)).toEqual(['give up a'])
   })
 
+  it('counts the time of each from its own ping, however long others had their turn before it', () => {
+    const { pinger: all } = pinger('a', 'b')
+    let nowMs = 1000
+    for (const { socket } of all.due(() => nowMs, false)) if (socket.name === 'a') nowMs += 400
+    const judged = [...all.due(() => nowMs, false)].map(({ socket }) => socket.name)
+    expect(judged).toEqual(['a'])
+    nowMs += 300
+    expect([...all.due(() => nowMs, false)].map(({ socket }) => socket.name)).toEqual(['b'])
+  })
+
   it('passes by who closes while others have their turn, and leaves nobody out who is due', () => {
     const { pinger: all, sockets } = pinger('a', 'b', 'c')
     const seen: string[] = []
-    for (const { socket } of all.due(1000, false)) {
+    for (const { socket } of all.due(() => 1000, false)) {
       seen.push(socket.name)
       if (socket.name === 'a' && sockets[1]) all.remove(sockets[1])
     }
