@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as pass } from 'node:timers/promises'
+import { withinTime } from '../src/presence/time-limit.ts'
 
 export interface Child {
   readonly pid: number
@@ -19,6 +19,7 @@ export interface Child {
 const ERROR_TEXT_LENGTH = 5000
 /** Ten thousand clients connect within a minute. */
 const ANSWER_WITHIN_MS = 300_000
+const TOO_LATE = Symbol('too late')
 
 /** What is to be undone, the last thing first. */
 const undoings: (() => Promise<void>)[] = []
@@ -99,14 +100,11 @@ export function startNode(script: string, { args = [], environment = {}, flags =
     },
 
     async ask(message) {
-      const limit = new AbortController()
       const answered = once(child, 'message').then(([answer]) => answer)
       child.send(message)
-      const tooLate = pass(ANSWER_WITHIN_MS, null, { signal: limit.signal }).then(() => {
-        throw new Error(`${script} did not answer within ${ANSWER_WITHIN_MS} ms.`)
-      })
-      tooLate.catch(() => {})
-      return Promise.race([answered, ended, tooLate]).finally(() => limit.abort())
+      const answer = await withinTime(Promise.race([answered, ended]), ANSWER_WITHIN_MS, TOO_LATE)
+      if (answer === TOO_LATE) throw new Error(`${script} did not answer within ${ANSWER_WITHIN_MS} ms.`)
+      return answer
     },
 
     // Killed, not asked: nothing that it has is needed any more, and a server would take leave of each client.

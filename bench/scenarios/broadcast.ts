@@ -70,8 +70,8 @@ export const broadcast: Scenario = {
       'Ten changes at once: the server is held still until all ten wait for it, which is the best case of gathering.',
       `In each round ${sizes.singles} single changes for processor time, ${sizes.pacedSingles} for latency, and ${sizes.bursts} × ten at once.`,
       'Processor time is that of the server’s process; Redis and Postgres beside “Rollcall on Redis” are not in it.',
+      `Bytes of the message that brings a change: ${texts.join('; ')}.`,
     )
-    notes.push(`Bytes of the message that brings a change: ${texts.join('; ')}.`)
     return { measures: MEASURES, figures, notes }
   },
 }

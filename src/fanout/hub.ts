@@ -134,7 +134,8 @@ export function createHub({
       for (const change of mergedChanges(entries, { kind: 'room', room })) offer(change, isMerged, subscriptions)
     }
     for (const subscription of ahead) {
-      if (Number(subscription.writtenSeq()) > told.seq) continue
+      const writtenSeq = subscription.writtenSeq()
+      if (writtenSeq !== null && writtenSeq > told.seq) continue
       ahead.delete(subscription)
       subscription.resume()
     }
@@ -178,10 +179,7 @@ export function createHub({
     beginAt(position)
     const lost = [...index.all()]
     for (const subscription of lost) subscription.lose()
-    void inSlices(lost, monotonicMs, (subscription) => {
-      subscription.fail(positionExpired())
-      return Promise.resolve()
-    })
+    void inSlices(lost, monotonicMs, async (subscription) => subscription.fail(positionExpired()))
     for (const room of countsByRoom.keys()) recount(room)
     // The new log begins with small numbers.
     for (const entry of positionsByGroup) entry.toldSeq = -1

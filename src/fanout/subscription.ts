@@ -69,7 +69,7 @@ export class Subscription implements ChangeStream {
   /** @param isMerged - of several entries: it may say less than what came before it */
   offer(event: ChangeEvent, isMerged: boolean): void {
     // Behind, it is in the log.
-    if (this.#isBehind || this.#isLost || this.#isOver || event.position.seq <= this.#takenSeq) return
+    if (this.#isBehind || this.#isDone || event.position.seq <= this.#takenSeq) return
     if (this.#outlet === null || this.#outlet.isFull()) {
       this.#isBehind = true
       this.#takenSeq = event.position.seq - 1
@@ -90,9 +90,14 @@ export class Subscription implements ChangeStream {
     return over
   }
 
+  /** Whether nothing may be written to it any more. */
+  get #isDone(): boolean {
+    return this.#isLost || this.#isOver
+  }
+
   /** Catches up where it can. */
   resume(): void {
-    if (!this.#isBehind || this.#isCatchingUp || this.#isLost || this.#isOver || this.#outlet === null) return
+    if (!this.#isBehind || this.#isCatchingUp || this.#isDone || this.#outlet === null) return
     this.#catchUp(this.#outlet).catch((error) => this.fail(error))
   }
 
@@ -140,13 +145,12 @@ export class Subscription implements ChangeStream {
   async #catchUp(outlet: ChangeOutlet): Promise<void> {
     this.#isCatchingUp = true
     try {
-      while (this.#isBehind && !this.#isLost && !this.#isOver) {
+      while (this.#isBehind && !this.#isDone) {
         if (outlet.isFull()) return this.#resumeWhenDrained()
         const replay = await this.#replayWhenAvailable()
         if (replay === null) continue
-        if (this.#isLost) return
         const isWritten = this.#writeAll(replay.events, outlet)
-        if (this.#isOver) return
+        if (this.#isDone) return
         if (!isWritten) return this.#resumeWhenDrained()
         this.#takenSeq = replay.upToSeq
         const toldSeq = this.#context.toldSeq()
@@ -166,7 +170,7 @@ export class Subscription implements ChangeStream {
   /** @returns false where the outlet was full before the end */
   #writeAll(events: readonly ChangeEvent[], outlet: ChangeOutlet): boolean {
     for (const event of events) {
-      if (this.#isOver) return false
+      if (this.#isDone) return false
       if (outlet.isFull()) {
         // In the middle of a merged replay it lacks what was merged into the changes that it did not get.
         this.#mayHaveSeenLater = true

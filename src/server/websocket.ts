@@ -100,10 +100,11 @@ type SocketArgs = ExecutionArgs & {
 interface Asked {
   readonly id: string
   readonly payload: object
-  readonly context: ProtocolContext<Record<string, unknown>, Extra>
+  readonly context: SocketContext
 }
 
 type Extra = { readonly connection: Connection }
+type SocketContext = ProtocolContext<Record<string, unknown>, Extra>
 
 export function createWebSockets(options: WebSocketOptions): WebSockets {
   const { config, authenticator, presence, sockets, feed, operations, mask, log, monotonicMs, isReady } = options
@@ -199,7 +200,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     delete context.subscriptions[id]
   }
 
-  function outboxOf(context: ProtocolContext<Record<string, unknown>, Extra>): Outbox {
+  function outboxOf(context: SocketContext): Outbox {
     return context.extra.connection.link.outbox
   }
 
