@@ -35,6 +35,7 @@ export async function openObserver(
     socket.on('message', (text) => {
       const { type, id, payload } = JSON.parse(String(text))
       if (type === 'connection_ack') ready()
+      if (type === 'ping') say({ type: 'pong' })
       if (type !== 'next') return
       if (payload.data?.presenceChanged) onChange(payload.data.presenceChanged as SeenChange)
       answers.get(id)?.(payload.data as never)

@@ -24,12 +24,12 @@ export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOpti
     retryAttempts: Number.POSITIVE_INFINITY,
     shouldRetry: () => true,
 
-    // A connection can be dead without an end: every 10 s it has 5 s to show that it is not.
-    connectionAckWaitTimeout: 5000,
-    keepAlive: 10_000,
+    // A connection can be dead without an end: every 5 s it is asked, and has 10 s to answer, as the server does.
+    connectionAckWaitTimeout: 10_000,
+    keepAlive: 5000,
     on: {
       ping(isReceived) {
-        if (!isReceived) unanswered = setTimeout(() => client.terminate(), 5000)
+        if (!isReceived) unanswered = setTimeout(() => client.terminate(), 10_000)
       },
       pong(isReceived) {
         if (isReceived) clearTimeout(unanswered)

@@ -148,13 +148,33 @@ export const SETTINGS = {
     meaning: 'how long a session lives on after its connection was lost',
     reason: 'clients wait up to 4 s before the first retry, then longer',
   },
-  PING_INTERVAL: { kind: 'duration', default: '10s', least: '1s', meaning: 'how often the server pings each socket' },
-  PONG_TIMEOUT: {
+  PING_INTERVAL: {
     kind: 'duration',
     default: '5s',
     least: '1s',
-    meaning: 'how long a ping may go unanswered',
-    reason: 'mobile networks wake up within 3 s',
+    meaning: 'a socket that sent nothing for so long is pinged by the WebSocket protocol: is the connection there?',
+    reason: 'with `PONG_TIMEOUT` it finds a dead connection within 15 s',
+  },
+  PONG_TIMEOUT: {
+    kind: 'duration',
+    default: '10s',
+    least: '1s',
+    meaning: 'how long that ping, or the one that tells a duplicated tab, may go unanswered',
+    reason: 'it forgives a stall of up to 9 s, and a silent connection is found in 15 s still',
+  },
+  PAGE_PING_INTERVAL: {
+    kind: 'duration',
+    default: '20s',
+    least: '1s',
+    meaning: 'a client that sent no message for so long is sent a `ping` of graphql-transport-ws: is the page there?',
+    reason: 'a browser answers the pings of `PING_INTERVAL` for a page that runs no more',
+  },
+  PAGE_PONG_TIMEOUT: {
+    kind: 'duration',
+    default: '10s',
+    least: '1s',
+    meaning: 'how long a client may send no message after that `ping`',
+    reason: 'as `PONG_TIMEOUT`',
   },
   AWAY_AFTER: {
     kind: 'duration',

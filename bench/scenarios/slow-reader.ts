@@ -21,7 +21,7 @@ const CLIENTS = {
   driverCount: 20,
   picture: PICTURE,
   // Who reads nothing answers no pings, and would be given up after 15 s.
-  settings: { PING_INTERVAL: '1h' },
+  settings: { PING_INTERVAL: '1h', PAGE_PING_INTERVAL: '1h' },
 }
 /** Documents may have 30 aliases, and nobody's screen shows a picture fourteen times. */
 const FIELDS = Array.from({ length: 14 }, (_, index) => `p${index}: user { avatarUrl }`).join(' ')

@@ -22,8 +22,13 @@ import type { Beat, DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
-  /** Sends a ping whose pong has to bring the nonce back. */
+  /**
+   * Asks whether the client is there. Whatever its browser or its system answers for it must not count: the adapter
+   * calls `Attachment.pong` with the nonce when the client itself answered this very question.
+   */
   ping(nonce: string): void
+  /** Whether the client was still reading what was sent before the last question: it may not have seen it yet. */
+  isReadingUpToPing(): boolean
   /** Ends the connection without a word: nobody answers there. */
   terminate(): void
   /** Closes because the token no longer holds. */
@@ -36,13 +41,13 @@ export interface Attachment extends SessionChannel {
   /** Null for an observer, and while its session is over. */
   readonly fence: string | null
   pong(nonce: string): void
-  /** @param silentForMs - since the last frame from the client */
+  /** @param silentForMs - where it is silent, since the last proof of what did not answer: connection or page */
   closed(cause: DetachCause, silentForMs: number): Promise<void>
 }
 
 interface Challenge {
   readonly nonce: string
-  readonly untilMs: number
+  untilMs: number
   /** What the socket says meanwhile waits for it; rejected where the socket did not answer. */
   readonly settled: Promise<void>
   readonly pass: () => void
@@ -55,7 +60,7 @@ interface Challenge {
 interface Absence {
   /** Names by which it may hang on this socket: the one that it had, and those of comebacks without an answer. */
   readonly formerFences: readonly string[]
-  /** What the client's pong has to bring back first, null where it need not prove that it is there. */
+  /** What the client has to answer first, null where it need not prove that it is there. */
   readonly nonce: string | null
 }
 
@@ -186,7 +191,14 @@ export class OpenSocket implements Attachment {
     if (this.#absence?.nonce === nonce) this.comeBack().catch(this.#node.onError)
   }
 
-  challengeFailed(): void {
+  /** It did not answer in time. One that was still reading has the time again. */
+  challengeIsOver(): void {
+    if (this.challenge !== null && this.socket.isReadingUpToPing()) {
+      this.challenge.untilMs = this.#node.monotonicMs() + this.#node.timing.pongTimeoutMs
+    } else this.#challengeFailed()
+  }
+
+  #challengeFailed(): void {
     this.#node.challenged.delete(this)
     this.challenge?.fail(unauthenticated('Another socket has taken this session.'))
     // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
@@ -452,7 +464,7 @@ function beatOf(
   return beat
 }
 
-/** Pings a socket whose session another one took: who answers is a duplicated tab. */
+/** Pings a client whose session another socket took: one that answers is a duplicated tab. */
 function startChallenge(
   { timing, monotonicMs, challenged }: SocketsOfNode,
   open: OpenSocket,

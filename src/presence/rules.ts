@@ -55,9 +55,29 @@ export function nextFlipAtMs(user: UserFacts, nowMs: number, timing: PresenceTim
 
 /** How a session lost its socket (rule 5). */
 export type DetachCause =
-  | 'closed' // cleanly, by the client
-  | 'ended' // by the network, or by us
-  | 'silent' // no frame answered a ping
+  | 'closed' // by the client, who wished it
+  | 'ended' // by the network, by us, or by a client that lost us
+  | 'silent' // the connection or the page did not answer a ping
+
+/** The codes of RFC 6455 with which a client closes by its own wish: done, leaving the page, and no code at all. */
+const CODES_OF_A_WISH: ReadonlySet<number> = new Set([1000, 1001, 1005])
+/** RFC 6455: the connection ended without a close frame. */
+const NO_CLOSE_FRAME = 1006
+
+/**
+ * Rule 5: how a socket was lost.
+ *
+ * @param code - of the client's close frame, else 1006. A client that we told to close answers with our code
+ * @param isSilent - we ended the connection because a ping was not answered
+ */
+export function detachCauseOf(
+  code: number,
+  { isClosedByUs, isSilent }: { readonly isClosedByUs: boolean; readonly isSilent: boolean },
+): DetachCause {
+  // A close frame that came unasked was the last thing that a client said, however the connection ended then.
+  if (!isClosedByUs && code !== NO_CLOSE_FRAME) return CODES_OF_A_WISH.has(code) ? 'closed' : 'ended'
+  return isSilent ? 'silent' : 'ended'
+}
 
 /**
  * Rule 5: how long a session without its socket stays live.

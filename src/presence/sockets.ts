@@ -164,7 +164,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       const nowMs = monotonicMs()
       if (wasLate) return
       for (const open of challenged)
-        if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeFailed()
+        if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeIsOver()
     },
   }
 }

@@ -27,6 +27,7 @@ export class Outbox {
   readonly #socket: WebSocket
   readonly #stream: Duplex
   #gathered = ''
+  #writtenBytes = 0
   #isFull = false
   #isClosed = false
   #resumes: (() => void)[] | null = null
@@ -48,8 +49,28 @@ export class Outbox {
       if (gathering.length === 0) setImmediate(writeSome)
       gathering.push(this)
     }
-    this.#gathered += headerOf(message.length) + message
+    this.#gathered += frameOf(message)
     if (this.#gathered.length >= GATHERED_MOST_BYTES) this.flush()
+  }
+
+  /**
+   * Sends a frame now, after what was gathered before it.
+   *
+   * @param frame - whole: a ready text that many sockets get
+   */
+  sendFrame(frame: string): void {
+    if (this.#isClosed) return
+    this.#gathered += frame
+    this.flush()
+  }
+
+  /** As `Outgoing` of the pinger says. */
+  mark(): number | null {
+    return this.#stream.writableLength > 0 ? this.#takenBytes() : null
+  }
+
+  hasAdvanced(mark: number | null): boolean {
+    return mark !== null && this.#takenBytes() > mark
   }
 
   /** Whether the client does not read as fast as it is written to: the stream's own bound is passed. */
@@ -74,7 +95,9 @@ export class Outbox {
     const frames = this.#gathered
     this.#gathered = ''
     // Nothing may follow a close frame.
-    if (this.#socket.readyState === this.#socket.OPEN) this.#isFull = !this.#stream.write(frames, 'latin1')
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    this.#writtenBytes += frames.length
+    this.#isFull = !this.#stream.write(frames, 'latin1')
   }
 
   /** The socket is closed: whoever waits need not wait. */
@@ -82,6 +105,11 @@ export class Outbox {
     this.#isClosed = true
     this.#gathered = ''
     this.#drained()
+  }
+
+  /** Bytes that have left this process: the kernel takes more when the client has read. */
+  #takenBytes(): number {
+    return this.#writtenBytes - this.#stream.writableLength
   }
 
   #drained(): void {
@@ -95,6 +123,11 @@ export class Outbox {
 /** The bytes of a text in UTF-8, each as a character. */
 export function latin1(text: string): string {
   return Buffer.byteLength(text) === text.length ? text : Buffer.from(text).toString('latin1')
+}
+
+/** @param message - by `latin1` */
+export function frameOf(message: string): string {
+  return headerOf(message.length) + message
 }
 
 let lastBytes = -1

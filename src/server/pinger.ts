@@ -1,80 +1,151 @@
 /**
- * Which sockets still answer: each is pinged by `PING_INTERVAL` and given up where no frame came within
- * `PONG_TIMEOUT`. All wait equally long, so queues in the order of their deadlines do, and a look costs what is due.
+ * Which sockets still answer. One that gave no proof for an interval is pinged; one that then gives none within a
+ * timeout is silent.
+ *
+ * Sockets wait in slots of time for their next look, so a check costs the sockets whose slot has come. A proof costs
+ * nothing here: a socket that gave one since its last look is looked at again an interval after that proof.
  */
 
-export interface Pinged {
-  /** The last proof of life, whatever frame it was. Kept by whoever reads the socket. */
-  lastFrameAtMs: number
+/** How late a look may be beside the check itself. */
+const SLOT_MS = 50
+
+/** What a socket was sent. */
+export interface Outgoing {
+  /**
+   * How far the client has read, where what is sent now waits behind what it has not read. Null where it leaves this
+   * process at once.
+   */
+  mark(): number | null
+  /** Whether the client has read more since that mark. */
+  hasAdvanced(mark: number | null): boolean
 }
 
-/** A socket that is to be pinged, or given up. */
+/** A socket to be pinged, or to be given up. */
 export interface Due<Socket> {
   readonly socket: Socket
   readonly isSilent: boolean
 }
 
-export interface Pinger<Socket extends Pinged> {
-  add(socket: Socket, nowMs: number): void
+export interface Pinger<Socket> {
+  /** Its first ping comes an interval after its last proof. */
+  add(socket: Socket): void
   remove(socket: Socket): void
   /**
-   * What is to be done, each taken out as it is asked for.
+   * The sockets to be pinged or given up now. A silent one is removed.
    *
-   * @param clock - looked at for each: others may have had their turn since the one before
-   * @param wasLate - the check came late itself: what proves life may wait unread, so it judges nobody
+   * @param clock - asked for each: others may have had their turn since the one before
+   * @param wasLate - the check came late itself, so proofs may wait unread: no socket is given up for a timeout
    */
   due(clock: () => number, wasLate: boolean): Iterable<Due<Socket>>
   count(): number
   all(): Iterable<Socket>
 }
 
-export interface PingerOptions {
+export interface PingerOptions<Socket> {
   readonly intervalMs: number
   readonly timeoutMs: number
+  /** The socket's last proof, by the clock that `due` is given. */
+  readonly provedAtMs: (socket: Socket) => number
+  readonly outgoingOf: (socket: Socket) => Outgoing
 }
 
-export function createPinger<Socket extends Pinged>({ intervalMs, timeoutMs }: PingerOptions): Pinger<Socket> {
-  // Each holds when its sockets were added or last pinged, oldest first.
-  const fresh = new Map<Socket, number>()
-  const pinged = new Map<Socket, number>()
-  const answered = new Map<Socket, number>()
-  let judgesFromMs = Number.NEGATIVE_INFINITY
+interface Look {
+  slot: number
+  /** Null where no ping is unanswered. */
+  pingedAtMs: number | null
+  /** When the timeout of that ping ends. */
+  silentAtMs: number
+  mark: number | null
+}
+
+export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Socket> {
+  const { intervalMs, timeoutMs, provedAtMs, outgoingOf } = options
+  const looks = new Map<Socket, Look>()
+  const slots = new Map<number, Set<Socket>>()
+  let nextSlot: number | null = null
+  let givesUpFromMs = Number.NEGATIVE_INFINITY
+
+  function plan(socket: Socket, look: Look, atMs: number): void {
+    look.slot = Math.max(Math.ceil(atMs / SLOT_MS), nextSlot ?? Number.NEGATIVE_INFINITY)
+    nextSlot ??= look.slot
+    const sockets = slots.get(look.slot)
+    if (sockets === undefined) slots.set(look.slot, new Set([socket]))
+    else sockets.add(socket)
+  }
+
+  function remove(socket: Socket): void {
+    const look = looks.get(socket)
+    if (look === undefined) return
+    looks.delete(socket)
+    slots.get(look.slot)?.delete(socket)
+  }
+
+  /** Plans the next look. @returns what to do now, null where the socket gave a proof or has time left */
+  function lookAt(socket: Socket, look: Look, nowMs: number): Due<Socket> | null {
+    const lastProofMs = provedAtMs(socket)
+    if (look.pingedAtMs !== null && lastProofMs < look.pingedAtMs) return lookAtPinged(socket, look, nowMs)
+    look.pingedAtMs = null
+    if (nowMs < lastProofMs + intervalMs) {
+      plan(socket, look, lastProofMs + intervalMs)
+      return null
+    }
+    look.pingedAtMs = nowMs
+    wait(socket, look, nowMs + timeoutMs, nowMs)
+    return { socket, isSilent: false }
+  }
+
+  function lookAtPinged(socket: Socket, look: Look, nowMs: number): Due<Socket> | null {
+    const silentAtMs = Math.max(look.silentAtMs, givesUpFromMs)
+    const outgoing = outgoingOf(socket)
+    if (nowMs < silentAtMs) {
+      look.mark ??= outgoing.mark()
+      wait(socket, look, silentAtMs, nowMs)
+    } else if (outgoing.hasAdvanced(look.mark)) {
+      // The ping waits behind what the client is reading: the timeout begins again.
+      look.mark = outgoing.mark()
+      wait(socket, look, nowMs + timeoutMs, nowMs)
+    } else {
+      remove(socket)
+      return { socket, isSilent: true }
+    }
+    return null
+  }
+
+  /** An interval from now at the latest: a proof may come that the next ping is counted from. */
+  function wait(socket: Socket, look: Look, silentAtMs: number, nowMs: number): void {
+    look.silentAtMs = silentAtMs
+    plan(socket, look, Math.min(silentAtMs, nowMs + intervalMs))
+  }
 
   return {
-    add: (socket, nowMs) => void fresh.set(socket, nowMs),
-
-    remove(socket) {
-      fresh.delete(socket)
-      pinged.delete(socket)
-      answered.delete(socket)
+    add(socket) {
+      const look: Look = { slot: 0, pingedAtMs: null, silentAtMs: 0, mark: null }
+      looks.set(socket, look)
+      plan(socket, look, provedAtMs(socket) + intervalMs)
     },
+
+    remove,
 
     *due(clock, wasLate) {
-      if (wasLate) judgesFromMs = clock() + timeoutMs
-      for (const [socket, pingedAtMs] of pinged) {
-        const nowMs = clock()
-        if (nowMs < pingedAtMs + timeoutMs || nowMs < judgesFromMs) break
-        pinged.delete(socket)
-        if (socket.lastFrameAtMs < pingedAtMs) yield { socket, isSilent: true }
-        else answered.set(socket, pingedAtMs)
-      }
-      for (const resting of [fresh, answered]) {
-        for (const [socket, restedFromMs] of resting) {
-          const nowMs = clock()
-          if (nowMs < restedFromMs + intervalMs) break
-          resting.delete(socket)
-          pinged.set(socket, nowMs)
-          yield { socket, isSilent: false }
+      // What comes due while others have their turn is for the next check, which knows whether it is late.
+      const untilMs = clock()
+      if (wasLate) givesUpFromMs = untilMs + timeoutMs
+      if (nextSlot === null) return
+      for (; nextSlot * SLOT_MS <= untilMs; nextSlot += 1) {
+        for (const socket of slots.get(nextSlot) ?? []) {
+          slots.get(nextSlot)?.delete(socket)
+          const look = looks.get(socket)
+          const due = look === undefined ? null : lookAt(socket, look, clock())
+          if (look === undefined || due === null) continue
+          yield due
+          // Now that the ping is sent.
+          if (!due.isSilent) look.mark = outgoingOf(socket).mark()
         }
+        slots.delete(nextSlot)
       }
     },
 
-    count: () => fresh.size + pinged.size + answered.size,
-
-    *all() {
-      yield* fresh.keys()
-      yield* pinged.keys()
-      yield* answered.keys()
-    },
+    count: () => looks.size,
+    all: () => looks.keys(),
   }
 }

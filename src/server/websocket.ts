@@ -17,6 +17,7 @@ import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Log } from '../presence/log.ts'
 import type { Attachment } from '../presence/open-socket.ts'
 import type { Presence } from '../presence/presence.ts'
+import { detachCauseOf } from '../presence/rules.ts'
 import type { Sockets } from '../presence/sockets.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { inSlices } from '../slices.ts'
@@ -25,8 +26,9 @@ import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import type { Operations } from './operations.ts'
-import { latin1, Outbox } from './outbox.ts'
-import { createPinger, type Pinged } from './pinger.ts'
+import { frameOf, latin1, Outbox } from './outbox.ts'
+import { PagePings } from './page-pings.ts'
+import { createPinger } from './pinger.ts'
 import { Turns } from './turns.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
@@ -40,6 +42,11 @@ const CLOSE_REASON_BYTES = 123
 const UNREAD_MOST_BYTES = 1024 * 1024
 /** How long clients may take to answer the close of a server that stops. */
 const CLOSE_WAIT_MS = 2000
+
+/** RFC 6455, 5.5.2: a ping without a payload. The browser answers it, or the system of the client. */
+const CONNECTION_PING = String.fromCharCode(0x89, 0)
+/** Only the client's own script answers it. */
+const PAGE_PING = frameOf('{"type":"ping"}')
 
 /** How often pings, tokens' ends and replaced sockets are looked at: a deadline is noticed so much late at most. */
 export const SOCKET_CHECK_MS = 250
@@ -81,11 +88,19 @@ interface Connection {
 }
 
 /** The wire of one connection. */
-interface Link extends Pinged {
+interface Link {
   readonly socket: WebSocket
   readonly outbox: Outbox
+  readonly pagePings: PagePings
+  /** The last ping or pong of RFC 6455: with messages, what proves that the connection is there. */
+  lastControlAtMs: number
+  /** The last text message: it proves that the page is there. */
+  lastMessageAtMs: number
   isClosedByUs: boolean
-  isSilent: boolean
+  /** The last proof of what did not answer, null where nothing was found silent. */
+  silentSinceMs: number | null
+  /** How far the client had read when it was last asked for a nonce. */
+  nonceMark: number | null
   /** Null until its socket is listened to. */
   turns: Turns<Link> | null
   /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
@@ -115,7 +130,19 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
-  const pinger = createPinger<Link>({ intervalMs: config.PING_INTERVAL, timeoutMs: config.PONG_TIMEOUT })
+  const outgoingOf = ({ outbox }: Link) => outbox
+  const connectionPinger = createPinger<Link>({
+    intervalMs: config.PING_INTERVAL,
+    timeoutMs: config.PONG_TIMEOUT,
+    provedAtMs: lastFrameAtMs,
+    outgoingOf,
+  })
+  const pagePinger = createPinger<Link>({
+    intervalMs: config.PAGE_PING_INTERVAL,
+    timeoutMs: config.PAGE_PONG_TIMEOUT,
+    provedAtMs: ({ lastMessageAtMs }) => lastMessageAtMs,
+    outgoingOf,
+  })
   const expiries = createExpiries<Link>()
   const turnsContext = { onError: refuse, close }
   let isClosing = false
@@ -185,8 +212,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const session = isObserver ? null : sessionAsked(caller, params)
     const attachment = await sockets.open(presence, caller, nodeSocketOf(link), session)
     connection.attachment = attachment
-    if (caller.expiresAtMs !== null && link.socket.readyState === link.socket.OPEN)
-      expiries.add(link, caller.expiresAtMs)
+    if (link.socket.readyState === link.socket.OPEN) {
+      pagePinger.add(link)
+      if (caller.expiresAtMs !== null) expiries.add(link, caller.expiresAtMs)
+    }
     return { sessionId: attachment.sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL }
   }
 
@@ -219,7 +248,15 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function nodeSocketOf(link: Link) {
     return {
-      ping: (nonce: string) => link.socket.ping(nonce),
+      ping(nonce: string) {
+        link.outbox.sendFrame(frameOf(latin1(link.pagePings.ask(nonce))))
+        link.nonceMark = link.outbox.mark()
+      },
+      isReadingUpToPing() {
+        const isReading = link.outbox.hasAdvanced(link.nonceMark)
+        link.nonceMark = link.outbox.mark()
+        return isReading
+      },
       terminate() {
         link.isClosedByUs = true
         link.socket.terminate()
@@ -237,14 +274,21 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
+    pagePinger.remove(link)
     link.turns?.close()
     link.outbox.flush()
     link.socket.close(code, cut(reason))
   }
 
-  function giveUp(link: Link): void {
-    link.isSilent = true
+  function giveUp(link: Link, silentSinceMs: number): void {
+    // Its page may be found silent, and its connection too before its end has come.
+    link.silentSinceMs ??= silentSinceMs
     link.socket.terminate()
+  }
+
+  function heardPong({ link, attachment }: Connection, payload: unknown): void {
+    const nonce = link.pagePings.answeredBy(payload)
+    if (nonce !== null) attachment?.pong(nonce)
   }
 
   function giveUpReading(link: Link): void {
@@ -262,9 +306,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const link: Link = {
       socket,
       outbox: new Outbox(socket, stream),
-      lastFrameAtMs: monotonicMs(),
+      pagePings: new PagePings(),
+      lastControlAtMs: Number.NEGATIVE_INFINITY,
+      lastMessageAtMs: monotonicMs(),
       isClosedByUs: false,
-      isSilent: false,
+      silentSinceMs: null,
+      nonceMark: null,
       turns: null,
       opening: Promise.resolve(),
     }
@@ -283,7 +330,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           const turns = new Turns(turnsContext, link, take as unknown as (message: object) => Promise<void>)
           link.turns = turns
           socket.on('message', (data, isBinary) => {
-            link.lastFrameAtMs = monotonicMs()
+            link.lastMessageAtMs = monotonicMs()
             // Told to close, a client may go on speaking for a while: nobody listens any more.
             if (link.isClosedByUs || socket.readyState !== socket.OPEN) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
@@ -291,6 +338,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
             const message = parsed(String(data))
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
+            const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
+            if (type === 'pong') heardPong(connection, payload)
             turns.receive(message)
           })
         },
@@ -298,17 +347,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       { connection },
     )
 
-    socket.on('ping', () => {
-      link.lastFrameAtMs = monotonicMs()
-    })
-    socket.on('pong', (data) => {
-      link.lastFrameAtMs = monotonicMs()
-      if (data.length > 0) connection.attachment?.pong(data.toString())
-    })
+    const heardControl = () => {
+      link.lastControlAtMs = monotonicMs()
+    }
+    socket.on('ping', heardControl)
+    socket.on('pong', heardControl)
     // `ws` closes by itself after an error, with the code that fits; 'close' follows.
     socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
-      pinger.remove(link)
+      connectionPinger.remove(link)
+      pagePinger.remove(link)
       link.outbox.close()
       link.turns?.close()
       expiries.remove(link)
@@ -318,17 +366,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       leaving.add(leave)
       closed(code, reason.toString()).catch((error) => log.error({ error }, 'A socket could not be cleaned up.'))
     })
-    pinger.add(link, monotonicMs())
+    connectionPinger.add(link)
   }
 
   async function left(connection: Connection, code: number): Promise<void> {
     const { link } = connection
-    const silentForMs = monotonicMs() - link.lastFrameAtMs
+    const silentForMs = monotonicMs() - (link.silentSinceMs ?? lastFrameAtMs(link))
     await link.opening
     // Left as they are, the sessions wait for their clients, and for the next process.
     if (areSessionsLeft) return
-    // 1006: no close frame came, so the connection ended or was reset.
-    const cause = link.isSilent ? 'silent' : link.isClosedByUs || code === 1006 ? 'ended' : 'closed'
+    const cause = detachCauseOf(code, { isClosedByUs: link.isClosedByUs, isSilent: link.silentSinceMs !== null })
     await connection.attachment?.closed(cause, silentForMs)
   }
 
@@ -346,21 +393,27 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
       // Sockets that came together, after a deploy say, are due together as well.
-      await inSlices(pinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
-        if (isSilent) giveUp(link)
-        else link.socket.ping()
+      // Pages first: what a page answers proves its connection as well.
+      await inSlices(pagePinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
+        if (isSilent) return giveUp(link, link.lastMessageAtMs)
+        link.pagePings.sent()
+        link.outbox.sendFrame(PAGE_PING)
+      })
+      await inSlices(connectionPinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
+        if (isSilent) giveUp(link, lastFrameAtMs(link))
+        else link.outbox.sendFrame(CONNECTION_PING)
       })
       await inSlices(expiries.due(Date.now()), monotonicMs, (link) =>
         close(link, CloseCode.Forbidden, 'UNAUTHENTICATED: the token has run out'),
       )
     },
 
-    count: () => pinger.count(),
+    count: () => connectionPinger.count(),
 
     async close({ overMs, leavesSessions }) {
       isClosing = true
       areSessionsLeft = leavesSessions
-      const links = [...pinger.all()]
+      const links = [...connectionPinger.all()]
       await Promise.all(
         links.map(async (link, index) => {
           if (overMs > 0) await pass((overMs * index) / links.length)
@@ -373,11 +426,15 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         }),
       )
       // Some may have come meanwhile.
-      for (const { socket } of pinger.all()) socket.terminate()
+      for (const { socket } of connectionPinger.all()) socket.terminate()
       await Promise.all(leaving)
       wire.close()
     },
   }
+}
+
+function lastFrameAtMs({ lastControlAtMs, lastMessageAtMs }: Link): number {
+  return Math.max(lastControlAtMs, lastMessageAtMs)
 }
 
 function untilDrained(outbox: Outbox): Promise<void> {

@@ -159,7 +159,7 @@ describe('position and after', () => {
 
   it('replays a subscriber that did not read, merged, once it reads again', async () => {
     // It answers no pings while it does not read, and on a slow machine that is long enough to be given up.
-    const patient = await startServer({ PING_INTERVAL: '5m', SESSION_TTL: '5m' })
+    const patient = await startServer({ PING_INTERVAL: '5m', PAGE_PING_INTERVAL: '5m', SESSION_TTL: '5m' })
     cleanups.push(patient.stop)
     const tab = await openTab(patient, 'slow', { observer: true })
     const seen = tab.follow()

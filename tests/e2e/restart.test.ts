@@ -88,7 +88,7 @@ describe('a process', () => {
   it('that is stopped for six seconds loses no socket and takes nobody offline', async () => {
     const data = await postgresData()
     try {
-      const server = await start({ ...data.settings })
+      const server = await start({ ...data.settings, PAGE_PING_INTERVAL: '1s', PAGE_PONG_TIMEOUT: '1s' })
       const users = Array.from({ length: 5 }, () => `user-${randomUUID()}`)
       const tabs = await Promise.all(users.map((userId) => openTab(server, userId)))
       const watcher = await openTab(server, 'watcher', { observer: true })
@@ -98,7 +98,7 @@ describe('a process', () => {
       for (const tab of [...tabs, watcher]) tab.client.on('closed', (event) => void lost.push(event))
 
       server.child.kill('SIGSTOP')
-      // The stop is the matter of the test: six seconds are six times PING_INTERVAL and PONG_TIMEOUT together.
+      // The stop is the matter of the test: six seconds are three times an interval and a timeout of either ping.
       await pass(6000)
       server.child.kill('SIGCONT')
       for (const tab of tabs) {

@@ -22,7 +22,7 @@ describe('a client that does not read', () => {
 
   beforeAll(async () => {
     // It does not answer pings either, and is not to be given up for it meanwhile.
-    server = await startServer({ JWT_SECRET: SECRET, PING_INTERVAL: '5m' })
+    server = await startServer({ JWT_SECRET: SECRET, PING_INTERVAL: '5m', PAGE_PING_INTERVAL: '5m' })
   })
   afterEach(closeTabs)
   afterAll(() => server.stop())

@@ -34,8 +34,8 @@ const settings: SettingTexts = IS_LARGE
       NODE_RENEW: '3s',
       RECONNECT_GRACE: '15s',
       SWEEP_INTERVAL: '1s',
-      PING_INTERVAL: '10s',
-      PONG_TIMEOUT: '5s',
+      PING_INTERVAL: '5s',
+      PONG_TIMEOUT: '10s',
     }
   : {}
 const [TTL_MS, GRACE_MS, SWEEP_MS] = IS_LARGE ? [10_000, 15_000, 1000] : [2000, 1500, 50]

@@ -27,7 +27,9 @@ function open(wsUrl: string, number: number): void {
   let isAcknowledged = false
   socket.on('open', () => socket.send(JSON.stringify({ type: 'connection_init', payload })))
   socket.on('message', (data) => {
-    if ((JSON.parse(String(data)) as { type: string }).type !== 'connection_ack') return
+    const { type } = JSON.parse(String(data)) as { type: string }
+    if (type === 'ping') socket.send('{"type":"pong"}')
+    if (type !== 'connection_ack') return
     isAcknowledged = true
     acknowledgedCount += 1
   })

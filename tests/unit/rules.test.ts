@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Profile, Settings } from '../../src/presence/model.ts'
 import {
+  detachCauseOf,
   endReasonOf,
   graceMs,
   hasSamePublicFields,
@@ -118,6 +119,40 @@ describe('the next flip', () => {
         nowMs = flipAtMs
       }
     }
+  })
+})
+
+describe('how a socket was lost', () => {
+  const BY_CLIENT = { isClosedByUs: false, isSilent: false }
+  const BY_US = { isClosedByUs: true, isSilent: false }
+  const FOUND_SILENT = { isClosedByUs: false, isSilent: true }
+  const CLOSED_AND_SILENT = { isClosedByUs: true, isSilent: true }
+
+  it.each([
+    ['a page that is left', 1001, BY_CLIENT, 'closed'],
+    ['a client that is done', 1000, BY_CLIENT, 'closed'],
+    ['a client that gives no code', 1005, BY_CLIENT, 'closed'],
+    ['no close frame', 1006, BY_CLIENT, 'ended'],
+    ['a client that found us breaking the protocol', 1002, BY_CLIENT, 'ended'],
+    ['a client that failed inside', 1011, BY_CLIENT, 'ended'],
+    ['a client that goes and comes back', 1012, BY_CLIENT, 'ended'],
+    ['graphql-ws: an unanswered ping', 4499, BY_CLIENT, 'ended'],
+    ['graphql-ws: an unanswered ping, its own example', 4408, BY_CLIENT, 'ended'],
+    ['graphql-ws: no acknowledgement', 4504, BY_CLIENT, 'ended'],
+    ['graphql-ws: it failed inside', 4005, BY_CLIENT, 'ended'],
+    ['an app', 3000, BY_CLIENT, 'ended'],
+    ['an app', 4999, BY_CLIENT, 'ended'],
+    ['our restart, answered with its code', 1012, BY_US, 'ended'],
+    ['our restart, answered with another', 1000, BY_US, 'ended'],
+    ['our restart, answered without a code', 1005, BY_US, 'ended'],
+    ['our refusal, answered with its code', 4403, BY_US, 'ended'],
+    ['our close, answered with the end of the connection', 1006, BY_US, 'ended'],
+    ['our close, not answered', 1006, CLOSED_AND_SILENT, 'silent'],
+    ['a ping that was not answered', 1006, FOUND_SILENT, 'silent'],
+    ['a close, and a connection that never ended', 1001, FOUND_SILENT, 'closed'],
+    ['a loss that its client saw first, and a connection that never ended', 4499, FOUND_SILENT, 'ended'],
+  ] as const)('is told by the close: %s, %i', (_what, code, how, cause) => {
+    expect(detachCauseOf(code, how)).toBe(cause)
   })
 })
 

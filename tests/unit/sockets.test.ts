@@ -12,7 +12,8 @@ import type { AttachRequest, DetachRequest, NodeListener, PresenceStore } from '
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 import { until } from '../support/wait.ts'
 
-const TIMING = timingOf(parseConfig({}))
+/** A challenge ends here before the node's lease does, which the tests renew only where they say so. */
+const TIMING = timingOf(parseConfig({ PONG_TIMEOUT: '5s' }))
 const SETTINGS: Settings = {
   version: 1,
   statusChoice: 'AUTOMATIC',
@@ -185,9 +186,10 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
       } | null = {},
       issuedAtMs?: number,
     ) {
-      const told = { pings: [] as string[], isTerminated: false, isDismissed: false }
+      const told = { pings: [] as string[], isReading: false, isTerminated: false, isDismissed: false }
       const socket = {
         ping: (nonce: string) => void told.pings.push(nonce),
+        isReadingUpToPing: () => told.isReading,
         terminate() {
           told.isTerminated = true
         },
@@ -310,6 +312,41 @@ describe('a socket that was reaped with its node', () => {
     await settle()
     expect(told.isTerminated).toBe(true)
     expect(await sessions('alice')).toMatchObject([{ fence }])
+  })
+})
+
+describe('a socket whose session another one took', () => {
+  async function replaced() {
+    const world = openWorld()
+    const first = await world.open('alice')
+    const second = await world.open('alice', { sessionId: String(first.attachment.sessionId) })
+    const check = async (afterMs: number) => {
+      await world.pass(afterMs)
+      world.sockets.checkChallenges(false)
+      await settle()
+    }
+    return { ...world, first, second, check }
+  }
+
+  it('is ended when its client does not answer in time', async () => {
+    const { first, check } = await replaced()
+    await check(TIMING.pongTimeoutMs - 1)
+    expect(first.told.isTerminated).toBe(false)
+    await check(1)
+    expect(first.told).toMatchObject({ pings: [expect.any(String)], isTerminated: true })
+  })
+
+  it('has the time again while its client reads what was sent before the question', async () => {
+    const { first, node, check } = await replaced()
+    first.told.isReading = true
+    for (let times = 0; times < 3; times += 1) {
+      await check(TIMING.pongTimeoutMs)
+      await node.renew()
+      expect(first.told.isTerminated).toBe(false)
+    }
+    first.told.isReading = false
+    await check(TIMING.pongTimeoutMs)
+    expect(first.told).toMatchObject({ pings: [expect.any(String)], isTerminated: true })
   })
 })
 
@@ -503,7 +540,7 @@ describe('a loss that overtakes the answer to its attach', () => {
       life().end({ userId: 'alice', sessionId: id, fence: null, reason: 'WENT_OFFLINE' }),
     )
     expect(attachment.fence).toBeNull()
-    expect(told).toEqual({ pings: [], isTerminated: false, isDismissed: false })
+    expect(told).toMatchObject({ pings: [], isTerminated: false, isDismissed: false })
     await attachment.closed('ended', 0)
     expect((await sessions('alice')).some(({ id }) => id === sessionId)).toBe(false)
   })

@@ -1,0 +1,56 @@
+/**
+ * The pings of graphql-transport-ws that one client was sent, and which of them its pongs answer.
+ *
+ * Only a running script answers these; a browser answers those of RFC 6455 by itself, for a frozen page too. The
+ * protocol lets a client leave the payload out of its pong. Pongs come in the order of their pings, so one without the
+ * payload answers the oldest ping that has no answer yet.
+ */
+
+/** Pings with a nonce that are remembered: beyond the newest ones no one waits for the answer. */
+const NONCES_MOST = 4
+
+interface Asked {
+  /** Which ping of this client it was. */
+  readonly number: number
+  readonly nonce: string
+}
+
+const NONE: readonly Asked[] = []
+
+/** A class, because a node has tens of thousands of them. */
+export class PagePings {
+  #sentCount = 0
+  #answeredCount = 0
+  #asked = NONE
+
+  /** @returns the message that asks for the nonce */
+  ask(nonce: string): string {
+    this.#sentCount += 1
+    this.#asked = [...this.#asked, { number: this.#sentCount, nonce }].slice(-NONCES_MOST)
+    return JSON.stringify({ type: 'ping', payload: { nonce } })
+  }
+
+  /** One without a nonce was sent. */
+  sent(): void {
+    this.#sentCount += 1
+  }
+
+  /** @returns the nonce of the ping that the pong answers, null where that has none or is none of these */
+  answeredBy(payload: unknown): string | null {
+    const brought = nonceOf(payload)
+    const answered =
+      brought === null ? this.#answeredCount + 1 : this.#asked.find(({ nonce }) => nonce === brought)?.number
+    // A pong may come unasked, as a heartbeat.
+    if (answered === undefined || answered > this.#sentCount) return null
+    this.#answeredCount = Math.max(this.#answeredCount, answered)
+    const nonce = this.#asked.find(({ number }) => number === answered)?.nonce ?? null
+    if (this.#asked !== NONE) this.#asked = this.#asked.filter(({ number }) => number > answered)
+    if (this.#asked.length === 0) this.#asked = NONE
+    return nonce
+  }
+}
+
+function nonceOf(payload: unknown): string | null {
+  if (typeof payload !== 'object' || payload === null || !('nonce' in payload)) return null
+  return typeof payload.nonce === 'string' ? payload.nonce : null
+}
