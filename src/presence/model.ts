@@ -1,7 +1,8 @@
 /**
  * The words of the domain as types. docs/architecture.md says what each word means.
  *
- * Moments are epoch milliseconds of the store's clock (`…AtMs`), lengths of time are milliseconds (`…Ms`).
+ * Moments are epoch milliseconds of the store's wall clock (`…AtMs`), lengths of time are milliseconds (`…Ms`). What an
+ * adapter counts on its steady clock, for itself, is `…SteadyMs` (src/presence/timing.ts).
  */
 
 export type PresenceStatus = 'ONLINE' | 'AWAY' | 'BUSY' | 'OFFLINE'

@@ -304,7 +304,7 @@ export class OpenSocket implements Attachment {
     this.#absence = null
     const lostMeanwhile = this.#lostEarly
     this.#lostEarly = null
-    this.#learn(answer.session, answer.atMs)
+    this.#learn(answer.session, answer.atMs, answer.lastActiveForMs)
     if (answer.replacedFence !== null) {
       const replaced = this.#node.byFence.get(answer.replacedFence)
       if (replaced !== undefined && replaced !== this) startChallenge(this.#node, replaced, answer.session)
@@ -334,11 +334,10 @@ export class OpenSocket implements Attachment {
     this.#node.tellLater({ ...request, isAttachUncertain: true })
   }
 
-  #learn(session: SessionView, storeNowMs: number): void {
-    const offsetMs = this.#node.monotonicMs() - storeNowMs
-    const { device, rooms, startedAtMs } = session
-    this.#known = { device, rooms, startedAtMs: startedAtMs + offsetMs }
-    this.#lastActiveAtMs = session.lastActiveAtMs + offsetMs
+  #learn({ device, rooms, startedAtMs }: SessionView, storeNowMs: number, lastActiveForMs: number): void {
+    const nowMs = this.#node.monotonicMs()
+    this.#known = { device, rooms, startedAtMs: nowMs - (storeNowMs - startedAtMs) }
+    this.#lastActiveAtMs = nowMs - lastActiveForMs
   }
 
   #relearn(session: SessionView | null): void {

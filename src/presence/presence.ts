@@ -320,7 +320,7 @@ const UNKNOWN: UserSeed = {
 /** The own view of who has no session, from their row. */
 function viewerAway({ userId, seed }: StoredUser, timing: PresenceTiming): ViewerState {
   const { settings, lastActiveAtMs } = seed
-  const facts = { id: userId, ...seed, hasLiveSession: false, shownSinceMs: null }
+  const facts = { id: userId, ...seed, hasLiveSession: false, lastActiveSteadyMs: null, shownSinceMs: null }
   return {
     user: publicUser(facts, 0, timing),
     isOnline: false,

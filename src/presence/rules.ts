@@ -1,7 +1,8 @@
 /**
  * The rules of presence of docs/architecture.md, as decisions.
  *
- * Pure: the clock is an argument; nothing here waits, reads or writes.
+ * Pure: the clock is an argument; nothing here waits, reads or writes. Time is that of the steady clock (`…SteadyMs`)
+ * wherever something is decided by it; moments are only passed on.
  */
 import type { EndReason, PresenceStatus, Profile, PublicUser, Settings, StatusChoice } from './model.ts'
 import type { PresenceTiming } from './timing.ts'
@@ -13,26 +14,26 @@ export interface UserFacts {
   /** Null while they are not known: then the user counts as hidden (rule 8). */
   readonly settings: Settings | null
   readonly hasLiveSession: boolean
-  /** Null where there never was any activity. */
-  readonly lastActiveAtMs: number | null
+  /** By the steady clock. Null where there never was any activity. */
+  readonly lastActiveSteadyMs: number | null
   /** Whether `goOffline` ended the last session, and no activity came since (rule 5). */
   readonly isActivityOver: boolean
 }
 
 /** Rule 2: a live session, and activity of the user within `IDLE_TIMEOUT`. */
-export function isOnline(user: UserFacts, nowMs: number, timing: PresenceTiming): boolean {
+export function isOnline(user: UserFacts, steadyMs: number, timing: PresenceTiming): boolean {
   if (!user.hasLiveSession) return false
-  if (user.lastActiveAtMs === null || user.isActivityOver) return false
+  if (user.lastActiveSteadyMs === null || user.isActivityOver) return false
   // At the deadline itself it is due: the sweep looks then, and not again.
-  return nowMs < user.lastActiveAtMs + timing.idleTimeoutMs
+  return steadyMs < user.lastActiveSteadyMs + timing.idleTimeoutMs
 }
 
 /** Rule 3. Activity ends an automatic `AWAY` at once, never a chosen status. */
-export function statusOf(user: UserFacts, nowMs: number, timing: PresenceTiming): PresenceStatus {
-  if (!isOnline(user, nowMs, timing)) return 'OFFLINE'
+export function statusOf(user: UserFacts, steadyMs: number, timing: PresenceTiming): PresenceStatus {
+  if (!isOnline(user, steadyMs, timing)) return 'OFFLINE'
   const choice = statusChoiceOf(user.settings)
   if (choice !== 'AUTOMATIC') return choice
-  return nowMs < (user.lastActiveAtMs ?? 0) + timing.awayAfterMs ? 'ONLINE' : 'AWAY'
+  return steadyMs < (user.lastActiveSteadyMs ?? 0) + timing.awayAfterMs ? 'ONLINE' : 'AWAY'
 }
 
 /** Rule 8: whether everyone may see that the user is there. */
@@ -45,12 +46,12 @@ export function isVisible(settings: Settings | null): boolean {
  *
  * An automatic status falls to `AWAY` first, and every online user falls idle.
  */
-export function nextFlipAtMs(user: UserFacts, nowMs: number, timing: PresenceTiming): number | null {
-  if (!isOnline(user, nowMs, timing)) return null
-  const lastActiveAtMs = user.lastActiveAtMs ?? 0
-  const awayAtMs = lastActiveAtMs + timing.awayAfterMs
-  if (statusChoiceOf(user.settings) === 'AUTOMATIC' && nowMs < awayAtMs) return awayAtMs
-  return lastActiveAtMs + timing.idleTimeoutMs
+export function nextFlipSteadyMs(user: UserFacts, steadyMs: number, timing: PresenceTiming): number | null {
+  if (!isOnline(user, steadyMs, timing)) return null
+  const lastActiveSteadyMs = user.lastActiveSteadyMs ?? 0
+  const awaySteadyMs = lastActiveSteadyMs + timing.awayAfterMs
+  if (statusChoiceOf(user.settings) === 'AUTOMATIC' && steadyMs < awaySteadyMs) return awaySteadyMs
+  return lastActiveSteadyMs + timing.idleTimeoutMs
 }
 
 /** How a session lost its socket (rule 5). */
@@ -119,10 +120,10 @@ export function publicUser(
     /** The last activity that everyone may see: it stands still while the user hides. */
     readonly shownLastActiveAtMs: number | null
   },
-  nowMs: number,
+  steadyMs: number,
   timing: PresenceTiming,
 ): PublicUser {
-  const status = isVisible(user.settings) ? statusOf(user, nowMs, timing) : 'OFFLINE'
+  const status = isVisible(user.settings) ? statusOf(user, steadyMs, timing) : 'OFFLINE'
   const isShownOnline = status !== 'OFFLINE'
   return {
     id: user.id,

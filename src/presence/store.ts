@@ -4,7 +4,10 @@
  * Every method is atomic and resolves only when what it did is in the change log and in the records. An adapter can
  * be written from these comments, src/presence/rules.ts and tests/contract/presence-store.ts alone.
  *
- * Moments are the store's own clock. No method takes a caller's wall clock: callers tell ages.
+ * Moments are the store's own clock. No method takes a caller's wall clock: callers tell ages. What the store counts
+ * (leases, idle times, the age of the log) no step of its clock moves; the moments that it tells follow a step, but
+ * those of one user never go back. A moment of the future that is handed to it (of a seed, of what is adopted) is cut
+ * to now.
  *
  * Every method throws PresenceError `UNAVAILABLE` where the store is out of reach; whether it took effect is then
  * unknown, and each may be called again with the same arguments: a second call has no second effect.
@@ -166,7 +169,9 @@ export type AttachAnswer =
       /** The fence of the socket that owned the session until now. */
       readonly replacedFence: string | null
       readonly lastActiveAtMs: number | null
-      /** The store's moment of this step: what is older is so much older. */
+      /** How long ago the session's last activity was; 0 without a session. A step of the clock is no part of it. */
+      readonly lastActiveForMs: number
+      /** The store's moment of this step. */
       readonly atMs: number
     }
   /** The store does not know the user: call again with a seed. Nothing was written. */

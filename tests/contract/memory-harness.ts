@@ -13,15 +13,20 @@ interface MemoryOptions {
 }
 
 export async function openMemory({ timing }: OpenRequest, options: MemoryOptions = {}): Promise<Harness> {
-  let nowMs = START_MS
-  const store = createMemoryStore({ timing, clock: () => nowMs, ...options })
+  let steadyMs = 0
+  let wallMs = START_MS
+  const store = createMemoryStore({ timing, clock: () => ({ steadyMs, wallMs }), ...options })
   return {
     store,
     pass(ms, meanwhile) {
       const moveOn = (stepMs: number): void => {
-        nowMs += stepMs
+        steadyMs += stepMs
+        wallMs += stepMs
       }
       return passBySweeps(store, timing, ms, moveOn, meanwhile)
+    },
+    async step(ms) {
+      wallMs += ms
     },
     close: () => store.close(),
   }

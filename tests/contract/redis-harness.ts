@@ -39,8 +39,10 @@ export interface RedisNodes {
   /** With which all keys begin. */
   readonly root: string
   nowMs(): number
-  /** Below 0 the clock is set back. */
+  /** Time passes, for Redis and for the nodes. */
   moveOn(ms: number): Promise<void>
+  /** The clock of Redis is set forward, or back: no time passes. */
+  step(ms: number): Promise<void>
   /** Lets time pass with sweeps and reaps by one of the nodes. */
   pass(by: PresenceStore, ms: number, meanwhile?: Meanwhile): Promise<void>
   /** Another node, which has not joined yet. */
@@ -60,10 +62,17 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   const clockKey = `${root}:manual-clock`
   const stores: PresenceStore[] = []
   let nowMs = START_MS
+  /** What the nodes' own clocks count: no step moves it. */
+  let passedMs = 0
   let isClosed = false
   await redis.set(clockKey, nowMs)
 
   async function moveOn(ms: number): Promise<void> {
+    passedMs += ms
+    await step(ms)
+  }
+
+  async function step(ms: number): Promise<void> {
     nowMs += ms
     await redis.set(clockKey, nowMs)
   }
@@ -89,6 +98,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
         })
       },
       log: { info() {}, warn() {}, error() {} },
+      monotonicMs: () => passedMs,
     })
     stores.push(store)
     return store
@@ -124,6 +134,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
     root,
     nowMs: () => nowMs,
     moveOn,
+    step,
     pass,
     open,
     join,
@@ -162,6 +173,7 @@ export async function openRedis(request: OpenRequest, options: NodeOptions = {})
   return {
     store,
     pass: (ms, meanwhile) => nodes.pass(store, ms, meanwhile),
+    step: nodes.step,
     close: nodes.close,
   }
 }

@@ -28,7 +28,7 @@ const USERS = ['a', 'b', 'c', 'd']
 function openStore() {
   let nowMs = 1_000_000
   let version = 1
-  const store = createMemoryStore({ timing: TIMING, clock: () => nowMs })
+  const store = createMemoryStore({ timing: TIMING, clock: () => ({ steadyMs: nowMs, wallMs: nowMs }) })
   return {
     store,
     pass(ms: number) {

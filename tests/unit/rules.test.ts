@@ -8,12 +8,12 @@ import {
   isOnline,
   isVisible,
   newerProfile,
-  nextFlipAtMs,
+  nextFlipSteadyMs,
   publicUser,
   statusOf,
   type UserFacts,
 } from '../../src/presence/rules.ts'
-import { isLate, type PresenceTiming, processClock } from '../../src/presence/timing.ts'
+import { createStepWatch, isLate, type PresenceTiming, processClock } from '../../src/presence/timing.ts'
 
 const TIMING = {
   closeGraceMs: 5000,
@@ -38,7 +38,7 @@ const ALICE: UserFacts = {
   profile: null,
   settings: SETTINGS,
   hasLiveSession: true,
-  lastActiveAtMs: ACTIVE_AT_MS,
+  lastActiveSteadyMs: ACTIVE_AT_MS,
   isActivityOver: false,
 }
 
@@ -58,7 +58,7 @@ describe('a user is online', () => {
 
   it('never without a live session, without any activity, or with activity that is over', () => {
     expect(isOnline({ ...ALICE, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBe(false)
-    expect(isOnline({ ...ALICE, lastActiveAtMs: null }, ACTIVE_AT_MS, TIMING)).toBe(false)
+    expect(isOnline({ ...ALICE, lastActiveSteadyMs: null }, ACTIVE_AT_MS, TIMING)).toBe(false)
     expect(isOnline({ ...ALICE, isActivityOver: true }, ACTIVE_AT_MS, TIMING)).toBe(false)
   })
 
@@ -93,25 +93,25 @@ describe('the status', () => {
 
 describe('the next flip', () => {
   it('is away first, and then idle', () => {
-    expect(nextFlipAtMs(ALICE, ACTIVE_AT_MS, TIMING)).toBe(AWAY_AT_MS)
-    expect(nextFlipAtMs(ALICE, AWAY_AT_MS - 1, TIMING)).toBe(AWAY_AT_MS)
-    expect(nextFlipAtMs(ALICE, AWAY_AT_MS, TIMING)).toBe(IDLE_AT_MS)
+    expect(nextFlipSteadyMs(ALICE, ACTIVE_AT_MS, TIMING)).toBe(AWAY_AT_MS)
+    expect(nextFlipSteadyMs(ALICE, AWAY_AT_MS - 1, TIMING)).toBe(AWAY_AT_MS)
+    expect(nextFlipSteadyMs(ALICE, AWAY_AT_MS, TIMING)).toBe(IDLE_AT_MS)
   })
 
   it('is idle alone for who chose a status', () => {
-    expect(nextFlipAtMs(choosing({ statusChoice: 'BUSY' }), ACTIVE_AT_MS, TIMING)).toBe(IDLE_AT_MS)
+    expect(nextFlipSteadyMs(choosing({ statusChoice: 'BUSY' }), ACTIVE_AT_MS, TIMING)).toBe(IDLE_AT_MS)
   })
 
   it('is none for who is offline', () => {
-    expect(nextFlipAtMs(ALICE, IDLE_AT_MS, TIMING)).toBeNull()
-    expect(nextFlipAtMs({ ...ALICE, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBeNull()
-    expect(nextFlipAtMs({ ...ALICE, lastActiveAtMs: null }, ACTIVE_AT_MS, TIMING)).toBeNull()
+    expect(nextFlipSteadyMs(ALICE, IDLE_AT_MS, TIMING)).toBeNull()
+    expect(nextFlipSteadyMs({ ...ALICE, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toBeNull()
+    expect(nextFlipSteadyMs({ ...ALICE, lastActiveSteadyMs: null }, ACTIVE_AT_MS, TIMING)).toBeNull()
   })
 
   it('is where the status flips, and nowhere before', () => {
     for (const user of [ALICE, choosing({ statusChoice: 'AWAY' })]) {
       for (let nowMs = ACTIVE_AT_MS; ; ) {
-        const flipAtMs = nextFlipAtMs(user, nowMs, TIMING)
+        const flipAtMs = nextFlipSteadyMs(user, nowMs, TIMING)
         if (flipAtMs === null) break
         expect(flipAtMs).toBeGreaterThan(nowMs)
         expect(statusOf(user, flipAtMs - 1, TIMING)).toBe(statusOf(user, nowMs, TIMING))
@@ -277,27 +277,49 @@ describe('a check that comes late', () => {
   })
 })
 
-describe('the clock of the process', () => {
-  it('tells whole milliseconds of today, and never goes back', () => {
+describe('the clocks of the process', () => {
+  it('tell whole milliseconds: of today by the wall, and by the steady one never back', () => {
     const clock = processClock()
-    let lastMs = 0
+    let last = clock()
     for (let count = 0; count < 1000; count += 1) {
-      const nowMs = clock()
-      expect(Number.isInteger(nowMs)).toBe(true)
-      expect(nowMs).toBeGreaterThanOrEqual(lastMs)
-      lastMs = nowMs
+      const now = clock()
+      expect([Number.isInteger(now.steadyMs), Number.isInteger(now.wallMs)]).toEqual([true, true])
+      expect(now.steadyMs).toBeGreaterThanOrEqual(last.steadyMs)
+      last = now
     }
-    expect(Math.abs(lastMs - Date.now())).toBeLessThan(1000)
+    expect(Math.abs(last.wallMs - Date.now())).toBeLessThan(1000)
   })
 
-  it('does not follow a step of the wall clock', () => {
+  it('a step of the host moves the wall clock alone', () => {
     const clock = processClock()
+    const before = clock()
     const { now } = Date
     try {
       Date.now = () => now() - 3_600_000
-      expect(Math.abs(clock() - now())).toBeLessThan(1000)
+      const after = clock()
+      expect(after.wallMs - before.wallMs).toBeLessThan(-3_599_000)
+      expect(after.steadyMs - before.steadyMs).toBeLessThan(1000)
+      expect(after.steadyMs).toBeGreaterThanOrEqual(before.steadyMs)
     } finally {
       Date.now = now
+    }
+  })
+
+  it('a step is told once, with its size; what a time service slews is none', () => {
+    let now = { steadyMs: 5000, wallMs: 1_000_000 }
+    const move = (steadyMs: number, stepMs = 0) => {
+      now = { steadyMs: now.steadyMs + steadyMs, wallMs: now.wallMs + steadyMs + stepMs }
+    }
+    const stepMs = createStepWatch(() => now)
+    expect(stepMs()).toBe(0)
+    move(1000, 3_600_000)
+    expect([stepMs(), stepMs()]).toEqual([3_600_000, 0])
+    move(1000, -1000)
+    expect([stepMs(), stepMs()]).toEqual([-1000, 0])
+    // Ten hours at 0.5 ms a second, and not one word.
+    for (let second = 0; second < 36_000; second += 1) {
+      move(1000, second % 2)
+      expect(stepMs()).toBe(0)
     }
   })
 })

@@ -9,6 +9,7 @@ import { createNode } from '../../src/presence/node.ts'
 import { createPresence } from '../../src/presence/presence.ts'
 import { createSockets } from '../../src/presence/sockets.ts'
 import type { AttachRequest, DetachRequest, NodeListener, PresenceStore } from '../../src/presence/store.ts'
+import type { Clock } from '../../src/presence/timing.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 import { until } from '../support/wait.ts'
 
@@ -42,7 +43,7 @@ type Fault =
   | { readonly kind: 'held' | 'late'; readonly until: Promise<void>; readonly done: () => void }
 
 /** A store whose next calls fail as they are told to, and whose state can be lost. */
-function openFaultyStore(clock: () => number) {
+function openFaultyStore(clock: Clock) {
   let life = createMemoryStore({ timing: TIMING, clock })
   const faults = new Map<Step, Fault[]>()
   const calls: { readonly step: Step; readonly request: unknown }[] = []
@@ -144,7 +145,7 @@ async function settle(): Promise<void> {
 
 function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<void> } = {}) {
   let nowMs = 1_000_000
-  const faulty = openFaultyStore(() => nowMs)
+  const faulty = openFaultyStore(() => ({ steadyMs: nowMs, wallMs: nowMs }))
   const { store, life } = faulty
   const errors: unknown[] = []
   const onError = (error: unknown): void => void errors.push(error)

@@ -5,7 +5,8 @@
 
 /** An item of the heap. Only the heap writes these two. */
 export interface Due {
-  dueAtMs: number
+  /** By the steady clock. */
+  dueSteadyMs: number
   /** −1 while it is not in the heap. */
   heapIndex: number
 }
@@ -14,7 +15,7 @@ export interface Deadlines<Item extends Due> {
   /** The item that is due first. */
   first(): Item | undefined
   /** Puts the item in, or moves it. */
-  set(item: Item, dueAtMs: number): void
+  set(item: Item, dueSteadyMs: number): void
   remove(item: Item): void
 }
 
@@ -31,7 +32,7 @@ export function createDeadlines<Item extends Due>(): Deadlines<Item> {
     while (index > 0) {
       const parentIndex = (index - 1) >> 1
       const parent = heap[parentIndex] as Item
-      if (parent.dueAtMs <= item.dueAtMs) break
+      if (parent.dueSteadyMs <= item.dueSteadyMs) break
       put(parent, index)
       index = parentIndex
     }
@@ -44,9 +45,9 @@ export function createDeadlines<Item extends Due>(): Deadlines<Item> {
       let childIndex = 2 * index + 1
       if (childIndex >= heap.length) break
       const right = heap[childIndex + 1]
-      if (right !== undefined && right.dueAtMs < (heap[childIndex] as Item).dueAtMs) childIndex += 1
+      if (right !== undefined && right.dueSteadyMs < (heap[childIndex] as Item).dueSteadyMs) childIndex += 1
       const child = heap[childIndex] as Item
-      if (item.dueAtMs <= child.dueAtMs) break
+      if (item.dueSteadyMs <= child.dueSteadyMs) break
       put(child, index)
       index = childIndex
     }
@@ -56,11 +57,11 @@ export function createDeadlines<Item extends Due>(): Deadlines<Item> {
   return {
     first: () => heap[0],
 
-    set(item, dueAtMs) {
-      const wasAtMs = item.dueAtMs
-      item.dueAtMs = dueAtMs
+    set(item, dueSteadyMs) {
+      const wasSteadyMs = item.dueSteadyMs
+      item.dueSteadyMs = dueSteadyMs
       if (item.heapIndex === -1) rise(item, heap.length)
-      else if (dueAtMs < wasAtMs) rise(item, item.heapIndex)
+      else if (dueSteadyMs < wasSteadyMs) rise(item, item.heapIndex)
       else sink(item, item.heapIndex)
     },
 

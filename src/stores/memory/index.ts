@@ -13,12 +13,13 @@ import type {
   RoomAnswer,
   RoomRequest,
 } from '../../presence/store.ts'
-import { type Clock, isLate, type PresenceTiming } from '../../presence/timing.ts'
+import { type Clock, isLate, type Now, type PresenceTiming } from '../../presence/timing.ts'
 import { inSlices, startSlice } from '../../slices.ts'
 import {
   createLiveSession,
   type LiveSession,
   type LiveUser,
+  momentOf,
   sessionOf,
   sessionView,
   shownNow,
@@ -32,6 +33,7 @@ import {
   endActivity,
   firstToGiveWay,
   isOnSocket,
+  lastActiveForMs,
   newest,
   renewLease,
   takeProfile,
@@ -45,7 +47,7 @@ const RECORDS_KEPT = 200_000
 export interface MemoryStoreOptions {
   readonly timing: PresenceTiming
   readonly clock: Clock
-  /** What slices of work are measured by: `clock` stands still in a test, and need not count less than milliseconds. */
+  /** What slices of work are measured by: the steady clock of a test stands still, and counts whole milliseconds. */
   readonly monotonicMs?: () => number
   /** Fewer, for a test of what happens beyond it. */
   readonly recordsKept?: number
@@ -60,22 +62,22 @@ export function createMemoryStore({
   const population = createPopulation({ timing, clock, monotonicMs, recordsKept })
   const { users, roster, commit } = population
   const nodes = createNodes(timing.nodeTtlMs)
-  let lastSweepAtMs = clock()
-  let lastReapAtMs = clock()
+  let lastSweepSteadyMs = clock().steadyMs
+  let lastReapSteadyMs = lastSweepSteadyMs
   let mustAdopt = true
   let reapedCount = 0
   let sessionCount = 0
 
-  function endSession(user: LiveUser, session: LiveSession, reason: EndReason, nowMs: number): Touched {
+  function endSession(user: LiveUser, session: LiveSession, reason: EndReason, now: Now): Touched {
     user.sessions = user.sessions.filter((other) => other !== session)
     sessionCount -= 1
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
     // Nobody was there after a restart, so it ended when its user was last known to be.
-    return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : nowMs, reason } }
+    return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : momentOf(user, now), reason } }
   }
 
   function attach(request: AttachRequest): AttachAnswer {
-    const nowMs = clock()
+    const now = clock()
     const known = users.get(request.userId)
     if (known === undefined && request.seed === null) return { kind: 'unseeded' }
     const isForUserAlone = request.sessionId === null && known !== undefined && isOnSocket(known)
@@ -90,33 +92,36 @@ export function createMemoryStore({
     const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null
     if (isOneTooMany && displaced === null) return { kind: 'full' }
 
-    const user = known ?? population.admit(request.userId, request.seed as UserSeed, nowMs)
-    const isSeedNew = known !== undefined && request.seed !== null && takeSeed(user, request.seed, nowMs)
-    const areSettingsNew = known !== undefined && takeSettings(user, request.seed?.settings ?? null, nowMs, timing)
+    const user = known ?? population.admit(request.userId, request.seed as UserSeed, now)
+    const isSeedNew = known !== undefined && request.seed !== null && takeSeed(user, request.seed, now)
+    const areSettingsNew = known !== undefined && takeSettings(user, request.seed?.settings ?? null, now, timing)
     const isProfileNew = takeProfile(user, request.profile) || isSeedNew || areSettingsNew
     if (isForUserAlone) {
-      if (request.isActive) countActivity(user, null, nowMs, timing)
-      commit(user, { nowMs, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
-      return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs: user.lastActiveAtMs, atMs: nowMs }
+      if (request.isActive) countActivity(user, null, now, timing)
+      commit(user, { now, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
+      const { lastActiveAtMs } = user
+      const atMs = momentOf(user, now)
+      return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs, lastActiveForMs: 0, atMs }
     }
 
     const touched: Touched[] = []
-    if (displaced !== null) touched.push(endSession(user, displaced, 'DISPLACED', nowMs))
-    const session = live ?? startSession(user, sessionId, request, nowMs)
+    if (displaced !== null) touched.push(endSession(user, displaced, 'DISPLACED', now))
+    const session = live ?? startSession(user, sessionId, request, now)
     // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
-    if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, nowMs, timing)
-    if (live !== undefined && request.comeback !== null) bringActivity(user, session, request.comeback, nowMs)
+    if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, now, timing)
+    if (live !== undefined && request.comeback !== null) bringActivity(user, session, request.comeback, now)
     const isDescribed = (live === undefined || request.comeback === null) && describe(session, request)
-    if (request.fence === null) renewLease(session, nowMs, timing)
-    else hang(user, session, request.fence, request.nodeId as string, nowMs)
+    if (request.fence === null) renewLease(session, now, timing)
+    else hang(user, session, request.fence, request.nodeId as string, now)
     touched.push({ session, end: null })
-    commit(user, { nowMs, touched, isViewerChanged: isDescribed || isProfileNew || live?.fence !== null })
+    commit(user, { now, touched, isViewerChanged: isDescribed || isProfileNew || live?.fence !== null })
     return {
       kind: 'attached',
-      session: sessionView(session),
+      session: sessionView(session, now),
       replacedFence: heldElsewhere,
       lastActiveAtMs: user.lastActiveAtMs,
-      atMs: nowMs,
+      lastActiveForMs: lastActiveForMs(user, session, now),
+      atMs: momentOf(user, now),
     }
   }
 
@@ -124,43 +129,52 @@ export function createMemoryStore({
     user: LiveUser,
     sessionId: string,
     { comeback, isActive }: AttachRequest,
-    nowMs: number,
+    now: Now,
   ): LiveSession {
-    const startedAtMs = nowMs - (comeback?.startedForMs ?? 0)
+    const atMs = momentOf(user, now)
+    const startedAtMs = atMs - (comeback?.startedForMs ?? 0)
     // Without activity of its own it must not look as if there had been some.
     const lastActiveAtMs =
-      comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : nowMs - comeback.lastActiveForMs
+      comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : atMs - comeback.lastActiveForMs
     const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
     user.sessions = user.sessions.concat(session)
     sessionCount += 1
-    if (comeback !== null) bringActivity(user, session, comeback, nowMs)
-    if (comeback === null && isActive) countActivity(user, session, nowMs, timing)
+    if (comeback !== null && isNewsOf(user, comeback, now)) {
+      countActivity(user, session, now, timing, comeback.lastActiveForMs)
+    }
+    if (comeback === null && isActive) countActivity(user, session, now, timing)
     return session
   }
 
-  /** What a node brings back may be older than what is known, or than a `goOffline` meanwhile. */
-  function bringActivity(user: LiveUser, session: LiveSession, { lastActiveForMs }: Comeback, nowMs: number): void {
-    const atMs = nowMs - lastActiveForMs
-    const isNews = !user.isActivityOver || atMs > user.activityOverAtMs
-    if (isNews && atMs >= session.lastActiveAtMs) countActivity(user, session, atMs, timing)
+  /** What a node brings back may be older than a `goOffline` meanwhile. */
+  function isNewsOf(user: LiveUser, comeback: Comeback, now: Now): boolean {
+    return !user.isActivityOver || now.steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
+  }
+
+  /** To a session that is live: where it is newer than what is known. */
+  function bringActivity(user: LiveUser, session: LiveSession, comeback: Comeback, now: Now): void {
+    const isNewer = comeback.lastActiveForMs < lastActiveForMs(user, session, now)
+    if (isNewer && isNewsOf(user, comeback, now)) {
+      countActivity(user, session, now, timing, comeback.lastActiveForMs)
+    }
   }
 
   /** Hangs a session on a socket; the socket that it hung on loses it. */
-  function hang(user: LiveUser, session: LiveSession, fence: string, nodeId: string, nowMs: number): void {
+  function hang(user: LiveUser, session: LiveSession, fence: string, nodeId: string, now: Now): void {
     if (session.fence !== null && session.fence !== fence) {
       nodes.lost(session.nodeId, { fence: session.fence, cause: 'replaced' })
     }
     session.fence = fence
     session.nodeId = nodeId
     session.hadSocket = true
-    session.leaseEndsAtMs = null
+    session.leaseEndsSteadyMs = null
     session.isInGrace = false
-    nodes.renew(nodeId, nowMs)
+    nodes.renew(nodeId, now.steadyMs)
     nodes.attached(nodeId, fence, user)
   }
 
   function beat(one: Beat): BeatAnswer {
-    const nowMs = clock()
+    const now = clock()
     const user = users.get(one.userId)
     if (user === undefined) return { kind: 'unknown' }
     const isForUserAlone = one.sessionId === null && isOnSocket(user)
@@ -168,29 +182,29 @@ export function createMemoryStore({
     if (session === null && !isForUserAlone) return { kind: 'unknown' }
     if (one.fence !== null && session?.fence !== one.fence) return { kind: 'late' }
 
-    if (one.isActive) countActivity(user, session, nowMs, timing)
-    if (session !== null && one.fence === null) renewLease(session, nowMs, timing)
+    if (one.isActive) countActivity(user, session, now, timing)
+    if (session !== null && one.fence === null) renewLease(session, now, timing)
     const isDescribed = session !== null && describe(session, one)
     const isProfileNew = takeProfile(user, one.profile)
-    if (isDescribed || isProfileNew || statusOf(user, nowMs, timing) !== user.ownStatus) {
+    if (isDescribed || isProfileNew || statusOf(user, now.steadyMs, timing) !== user.ownStatus) {
       commit(user, {
-        nowMs,
+        now,
         touched: isDescribed ? [{ session, end: null }] : [],
         isViewerChanged: isDescribed || isProfileNew,
         mustRecord: isProfileNew,
       })
     } else {
-      population.counted(user, nowMs)
+      population.counted(user, now)
     }
     return {
       kind: 'counted',
-      session: session === null ? null : sessionView(session),
+      session: session === null ? null : sessionView(session, now),
       lastActiveAtMs: user.lastActiveAtMs,
     }
   }
 
   function end({ userId, sessionId, fence, reason, tokensIssuedUpToMs }: EndRequest): EndAnswer {
-    const nowMs = clock()
+    const now = clock()
     if (tokensIssuedUpToMs !== undefined) nodes.dismiss({ userId, issuedUpToMs: tokensIssuedUpToMs })
     const user = users.get(userId)
     const ending = user === undefined ? [] : sessionId === null ? user.sessions : [sessionOf(user, sessionId)]
@@ -200,14 +214,14 @@ export function createMemoryStore({
       return { kind: 'late', sessionCount: 0, fences: [] }
     }
     const fences = sessions.map((session) => session.fence).filter((held) => held !== null)
-    const touched = sessions.map((session) => endSession(user, session, reason, nowMs))
-    if (reason === 'WENT_OFFLINE' && user.sessions.length === 0) endActivity(user, nowMs)
-    commit(user, { nowMs, touched, isViewerChanged: true })
+    const touched = sessions.map((session) => endSession(user, session, reason, now))
+    if (reason === 'WENT_OFFLINE' && user.sessions.length === 0) endActivity(user, now)
+    commit(user, { now, touched, isViewerChanged: true })
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
 
   function changeRoom({ userId, sessionId, fence, room }: RoomRequest, isJoin: boolean): RoomAnswer {
-    const nowMs = clock()
+    const now = clock()
     const user = users.get(userId)
     const session = user && sessionOf(user, sessionId)
     if (user === undefined || session === undefined) return { kind: 'unknown' }
@@ -215,34 +229,34 @@ export function createMemoryStore({
     if (session.rooms.includes(room) !== isJoin) {
       if (isJoin && session.rooms.length >= BOUNDS.roomsPerSession) return { kind: 'full' }
       session.rooms = isJoin ? [...session.rooms, room] : session.rooms.filter((other) => other !== room)
-      commit(user, { nowMs, touched: [{ session, end: null }], isViewerChanged: true })
+      commit(user, { now, touched: [{ session, end: null }], isViewerChanged: true })
     }
-    return { kind: 'done', session: sessionView(session) }
+    return { kind: 'done', session: sessionView(session, now) }
   }
 
   /** Does what is due of one user. */
-  function settle(user: LiveUser, nowMs: number): void {
+  function settle(user: LiveUser, now: Now): void {
     const touched: Touched[] = []
     for (const session of user.sessions) {
-      if (session.leaseEndsAtMs === null || nowMs < session.leaseEndsAtMs) continue
-      touched.push(endSession(user, session, session.leaseReason, nowMs))
+      if (session.leaseEndsSteadyMs === null || now.steadyMs < session.leaseEndsSteadyMs) continue
+      touched.push(endSession(user, session, session.leaseReason, now))
     }
-    const mustRecord = user.activityFlushAtMs !== null && nowMs >= user.activityFlushAtMs
-    commit(user, { nowMs, touched, isViewerChanged: touched.length > 0, mustRecord })
+    const mustRecord = user.activityFlushSteadyMs !== null && now.steadyMs >= user.activityFlushSteadyMs
+    commit(user, { now, touched, isViewerChanged: touched.length > 0, mustRecord })
   }
 
-  function giveGrace(user: LiveUser, session: LiveSession, grace: number, reason: EndReason, nowMs: number): void {
+  function giveGrace(user: LiveUser, session: LiveSession, grace: number, reason: EndReason, now: Now): void {
     session.fence = null
     const touched: Touched[] = []
     if (grace <= 0) {
-      touched.push(endSession(user, session, reason, nowMs))
+      touched.push(endSession(user, session, reason, now))
     } else {
-      session.leaseEndsAtMs = nowMs + grace
+      session.leaseEndsSteadyMs = now.steadyMs + grace
       session.leaseReason = reason
       session.isInGrace = true
     }
     // A row does not say whether its socket is there just now, so only an end is one for the records.
-    commit(user, { nowMs, touched, isViewerChanged: true })
+    commit(user, { now, touched, isViewerChanged: true })
   }
 
   return {
@@ -253,7 +267,7 @@ export function createMemoryStore({
     leave: async (request) => changeRoom(request, false),
 
     async detach({ userId, sessionId, fence, cause, silentForMs, isAttachUncertain }) {
-      if (isAttachUncertain) nodes.refuse(fence, clock())
+      if (isAttachUncertain) nodes.refuse(fence, clock().steadyMs)
       const user = users.get(userId)
       const session = user && sessionOf(user, sessionId)
       if (user === undefined || session === undefined || session.fence !== fence) return
@@ -262,43 +276,45 @@ export function createMemoryStore({
     },
 
     async setUser({ userId, settings, profile, seed }) {
-      const nowMs = clock()
+      const now = clock()
       const user = users.get(userId)
       if (user === undefined) {
-        if (settings !== undefined) population.remember(userId, settings, nowMs)
+        if (settings !== undefined) population.remember(userId, settings, now)
         return
       }
-      const isSeedNew = seed !== undefined && takeSeed(user, seed, nowMs)
+      const isSeedNew = seed !== undefined && takeSeed(user, seed, now)
       // The newest at once: what an older version shows must not come in between.
-      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), nowMs, timing)
+      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), now, timing)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
-      if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { nowMs, isViewerChanged: true, mustRecord: true })
+      if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { now, isViewerChanged: true, mustRecord: true })
     },
 
     async adopt(adopted) {
       await inSlices(adopted, monotonicMs, ({ userId, seed, onlineSinceMs, sessions }) => {
-        const nowMs = clock()
+        const now = clock()
         const known = users.get(userId)
-        const user = known ?? population.admit(userId, seed, nowMs)
+        const user = known ?? population.admit(userId, seed, now)
         if (known !== undefined) {
-          takeSettings(known, seed.settings, nowMs, timing)
+          takeSettings(known, seed.settings, now, timing)
           takeProfile(known, seed.profile)
         }
-        if (!user.shown.isOnline) user.shownSinceMs = onlineSinceMs
+        const cut = (atMs: number): number => Math.min(atMs, now.wallMs)
+        if (!user.shown.isOnline) user.shownSinceMs = onlineSinceMs === null ? null : cut(onlineSinceMs)
         for (const row of sessions) {
           if (sessionOf(user, row.sessionId) !== undefined) continue
-          const session = createLiveSession(row.sessionId, row.startedAtMs, row.lastActiveAtMs, row.startId)
+          const session = createLiveSession(row.sessionId, cut(row.startedAtMs), cut(row.lastActiveAtMs), row.startId)
           session.device = row.device
           session.rooms = row.rooms
           session.nodeId = row.nodeId
           session.hadSocket = row.hadSocket
           session.isInGrace = row.hadSocket
-          session.leaseEndsAtMs = nowMs + (row.hadSocket ? timing.reconnectGraceMs : timing.sessionTtlMs)
+          session.leaseEndsSteadyMs = now.steadyMs + (row.hadSocket ? timing.reconnectGraceMs : timing.sessionTtlMs)
           session.leaseReason = 'SERVER_RESTART'
           user.sessions = user.sessions.concat(session)
+          user.latestAtMs = Math.max(user.latestAtMs, session.startedAtMs, session.lastActiveAtMs)
           sessionCount += 1
         }
-        commit(user, { nowMs, mustRecord: true, isViewerChanged: true })
+        commit(user, { now, mustRecord: true, isViewerChanged: true })
       })
     },
 
@@ -310,40 +326,40 @@ export function createMemoryStore({
     async announced() {},
 
     async renewNode({ nodeId, seenLossCount, seenDismissalCount }) {
-      nodes.renew(nodeId, clock())
+      nodes.renew(nodeId, clock().steadyMs)
       return { ...nodes.losses(nodeId, seenLossCount), ...nodes.dismissals(seenDismissalCount), mustAdopt }
     },
 
     async reapNodes(limit) {
-      const nowMs = clock()
-      const wasLate = isLate(nowMs - lastReapAtMs, timing.sweepIntervalMs)
-      lastReapAtMs = nowMs
+      const now = clock()
+      const wasLate = isLate(now.steadyMs - lastReapSteadyMs, timing.sweepIntervalMs)
+      lastReapSteadyMs = now.steadyMs
       if (wasLate) return { count: 0, hasMore: false, wasLate }
       const isSliceOver = startSlice(monotonicMs)
       let count = 0
-      for (const [fence, user] of nodes.orphans(nowMs)) {
+      for (const [fence, user] of nodes.orphans(now.steadyMs)) {
         if (count === limit || (count > 0 && isSliceOver())) return { count, hasMore: true, wasLate }
         const session = user.sessions.find((one) => one.fence === fence) as LiveSession
         count += 1
         reapedCount += 1
         nodes.lost(session.nodeId, { fence, cause: 'reaped' })
-        giveGrace(user, session, timing.reconnectGraceMs, 'NODE_LOST', nowMs)
+        giveGrace(user, session, timing.reconnectGraceMs, 'NODE_LOST', now)
       }
       return { count, hasMore: false, wasLate }
     },
 
     async sweep(limit) {
-      const nowMs = clock()
-      const wasLate = isLate(nowMs - lastSweepAtMs, timing.sweepIntervalMs)
-      lastSweepAtMs = nowMs
+      const now = clock()
+      const wasLate = isLate(now.steadyMs - lastSweepSteadyMs, timing.sweepIntervalMs)
+      lastSweepSteadyMs = now.steadyMs
       if (wasLate) return { count: 0, hasMore: false, wasLate }
       const isSliceOver = startSlice(monotonicMs)
-      population.forget(nowMs)
+      population.forget(now)
       let count = 0
-      for (let user = population.firstDue(nowMs); user !== undefined; user = population.firstDue(nowMs)) {
+      for (let user = population.firstDue(now); user !== undefined; user = population.firstDue(now)) {
         if (count === limit || (count > 0 && isSliceOver())) return { count, hasMore: true, wasLate }
         count += 1
-        settle(user, nowMs)
+        settle(user, now)
       }
       return { count, hasMore: false, wasLate }
     },
@@ -376,7 +392,7 @@ export function createMemoryStore({
     async viewer(userId) {
       const user = users.get(userId)
       if (user === undefined) return null
-      return user.settings === null ? 'pending' : viewerState(user, user.settings)
+      return user.settings === null ? 'pending' : viewerState(user, user.settings, clock())
     },
 
     changes: population.changes,
@@ -389,7 +405,7 @@ export function createMemoryStore({
     stats: async () => ({
       ...population.stats(),
       sessionCount,
-      nodeCount: nodes.aliveCount(clock()),
+      nodeCount: nodes.aliveCount(clock().steadyMs),
       epochCount: 1,
       gapFillCount: 0,
       bellGapCount: 0,

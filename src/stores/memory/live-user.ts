@@ -13,7 +13,7 @@ import type {
   ViewerState,
 } from '../../presence/model.ts'
 import { publicUser, type UserFacts } from '../../presence/rules.ts'
-import type { PresenceTiming } from '../../presence/timing.ts'
+import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import type { Due } from './deadlines.ts'
 
 export interface LiveUser extends UserFacts, Due {
@@ -32,18 +32,21 @@ export interface LiveUser extends UserFacts, Due {
   sessions: readonly LiveSession[]
   hasLiveSession: boolean
   lastActiveAtMs: number | null
+  lastActiveSteadyMs: number | null
   isActivityOver: boolean
   /** When `goOffline` ended the last session. Means something only while `isActivityOver`. */
-  activityOverAtMs: number
+  activityOverSteadyMs: number
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
+  /** The latest moment that anything of the user was dated: their moments never go back. */
+  latestAtMs: number
 
   /** What the records last said of the public columns. */
   recordedColumns: PublicColumns | null
   /** The user's own truth at the last step, to see when it flips. */
   ownStatus: PresenceStatus
   /** When activity that no record has yet must get one, null where there is none. */
-  activityFlushAtMs: number | null
+  activityFlushSteadyMs: number | null
   lastRecordSeq: number
 }
 
@@ -57,7 +60,7 @@ export interface LiveSession {
   hadSocket: boolean
   readonly startedAtMs: number
   lastActiveAtMs: number
-  leaseEndsAtMs: number | null
+  leaseEndsSteadyMs: number | null
   /** Why it will have ended when its lease passes. */
   leaseReason: EndReason
   /** Whether its lease is the grace after a socket: then a beat without a session id is not its end (rule 7). */
@@ -82,7 +85,8 @@ const NOBODY: PublicUser = {
   lastActiveAtMs: null,
 }
 
-export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing: PresenceTiming): LiveUser {
+export function createLiveUser(id: string, read: UserSeed, now: Now, timing: PresenceTiming): LiveUser {
+  const seed = cutToNow(read, now)
   const user: LiveUser = {
     shown: NOBODY,
     hasActivitySince: false,
@@ -93,18 +97,20 @@ export function createLiveUser(id: string, seed: UserSeed, nowMs: number, timing
     sessions: NO_SESSIONS,
     hasLiveSession: false,
     lastActiveAtMs: seed.lastActiveAtMs,
+    lastActiveSteadyMs: seed.lastActiveAtMs === null ? null : steadyOf(seed.lastActiveAtMs, now),
     isActivityOver: seed.isActivityOver,
-    activityOverAtMs: nowMs,
+    activityOverSteadyMs: now.steadyMs,
     shownSinceMs: null,
     shownLastActiveAtMs: seed.shownLastActiveAtMs,
+    latestAtMs: Math.max(seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0),
     recordedColumns: null,
     ownStatus: 'OFFLINE',
-    activityFlushAtMs: null,
+    activityFlushSteadyMs: null,
     lastRecordSeq: 0,
-    dueAtMs: 0,
+    dueSteadyMs: 0,
     heapIndex: -1,
   }
-  user.shown = publicUser(user, nowMs, timing)
+  user.shown = publicUser(user, now.steadyMs, timing)
   return user
 }
 
@@ -124,11 +130,31 @@ export function createLiveSession(
     hadSocket: false,
     startedAtMs,
     lastActiveAtMs,
-    leaseEndsAtMs: null,
+    leaseEndsSteadyMs: null,
     leaseReason: 'EXPIRED',
     isInGrace: false,
     hasUnrecordedActivity: false,
   }
+}
+
+/**
+ * What a database knows may be of the future: written while the clock stood ahead, or by another host's clock. Nobody
+ * was active after now.
+ */
+export function cutToNow(seed: UserSeed, { wallMs }: Now): UserSeed {
+  const cut = (atMs: number | null): number | null => (atMs === null ? null : Math.min(atMs, wallMs))
+  return { ...seed, lastActiveAtMs: cut(seed.lastActiveAtMs), shownLastActiveAtMs: cut(seed.shownLastActiveAtMs) }
+}
+
+/** Where a moment that is not of this process's life lies on the steady clock. */
+export function steadyOf(atMs: number, { steadyMs, wallMs }: Now): number {
+  return steadyMs - Math.max(0, wallMs - atMs)
+}
+
+/** The moment of what happens to a user now: that of the wall clock, but never before one that was told of them. */
+export function momentOf(user: LiveUser, { wallMs }: Now): number {
+  user.latestAtMs = Math.max(user.latestAtMs, wallMs)
+  return user.latestAtMs
 }
 
 /** Node puts a UUID together from twenty pieces, which stay fourteen objects until somebody reads the text. */
@@ -166,7 +192,7 @@ export function columnsOf(user: LiveUser): PublicColumns | null {
   return { isOnline, onlineSinceMs, lastActiveAtMs }
 }
 
-export function viewerState(user: LiveUser, settings: Settings): ViewerState {
+export function viewerState(user: LiveUser, settings: Settings, now: Now): ViewerState {
   return {
     user: shownNow(user),
     isOnline: user.ownStatus !== 'OFFLINE',
@@ -176,12 +202,13 @@ export function viewerState(user: LiveUser, settings: Settings): ViewerState {
     lastActiveAtMs: user.lastActiveAtMs,
     visibility: settings.visibility,
     hideLastActive: settings.hideLastActive,
-    sessions: user.sessions.map(sessionView),
+    sessions: user.sessions.map((session) => sessionView(session, now)),
   }
 }
 
-export function sessionView(session: LiveSession): SessionView {
-  const { id, device, rooms, startedAtMs, lastActiveAtMs, fence, leaseEndsAtMs } = session
+export function sessionView(session: LiveSession, { steadyMs, wallMs }: Now): SessionView {
+  const { id, device, rooms, startedAtMs, lastActiveAtMs, fence, leaseEndsSteadyMs } = session
+  const leaseEndsAtMs = leaseEndsSteadyMs === null ? null : wallMs + (leaseEndsSteadyMs - steadyMs)
   return { id, device, rooms, startedAtMs, lastActiveAtMs, fence, leaseEndsAtMs }
 }
 

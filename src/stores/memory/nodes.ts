@@ -6,7 +6,7 @@ import type { LiveUser } from './live-user.ts'
 import { createShardedMap, type ShardedMap } from './sharded-map.ts'
 
 interface Node {
-  leaseEndsAtMs: number
+  leaseEndsSteadyMs: number
   /** By the fence of each: whose it is. */
   readonly attachments: ShardedMap<LiveUser>
   /** What the node has not said to have seen, oldest first. */
@@ -15,18 +15,18 @@ interface Node {
 }
 
 export interface Nodes {
-  renew(nodeId: string, nowMs: number): void
+  renew(nodeId: string, steadyMs: number): void
   attached(nodeId: string, fence: string, user: LiveUser): void
   detached(nodeId: string | null, fence: string): void
   /** The node lost the attachment, and has to be told. */
   lost(nodeId: string | null, loss: Loss): void
   losses(nodeId: string, seenLossCount: number): { readonly losses: readonly Loss[]; readonly lossCount: number }
   /** Attachments of nodes whose lease passed. Taking one out is up to the caller. */
-  orphans(nowMs: number): Iterable<[fence: string, LiveUser]>
+  orphans(steadyMs: number): Iterable<[fence: string, LiveUser]>
   /** How many leases hold. */
-  aliveCount(nowMs: number): number
+  aliveCount(steadyMs: number): number
   /** Should an attach by this fence come later, it comes too late. */
-  refuse(fence: string, nowMs: number): void
+  refuse(fence: string, steadyMs: number): void
   isRefused(fence: string): boolean
   dismiss(dismissal: Dismissal): void
   dismissals(seenCount: number | null): Pick<RenewAnswer, 'dismissals' | 'dismissalCount'>
@@ -48,15 +48,15 @@ export function createNodes(nodeTtlMs: number): Nodes {
   function nodeOf(nodeId: string): Node {
     let node = nodes.get(nodeId)
     if (node === undefined) {
-      node = { leaseEndsAtMs: Number.POSITIVE_INFINITY, attachments: createShardedMap(), losses: [], lossCount: 0 }
+      node = { leaseEndsSteadyMs: Number.POSITIVE_INFINITY, attachments: createShardedMap(), losses: [], lossCount: 0 }
       nodes.set(nodeId, node)
     }
     return node
   }
 
   return {
-    renew(nodeId, nowMs) {
-      nodeOf(nodeId).leaseEndsAtMs = nowMs + nodeTtlMs
+    renew(nodeId, steadyMs) {
+      nodeOf(nodeId).leaseEndsSteadyMs = steadyMs + nodeTtlMs
     },
 
     attached(nodeId, fence, user) {
@@ -82,14 +82,14 @@ export function createNodes(nodeTtlMs: number): Nodes {
       return { losses: node.losses, lossCount: node.lossCount }
     },
 
-    aliveCount: (nowMs) => [...nodes.values()].filter(({ leaseEndsAtMs }) => nowMs < leaseEndsAtMs).length,
+    aliveCount: (steadyMs) => [...nodes.values()].filter(({ leaseEndsSteadyMs }) => steadyMs < leaseEndsSteadyMs).length,
 
-    refuse(fence, nowMs) {
+    refuse(fence, steadyMs) {
       for (const [other, untilMs] of refused) {
-        if (nowMs < untilMs) break
+        if (steadyMs < untilMs) break
         refused.delete(other)
       }
-      refused.set(fence, nowMs + REFUSED_FOR_MS)
+      refused.set(fence, steadyMs + REFUSED_FOR_MS)
     },
 
     isRefused: (fence) => refused.has(fence),
@@ -110,14 +110,14 @@ export function createNodes(nodeTtlMs: number): Nodes {
 
     listen: (listener) => listenIn(listeners, listener),
 
-    *orphans(nowMs) {
+    *orphans(steadyMs) {
       for (const [nodeId, node] of nodes) {
-        if (nowMs < node.leaseEndsAtMs) continue
+        if (steadyMs < node.leaseEndsSteadyMs) continue
         yield* node.attachments.entries()
         // Without attachments it is only kept for what it has to be told, should it come back.
         if (
           node.attachments.size() === 0 &&
-          (node.losses.length === 0 || nowMs >= node.leaseEndsAtMs + 100 * nodeTtlMs)
+          (node.losses.length === 0 || steadyMs >= node.leaseEndsSteadyMs + 100 * nodeTtlMs)
         ) {
           nodes.delete(nodeId)
         }

@@ -7,9 +7,9 @@ import { listenIn } from '../../presence/listeners.ts'
 import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
 import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Position } from '../../presence/position.ts'
-import { hasSamePublicFields, isOnline, isVisible, nextFlipAtMs, publicUser, statusOf } from '../../presence/rules.ts'
+import { hasSamePublicFields, isOnline, isVisible, nextFlipSteadyMs, publicUser, statusOf } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
-import type { Clock, PresenceTiming } from '../../presence/timing.ts'
+import type { Clock, Now, PresenceTiming } from '../../presence/timing.ts'
 import { inSlices } from '../../slices.ts'
 import { createDeadlines } from './deadlines.ts'
 import {
@@ -17,6 +17,7 @@ import {
   createLiveUser,
   type LiveSession,
   type LiveUser,
+  momentOf,
   roomsOf,
   sessionRow,
   shownNow,
@@ -38,10 +39,15 @@ export interface Touched {
 
 /** What one step did to a user, beside their state. */
 export interface Step {
-  readonly nowMs: number
+  readonly now: Now
   readonly touched?: readonly Touched[]
   readonly isViewerChanged?: boolean
   readonly mustRecord?: boolean
+}
+
+/** An entry, and when it was written by the steady clock. */
+interface AgedEntry extends LogEntry {
+  readonly writtenSteadyMs: number
 }
 
 /** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
@@ -63,22 +69,22 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
   /** Whoever has no session left, by the number of their last record: they go when it is acknowledged. */
   const departing = createOrder<number, LiveUser>((one, other) => one - other)
   const deadlines = createDeadlines<LiveUser>()
-  const entries = createNumberedLog<LogEntry>()
+  const entries = createNumberedLog<AgedEntry>()
   const waiting = createNumberedLog<PresenceRecord>()
   /** Settings of who was not there when they came, oldest first. */
-  const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilMs: number }>()
+  const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilSteadyMs: number }>()
   const changeListeners = new Set<ChangeListener>()
   const viewerListeners = new Set<(userId: string | null) => void>()
   const recordBells = new Set<() => void>()
 
   /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
-  function commit(user: LiveUser, { nowMs, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
+  function commit(user: LiveUser, { now, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
     const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
-    const isShown = isVisible(user.settings) && isOnline(user, nowMs, timing)
-    user.shownSinceMs = isShown ? (user.shownSinceMs ?? nowMs) : null
+    const isShown = isVisible(user.settings) && isOnline(user, now.steadyMs, timing)
+    user.shownSinceMs = isShown ? (user.shownSinceMs ?? momentOf(user, now)) : null
     const after = {
-      user: publicUser(user, nowMs, timing),
+      user: publicUser(user, now.steadyMs, timing),
       rooms: roomsOf(user, isShown, before.rooms),
     }
     user.shown = after.user
@@ -86,7 +92,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     const isChanged = !hasSamePublicFields(before.user, after.user) || before.rooms !== after.rooms
     if (isChanged) list(user, before.user.isOnline, before.rooms)
 
-    const ownStatus = statusOf(user, nowMs, timing)
+    const ownStatus = statusOf(user, now.steadyMs, timing)
     const isOwnStatusFlipped = ownStatus !== user.ownStatus
     user.ownStatus = ownStatus
 
@@ -97,10 +103,10 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
       (columns?.lastActiveAtMs === null) !== (user.recordedColumns?.lastActiveAtMs === null)
     if (mustRecord || touched.length > 0 || areColumnsChanged) record(user, touched)
 
-    schedule(user, nowMs)
+    schedule(user, now)
     // Told last: whoever listens may look at the store.
     if (isChanged && (before.user.isOnline || after.user.isOnline)) {
-      append({ seq: entries.lastSeq() + 1, atMs: nowMs, before, after })
+      append({ seq: entries.lastSeq() + 1, atMs: momentOf(user, now), writtenSteadyMs: now.steadyMs, before, after })
     }
     if (isViewerChanged || isOwnStatusFlipped || isChanged) for (const listener of viewerListeners) listener(user.id)
   }
@@ -119,19 +125,19 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     for (const room of rooms) if (!formerRooms.has(room)) roster.addToRoom(room, user)
   }
 
-  function append(entry: LogEntry): void {
+  function append(entry: AgedEntry): void {
     entries.push(entry)
-    trimEntries(entry.atMs)
+    trimEntries(entry.writtenSteadyMs)
     for (const listener of changeListeners) listener.entry(entry, epoch)
   }
 
-  function trimEntries(nowMs: number): void {
+  function trimEntries(steadyMs: number): void {
     let goneSeq = Math.max(entries.lastSeq() - timing.logCount, entries.firstSeq() - 1)
     // Until the next time the log may hold more than it must, which harms nobody.
     const furthestSeq = goneSeq + TRIMMED_AT_ONCE
     while (goneSeq < furthestSeq) {
       const next = entries.at(goneSeq + 1)
-      if (next === undefined || nowMs - next.atMs < timing.logAgeMs) break
+      if (next === undefined || steadyMs - next.writtenSteadyMs < timing.logAgeMs) break
       goneSeq += 1
     }
     entries.dropThrough(goneSeq)
@@ -145,7 +151,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
       session.hasUnrecordedActivity = false
       rows.push(sessionRow(session, null))
     }
-    user.activityFlushAtMs = null
+    user.activityFlushSteadyMs = null
     user.recordedColumns = columnsOf(user)
     departing.delete(user.lastRecordSeq)
     user.lastRecordSeq = waiting.lastSeq() + 1
@@ -161,15 +167,15 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     for (const bell of recordBells) bell()
   }
 
-  function schedule(user: LiveUser, nowMs: number): void {
-    let dueAtMs = nextFlipAtMs(user, nowMs, timing) ?? Number.POSITIVE_INFINITY
-    if (user.activityFlushAtMs !== null) dueAtMs = Math.min(dueAtMs, user.activityFlushAtMs)
-    for (const { leaseEndsAtMs } of user.sessions) {
-      if (leaseEndsAtMs !== null) dueAtMs = Math.min(dueAtMs, leaseEndsAtMs)
+  function schedule(user: LiveUser, { steadyMs }: Now): void {
+    let dueSteadyMs = nextFlipSteadyMs(user, steadyMs, timing) ?? Number.POSITIVE_INFINITY
+    if (user.activityFlushSteadyMs !== null) dueSteadyMs = Math.min(dueSteadyMs, user.activityFlushSteadyMs)
+    for (const { leaseEndsSteadyMs } of user.sessions) {
+      if (leaseEndsSteadyMs !== null) dueSteadyMs = Math.min(dueSteadyMs, leaseEndsSteadyMs)
     }
-    if (dueAtMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
+    if (dueSteadyMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
     // What is due later than the heap says is seen when the sweep comes by: a heartbeat moves nothing in it.
-    else if (user.heapIndex === -1 || dueAtMs < user.dueAtMs || user.dueAtMs <= nowMs) deadlines.set(user, dueAtMs)
+    else if (user.heapIndex === -1 || dueSteadyMs < user.dueSteadyMs || user.dueSteadyMs <= steadyMs) deadlines.set(user, dueSteadyMs)
   }
 
   /** Whoever left before this record or with it, one after the other as they are taken out. */
@@ -183,7 +189,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     position: async (): Promise<Position> => ({ epoch, seq: entries.lastSeq() }),
 
     async read(after, limit) {
-      trimEntries(clock())
+      trimEntries(clock().steadyMs)
       if (after.epoch !== epoch || !entries.reaches(after.seq)) return 'expired'
       const found = entries.after(after.seq, limit)
       return { entries: found, position: { epoch, seq: found.at(-1)?.seq ?? after.seq } }
@@ -244,42 +250,42 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     }),
 
     /** Takes in a user who was not there. */
-    admit(userId: string, seed: UserSeed, nowMs: number): LiveUser {
+    admit(userId: string, seed: UserSeed, now: Now): LiveUser {
       const ahead = settingsAhead.get(userId)?.settings
       const settings = ahead !== undefined && ahead.version > (seed.settings?.version ?? 0) ? ahead : seed.settings
-      const user = createLiveUser(userId, { ...seed, settings }, nowMs, timing)
+      const user = createLiveUser(userId, { ...seed, settings }, now, timing)
       users.set(userId, user)
       unlisted.set(userId, user)
       return user
     },
 
     /** Keeps settings of who is not there, for an attach under way with an older row. */
-    remember(userId: string, settings: Settings, nowMs: number): void {
+    remember(userId: string, settings: Settings, { steadyMs }: Now): void {
       if (settings.version <= (settingsAhead.get(userId)?.settings.version ?? -1)) return
       // Deleted first: the map is in the order of their ends.
       settingsAhead.delete(userId)
-      settingsAhead.set(userId, { settings, untilMs: nowMs + SEED_MEMORY_MS })
+      settingsAhead.set(userId, { settings, untilSteadyMs: steadyMs + SEED_MEMORY_MS })
     },
 
     /** Lets go of what is past its age. */
-    forget(nowMs: number): void {
-      trimEntries(nowMs)
-      for (const [userId, { untilMs }] of settingsAhead) {
-        if (nowMs < untilMs) break
+    forget({ steadyMs }: Now): void {
+      trimEntries(steadyMs)
+      for (const [userId, { untilSteadyMs }] of settingsAhead) {
+        if (steadyMs < untilSteadyMs) break
         settingsAhead.delete(userId)
       }
     },
 
     /** Activity that changes nothing else of what everyone sees (rule 9): the sweep brings it to the records. */
-    counted(user: LiveUser, nowMs: number): void {
+    counted(user: LiveUser, now: Now): void {
       user.hasActivitySince = true
-      schedule(user, nowMs)
+      schedule(user, now)
     },
 
     /** The user who is due first, undefined where nobody is due yet. */
-    firstDue(nowMs: number): LiveUser | undefined {
+    firstDue({ steadyMs }: Now): LiveUser | undefined {
       const user = deadlines.first()
-      return user !== undefined && user.dueAtMs <= nowMs ? user : undefined
+      return user !== undefined && user.dueSteadyMs <= steadyMs ? user : undefined
     },
 
     close(): void {

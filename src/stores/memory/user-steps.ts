@@ -1,45 +1,66 @@
 /** What can happen to one user or session of the memory store, before anything that follows from it is drawn. */
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
 import { isOnline, isVisible, newerProfile } from '../../presence/rules.ts'
-import type { PresenceTiming } from '../../presence/timing.ts'
-import type { LiveSession, LiveUser } from './live-user.ts'
+import type { Now, PresenceTiming } from '../../presence/timing.ts'
+import { cutToNow, type LiveSession, type LiveUser, momentOf, steadyOf } from './live-user.ts'
 
-/** @param session - the one in which the user was active, null where no one knows */
+/**
+ * @param session - the one in which the user was active, null where no one knows
+ * @param agoMs - how long ago it was
+ */
 export function countActivity(
   user: LiveUser,
   session: LiveSession | null,
-  nowMs: number,
+  now: Now,
   timing: PresenceTiming,
+  agoMs = 0,
 ): void {
+  const atMs = momentOf(user, now) - agoMs
+  const steadyMs = now.steadyMs - agoMs
   user.isActivityOver = false
-  user.lastActiveAtMs = Math.max(nowMs, user.lastActiveAtMs ?? 0)
-  if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(nowMs, user.shownLastActiveAtMs ?? 0)
+  user.lastActiveSteadyMs = Math.max(steadyMs, user.lastActiveSteadyMs ?? steadyMs)
+  user.lastActiveAtMs = Math.max(atMs, user.lastActiveAtMs ?? 0)
+  if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(atMs, user.shownLastActiveAtMs ?? 0)
   if (session !== null) {
-    session.lastActiveAtMs = Math.max(nowMs, session.lastActiveAtMs)
+    session.lastActiveAtMs = Math.max(atMs, session.lastActiveAtMs)
     session.hasUnrecordedActivity = true
   }
-  user.activityFlushAtMs ??= nowMs + timing.lastActiveFlushMs
+  user.activityFlushSteadyMs ??= steadyMs + timing.lastActiveFlushMs
+}
+
+/** How long ago a session's last activity was. */
+export function lastActiveForMs(user: LiveUser, session: LiveSession, { steadyMs }: Now): number {
+  if (user.lastActiveSteadyMs === null || user.lastActiveAtMs === null) return 0
+  // The user's own is known by the steady clock; a session that was active before is so much behind.
+  const behindMs = Math.max(0, user.lastActiveAtMs - session.lastActiveAtMs)
+  return Math.max(0, steadyMs - user.lastActiveSteadyMs) + behindMs
 }
 
 /** @returns whether they were newer */
 export function takeSettings(
   user: LiveUser,
   settings: Settings | null,
-  nowMs: number,
+  now: Now,
   timing: PresenceTiming,
 ): boolean {
   if (settings === null || (user.settings !== null && settings.version <= user.settings.version)) return false
   const wasVisible = isVisible(user.settings)
   user.settings = settings
   // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-  if (!wasVisible && isVisible(settings) && isOnline(user, nowMs, timing)) user.shownLastActiveAtMs = nowMs
+  if (!wasVisible && isVisible(settings) && isOnline(user, now.steadyMs, timing)) {
+    user.shownLastActiveAtMs = momentOf(user, now)
+  }
   return true
 }
 
 /** What an attach had to do without, or read while the user became known. Its settings are `takeSettings`'. */
-export function takeSeed(user: LiveUser, seed: UserSeed, nowMs: number): boolean {
+export function takeSeed(user: LiveUser, read: UserSeed, now: Now): boolean {
+  const seed = cutToNow(read, now)
   // Without any activity since, the row knows best whether the last one is over.
-  if (user.lastActiveAtMs === null && seed.isActivityOver) endActivity(user, nowMs)
+  if (user.lastActiveAtMs === null && seed.isActivityOver) endActivity(user, now)
+  if (seed.lastActiveAtMs !== null) {
+    user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steadyOf(seed.lastActiveAtMs, now))
+  }
   user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
   const former = user.profile
@@ -56,9 +77,9 @@ export function takeProfile(user: LiveUser, profile: Profile | null): boolean {
 }
 
 /** The user went offline: only activity from now on brings them back. */
-export function endActivity(user: LiveUser, nowMs: number): void {
+export function endActivity(user: LiveUser, now: Now): void {
   user.isActivityOver = true
-  user.activityOverAtMs = nowMs
+  user.activityOverSteadyMs = now.steadyMs
 }
 
 /** @returns whether anything of it is new */
@@ -85,18 +106,18 @@ export function isOnSocket(user: LiveUser): boolean {
 export function firstToGiveWay(user: LiveUser): LiveSession | null {
   let first: LiveSession | null = null
   for (const session of user.sessions) {
-    if (session.leaseEndsAtMs === null) continue
-    if (first === null || session.leaseEndsAtMs < (first.leaseEndsAtMs ?? 0)) first = session
+    if (session.leaseEndsSteadyMs === null) continue
+    if (first === null || session.leaseEndsSteadyMs < (first.leaseEndsSteadyMs ?? 0)) first = session
   }
   return first
 }
 
 /** A heartbeat over HTTP: it keeps the session for `SESSION_TTL`, and never for less than it had. */
-export function renewLease(session: LiveSession, nowMs: number, timing: PresenceTiming): void {
+export function renewLease(session: LiveSession, { steadyMs }: Now, timing: PresenceTiming): void {
   if (session.fence !== null) return
-  const renewedMs = nowMs + timing.sessionTtlMs
-  if (session.leaseEndsAtMs !== null && session.leaseEndsAtMs > renewedMs) return
-  session.leaseEndsAtMs = renewedMs
+  const renewedMs = steadyMs + timing.sessionTtlMs
+  if (session.leaseEndsSteadyMs !== null && session.leaseEndsSteadyMs > renewedMs) return
+  session.leaseEndsSteadyMs = renewedMs
   session.leaseReason = 'EXPIRED'
   session.isInGrace = false
 }

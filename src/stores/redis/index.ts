@@ -48,6 +48,8 @@ const ATTACHES_AT_ONCE = 64
 const USERS_AT_ONCE = 100
 /** Entries of one read of the log, some 500 KB. */
 const ENTRIES_AT_ONCE = 1000
+/** A sweep that was a little late makes a smaller one. */
+const LOGGED_JUMP_MS = 1000
 
 export interface RedisStoreOptions {
   readonly timing: PresenceTiming
@@ -61,10 +63,13 @@ export interface RedisStoreOptions {
   /** Told where the server can never do, as it is set up: with a sentence for an operator. */
   readonly onUnusable?: (reason: string) => void
   readonly log: OperatorLog
+  /** Tells a step of Redis' clock from time that passed. */
+  readonly monotonicMs?: () => number
 }
 
 export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   const { timing, scripts, app, beatFlushMs, connect, onUnusable = () => {}, log } = options
+  const monotonicMs = options.monotonicMs ?? (() => performance.now())
   const root = `{rollcall:${app}}`
   /** This process, among those that announce. */
   const announcer = randomUUID()
@@ -79,6 +84,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let heardBell = 0
   /** What the last renewal said of the bell: by the next one it must have been heard. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
+  /** When the last sweep that was answered was sent, by this process's own clock. */
+  let sweepSentMs: number | null = null
+  let knownSkewMs: number | null = null
   const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
 
   const follower = createChangeFollower({
@@ -207,9 +215,17 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     return kind === 'done' ? { kind, session: sessionView(session) } : { kind }
   }
 
-  async function sweepOf(script: 'sweep' | 'reap-nodes', limit: number): Promise<SweepAnswer> {
-    const answer = await lease.call(script, String(Math.min(limit, USERS_AT_ONCE)))
-    const [count, hasMore, wasLate] = JSON.parse(String(answer)) as [number, boolean, boolean]
+  async function sweep(limit: number): Promise<SweepAnswer> {
+    const sentMs = monotonicMs()
+    const ownGapMs = sweepSentMs === null ? '' : String(Math.ceil(sentMs - sweepSentMs))
+    const answer = await lease.call('sweep', String(Math.min(limit, USERS_AT_ONCE)), ownGapMs)
+    const [count, hasMore, wasLate, skewMs] = JSON.parse(String(answer)) as [number, boolean, boolean, number]
+    sweepSentMs = sentMs
+    const jumpMs = skewMs - (knownSkewMs ?? skewMs)
+    knownSkewMs = skewMs
+    if (Math.abs(jumpMs) >= LOGGED_JUMP_MS) {
+      log.info({ jumpMs }, 'The clock of Redis was set, or Redis was away. Ages and leases stand still for as long.')
+    }
     return { count, hasMore, wasLate }
   }
 
@@ -217,7 +233,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async attach(request) {
       const release = await permits.acquire(timing.nodeTtlMs)
       try {
-        const [kind, session, replacedFence, lastActiveAtMs, atMs] = await ask<AttachReply>(work, 'attach', {
+        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs] = await ask<AttachReply>(work, 'attach', {
           ...request,
           startId: randomUUID(),
         })
@@ -227,6 +243,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
           session: session === false ? null : sessionView(session),
           replacedFence: orNull(replacedFence),
           lastActiveAtMs: orNull(lastActiveAtMs),
+          lastActiveForMs,
           atMs,
         }
       } finally {
@@ -300,11 +317,12 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async reapNodes(limit) {
-      const answer = await sweepOf('reap-nodes', limit)
-      counters.reaped += answer.count
-      return answer
+      const answer = await lease.call('reap-nodes', String(Math.min(limit, USERS_AT_ONCE)))
+      const [count, hasMore, wasLate] = JSON.parse(String(answer)) as [number, boolean, boolean]
+      counters.reaped += count
+      return { count, hasMore, wasLate }
     },
-    sweep: (limit) => sweepOf('sweep', limit),
+    sweep,
 
     async page(request) {
       const [users, hasMore, totalCount, [of, seq]] = await ask<PageReply>(work, 'page', request)
@@ -412,6 +430,7 @@ type AttachReply = readonly [
   session: SessionAnswer | false,
   replacedFence: string | false,
   lastActiveAtMs: number | false,
+  lastActiveForMs: number,
   atMs: number,
 ]
 

@@ -61,6 +61,8 @@ const LIMITS = {
   /** Longer than an adoption takes. */
   goneKeptMs: 600_000,
   answerBytes: 1_000_000,
+  /** What a sweep may be under way, without anybody taking it for a step of the clock. */
+  stepForwardMs: 1000,
 } as const
 
 export interface ScriptOptions {

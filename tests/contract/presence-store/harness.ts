@@ -37,6 +37,9 @@ export interface Harness {
    */
   pass(ms: number, meanwhile?: Meanwhile): Promise<void>
 
+  /** Sets the store's wall clock forward, or back: no time passes. */
+  step(ms: number): Promise<void>
+
   close(): Promise<void>
 }
 

@@ -51,7 +51,7 @@ function openStore(recordsKept?: number) {
   let nowMs = START_MS
   const store = createMemoryStore({
     timing: TIMING,
-    clock: () => nowMs,
+    clock: () => ({ steadyMs: nowMs, wallMs: nowMs }),
     ...(recordsKept === undefined ? {} : { recordsKept }),
   })
   return {

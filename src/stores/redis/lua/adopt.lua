@@ -14,7 +14,7 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
     take_settings(user, given(adopted.seed.settings))
     take_profile(user, adopted.seed.profile)
   end
-  local onlineSinceMs = given(adopted.onlineSinceMs)
+  local onlineSinceMs = cut_to_now(adopted.onlineSinceMs)
   if not user.before.public[4] then
     user.shownSinceMs = onlineSinceMs
   elseif meta.isAnnouncing and onlineSinceMs then
@@ -24,13 +24,13 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
   for _, row in ipairs(adopted.sessions) do
     local goneCount = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*'))
     if goneCount == 0 and not session_of(user, row.sessionId) then
-      local session = create_session(row.sessionId, row.startId, row.startedAtMs, row.lastActiveAtMs)
+      local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), cut_to_now(row.lastActiveAtMs))
       session.device = given(row.device)
       session.rooms = row.rooms
       session.nodeId = given(row.nodeId)
       session.hadSocket = row.hadSocket
       session.isInGrace = row.hadSocket
-      session.leaseEndsAtMs = nowMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
+      session.leaseEndsSteadyMs = steadyMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
       session.leaseReason = 'SERVER_RESTART'
       add_session(user, session)
     end

@@ -2,7 +2,7 @@
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: a name for the start that it may be
--- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, now };
+-- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs, now };
 --          { 'unseeded' }, { 'full' } and { 'moved' } wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
@@ -31,36 +31,41 @@ local isSeedNew = known and seed and take_seed(user, seed)
 local areSettingsNew = known and seed and take_settings(user, given(seed.settings))
 local isProfileNew = take_profile(user, request.profile) or isSeedNew or areSettingsNew
 if isForUserAlone then
-  if request.isActive then count_activity(user, nil, nowMs) end
+  if request.isActive then count_activity(user, nil, 0) end
   commit(user, { isViewerChanged = isProfileNew, mustRecord = isProfileNew })
-  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, nowMs })
+  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, 0, moment_of(user) })
 end
 
 local touched = {}
 if displaced then touched[1] = { session = displaced, finish = end_session(user, displaced, 'DISPLACED') } end
 
--- What a node brings back may be older than what is known, or than a goOffline meanwhile.
+-- What a node brings back may be older than a goOffline meanwhile.
+local function is_news()
+  return not user.isActivityOver or steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
+end
+
+-- To a session that is live: where it is newer than what is known.
 local function bring_activity(session)
-  local atMs = nowMs - comeback.lastActiveForMs
-  local isNews = not user.isActivityOver or atMs > user.activityOverAtMs
-  if isNews and atMs >= session.lastActiveAtMs then count_activity(user, session, atMs) end
+  local isNewer = comeback.lastActiveForMs < last_active_for_ms(user, session)
+  if isNewer and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
 end
 
 local function start_session()
-  local startedAtMs = nowMs - (comeback and comeback.startedForMs or 0)
+  local atMs = moment_of(user)
+  local startedAtMs = atMs - (comeback and comeback.startedForMs or 0)
   -- Without activity of its own it must not look as if there had been some.
-  local lastActiveAtMs = comeback and nowMs - comeback.lastActiveForMs
+  local lastActiveAtMs = comeback and atMs - comeback.lastActiveForMs
     or math.min(startedAtMs, user.lastActiveAtMs or startedAtMs)
   local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs)
   add_session(user, session)
-  if comeback then bring_activity(session) end
-  if not comeback and request.isActive then count_activity(user, session, nowMs) end
+  if comeback and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
+  if not comeback and request.isActive then count_activity(user, session, 0) end
   return session
 end
 
 local session = live or start_session()
 -- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
-if live and not fence and request.isActive then count_activity(user, session, nowMs) end
+if live and not fence and request.isActive then count_activity(user, session, 0) end
 if live and comeback then bring_activity(session) end
 -- A session that lives keeps its own, which may have been changed over HTTP. But where a new epoch kept it, its last
 -- changes may be lost, and its node knows them.
@@ -72,4 +77,6 @@ commit(user, {
   touched = touched,
   isViewerChanged = isDescribed or isProfileNew or not live or session.fence ~= false,
 })
-return cjson.encode({ 'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, nowMs })
+return cjson.encode({
+  'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, last_active_for_ms(user, session), moment_of(user),
+})

@@ -19,7 +19,7 @@ local function beat(one)
   end
   if fence and (not session or session.fence ~= fence) then return { 'late' } end
 
-  if one.isActive then count_activity(user, session, nowMs) end
+  if one.isActive then count_activity(user, session, 0) end
   if session and not fence then renew_lease(session) end
   local isDescribed = session and describe(session, one.device, one.rooms)
   local isProfileNew = take_profile(user, one.profile)

@@ -9,14 +9,14 @@
 read_meta()
 local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
 if isNew then
-  if meta.epoch and calm_down() then keep_calm() end
+  if meta.epoch and keep_steady() then keep_jump() end
   -- The state is kept, as far as it is there: every session has to be announced anew, and what hangs on the nodes of
   -- before falls to its grace when announcements are over.
   redis.call('DEL', LOG, ANNOUNCING, DISMISSED)
-  redis.call('HSET', META, 'epoch', ARGV[2], 'runId', ARGV[1], 'openedAtMs', nowMs, 'isAnnouncing', 1, 'isAdopted', 0,
-    'seq', 0, 'bell', 0, 'sweptAtMs', nowMs, 'reapedAtMs', nowMs)
+  redis.call('HSET', META, 'epoch', ARGV[2], 'runId', ARGV[1], 'openedAtMs', steadyMs, 'isAnnouncing', 1, 'isAdopted', 0,
+    'seq', 0, 'bell', 0, 'sweptAtMs', nowMs, 'reapedAtMs', steadyMs)
   redis.call('HDEL', META, 'adopter')
-  for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do redis.call('ZADD', NODES, nowMs, nodeId) end
+  for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do redis.call('ZADD', NODES, steadyMs, nodeId) end
   meta.epoch, meta.isAnnouncing = ARGV[2], true
 end
 if meta.isAnnouncing and meta.epoch ~= ARGV[4] then redis.call('SADD', ANNOUNCING, ARGV[3]) end

@@ -7,13 +7,13 @@ local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local limit = tonumber(ARGV[2])
 local last = redis.call('HMGET', META, 'reapedAtMs', 'reapFromMs', 'isReapLate')
-redis.call('HSET', META, 'reapedAtMs', nowMs, 'isReapLate', 0)
-local isLate = nowMs - tonumber(last[1] or nowMs) > limits.sweepLateMs
+redis.call('HSET', META, 'reapedAtMs', steadyMs, 'isReapLate', 0)
+local isLate = steadyMs - tonumber(last[1] or steadyMs) > limits.sweepLateMs
 if isLate or last[3] == '1' then return cjson.encode({ 0, false, true }) end
-if meta.isAnnouncing or nowMs < tonumber(last[2] or 0) then return cjson.encode({ 0, false, false }) end
+if meta.isAnnouncing or steadyMs < tonumber(last[2] or 0) then return cjson.encode({ 0, false, false }) end
 
 local count = 0
-for _, nodeId in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', nowMs)) do
+for _, nodeId in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', steadyMs)) do
   local userIds = redis.call('SRANDMEMBER', node_key(nodeId), limit - count + 1)
   for _, userId in ipairs(userIds) do
     local user = load_to_change(userId)

@@ -44,7 +44,7 @@ local mustAdopt = false
 if not meta.isAdopted then
   local adopter = redis.call('HGET', META, 'adopter')
   local adopterLease = adopter and tonumber(redis.call('ZSCORE', NODES, adopter) or 0)
-  mustAdopt = adopter == nodeId or not adopter or adopterLease <= nowMs
+  mustAdopt = adopter == nodeId or not adopter or adopterLease <= steadyMs
   if mustAdopt then redis.call('HSET', META, 'adopter', nodeId) end
 end
 local counts = redis.call('HMGET', META, 'seq', 'bell')

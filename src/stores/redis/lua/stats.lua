@@ -5,6 +5,6 @@
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 return {
-  redis.call('ZCOUNT', NODES, '(' .. nowMs, '+inf'), redis.call('ZCARD', ONLINE),
+  redis.call('ZCOUNT', NODES, '(' .. steadyMs, '+inf'), redis.call('ZCARD', ONLINE),
   tonumber(redis.call('HGET', META, 'sessionCount') or 0), redis.call('XLEN', LOG), redis.call('XLEN', RECORDS),
 }

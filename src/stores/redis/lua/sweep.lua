@@ -3,47 +3,37 @@
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  at most so many users
--- Returns  JSON: { number of users, whether there is more, whether it came late itself and judged nobody }
+-- ARGV[3]  how long ago the last sweep of this node was, by its own clock, in ms; '' where it has swept nothing yet
+-- Returns  JSON: { number of users, whether there is more, whether it came late itself and judged nobody, skewMs }
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
-local limit = tonumber(ARGV[2])
-local wasLate = nowMs - meta.sweptAtMs > limits.sweepLateMs
-  or redis.call('HGET', META, 'isSweepLate') == '1'
-redis.call('HSET', META, 'sweptAtMs', nowMs, 'isSweepLate', 0)
+local limit, ownGapMs = tonumber(ARGV[2]), tonumber(ARGV[3])
+local gapMs = nowMs - meta.sweptAtMs
+local wasLate = gapMs > limits.sweepLateMs or redis.call('HGET', META, 'isSweepLate') == '1'
+-- Somebody has swept since this node did, so no more time can have passed: TIME was set forward, by less than a pause.
+if ownGapMs and gapMs > ownGapMs + limits.stepForwardMs then
+  meta.skewMs = meta.skewMs + gapMs - ownGapMs
+  steadyMs = nowMs - meta.skewMs
+  wasLate = true
+end
+redis.call('HSET', META, 'sweptAtMs', nowMs, 'isSweepLate', 0, 'skewMs', meta.skewMs)
+local function answer(count, hasMore, isLate) return cjson.encode({ count, hasMore, isLate, meta.skewMs }) end
 
 if meta.isAnnouncing then
   local opened = tonumber(redis.call('HGET', META, 'openedAtMs'))
   local isWaitedFor = redis.call('EXISTS', ANNOUNCING) == 1 or not meta.isAdopted
-  if nowMs >= opened + 2 * timing.nodeRenewMs and (not isWaitedFor or nowMs >= opened + timing.nodeTtlMs) then
+  if steadyMs >= opened + 2 * timing.nodeRenewMs and (not isWaitedFor or steadyMs >= opened + timing.nodeTtlMs) then
     redis.call('HSET', META, 'isAnnouncing', 0)
     redis.call('DEL', ANNOUNCING)
     ring({ isOpen = true })
   end
-  return cjson.encode({ 0, false, wasLate })
+  return answer(0, false, wasLate)
 end
 trim_log()
 
--- The clock was set back: whoever is due by the one of before is scheduled anew, a few at a time.
-local from = redis.call('HGET', META, 'rescheduleFrom')
-if from then
-  local scan = redis.call('ZSCAN', DUE, from, 'COUNT', limit)
-  for index = 1, #scan[2], 2 do
-    local user = load_to_change(scan[2][index])
-    if user then
-      user.dueAtMs = false
-      schedule(user)
-      save(user)
-    end
-  end
-  if scan[1] ~= '0' then
-    redis.call('HSET', META, 'rescheduleFrom', scan[1])
-    return cjson.encode({ 0, true, wasLate })
-  end
-  redis.call('HDEL', META, 'rescheduleFrom')
-end
-if wasLate or is_calm() then return cjson.encode({ 0, false, wasLate }) end
+if wasLate or is_calm() then return answer(0, false, wasLate) end
 
-local due = redis.call('ZRANGEBYSCORE', DUE, '-inf', nowMs, 'LIMIT', 0, limit + 1)
+local due = redis.call('ZRANGEBYSCORE', DUE, '-inf', steadyMs, 'LIMIT', 0, limit + 1)
 local count = math.min(#due, limit)
 for index = 1, count do
   local user = load_to_change(due[index])
@@ -52,13 +42,13 @@ for index = 1, count do
   else
     local ending, touched = {}, {}
     for _, session in ipairs(user.sessions) do
-      if session.leaseEndsAtMs and session.leaseEndsAtMs <= nowMs then ending[#ending + 1] = session end
+      if session.leaseEndsSteadyMs and session.leaseEndsSteadyMs <= steadyMs then ending[#ending + 1] = session end
     end
     for position, session in ipairs(ending) do
       touched[position] = { session = session, finish = end_session(user, session, session.leaseReason) }
     end
-    local mustRecord = user.activityFlushAtMs and user.activityFlushAtMs <= nowMs
+    local mustRecord = user.activityFlushSteadyMs and user.activityFlushSteadyMs <= steadyMs
     commit(user, { touched = touched, isViewerChanged = #touched > 0, mustRecord = mustRecord })
   end
 end
-return cjson.encode({ count, #due > limit, false })
+return answer(count, #due > limit, false)

@@ -1,7 +1,7 @@
 -- All that follows from a user's state: lists, change log, records, deadlines and the bell. Whoever changes a user
 -- commits the change here.
 
-local function is_too_old(entry) return nowMs - tonumber(entry[2][2]) >= timing.logAgeMs end
+local function is_too_old(entry) return steadyMs - tonumber(entry[2][2]) >= timing.logAgeMs end
 
 local function trim_log()
   -- One entry tells mostly that there is nothing to do; an entry of somebody in many rooms is long.
@@ -23,10 +23,10 @@ local function trim_log()
 end
 
 -- One step of one user in the log. Returns its number and its text.
-local function append(before, after)
+local function append(user, before, after)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local entry = cjson.encode({ seq, nowMs, before.public, before.rooms, after.public, after.rooms })
-  redis.call('XADD', LOG, 'MAXLEN', timing.logCount, seq .. '-0', 'atMs', nowMs, 'entry', entry)
+  local entry = cjson.encode({ seq, moment_of(user), before.public, before.rooms, after.public, after.rooms })
+  redis.call('XADD', LOG, 'MAXLEN', timing.logCount, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry)
   trim_log()
   return seq, entry
 end
@@ -69,7 +69,7 @@ local function record(user, touched)
       rows[#rows + 1] = session_row(session, false)
     end
   end
-  user.activityFlushAtMs = false
+  user.activityFlushSteadyMs = false
   user.isRecorded = true
   local seq = redis.call('HINCRBY', META, 'recordSeq', 1)
   redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', record_of(user, rows))
@@ -78,17 +78,17 @@ local function record(user, touched)
 end
 
 local function schedule(user)
-  local dueAtMs = next_flip_ms(user)
-  local function by(moment) if moment and (not dueAtMs or moment < dueAtMs) then dueAtMs = moment end end
-  by(user.activityFlushAtMs)
-  for _, session in ipairs(user.sessions) do by(session.leaseEndsAtMs) end
-  if not dueAtMs then
-    if user.dueAtMs then redis.call('ZREM', DUE, user.id) end
-    user.dueAtMs = false
+  local dueSteadyMs = next_flip_steady_ms(user)
+  local function by(steady) if steady and (not dueSteadyMs or steady < dueSteadyMs) then dueSteadyMs = steady end end
+  by(user.activityFlushSteadyMs)
+  for _, session in ipairs(user.sessions) do by(session.leaseEndsSteadyMs) end
+  if not dueSteadyMs then
+    if user.dueSteadyMs then redis.call('ZREM', DUE, user.id) end
+    user.dueSteadyMs = false
   -- What is due later than the order says is seen when the sweep comes by: a heartbeat moves nothing in it.
-  elseif not user.dueAtMs or dueAtMs < user.dueAtMs or user.dueAtMs <= nowMs then
-    redis.call('ZADD', DUE, dueAtMs, user.id)
-    user.dueAtMs = dueAtMs
+  elseif not user.dueSteadyMs or dueSteadyMs < user.dueSteadyMs or user.dueSteadyMs <= steadyMs then
+    redis.call('ZADD', DUE, dueSteadyMs, user.id)
+    user.dueSteadyMs = dueSteadyMs
   end
 end
 
@@ -113,7 +113,7 @@ local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
   user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
-  user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or nowMs) or false
+  user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or moment_of(user)) or false
   local after = { public = public_of(user) }
   after.rooms, after.isIn = rooms_of(user)
   local isChanged = not is_same(before, after)
@@ -130,10 +130,10 @@ local function commit(user, step)
   if step.mustRecord or #touched > 0 or areColumnsChanged then message.record = record(user, touched) end
 
   schedule(user)
-  save(user)
   if isChanged and (before.public[4] or after.public[4]) then
-    message.seq, message.entry = append(before, after)
+    message.seq, message.entry = append(user, before, after)
   end
+  save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end
   if next(message) then ring(message) end
 end

@@ -18,7 +18,7 @@ local function leave_node(user, nodeId)
   redis.call('SREM', node_key(nodeId), user.id)
 end
 
-local function renew_node(nodeId) redis.call('ZADD', NODES, nowMs + timing.nodeTtlMs, nodeId) end
+local function renew_node(nodeId) redis.call('ZADD', NODES, steadyMs + timing.nodeTtlMs, nodeId) end
 
 -- Hangs a session on a socket; the socket that it hung on loses it.
 local function hang(user, session, fence, nodeId)
@@ -26,7 +26,7 @@ local function hang(user, session, fence, nodeId)
   session.fence = fence
   session.nodeId = nodeId
   session.hadSocket = true
-  session.leaseEndsAtMs = false
+  session.leaseEndsSteadyMs = false
   session.isInGrace = false
   if formerFence and formerFence ~= fence then lose(formerNodeId, formerFence, 'replaced') end
   if formerFence and formerNodeId ~= nodeId then leave_node(user, formerNodeId) end
@@ -46,7 +46,7 @@ local function end_session(user, session, reason)
     leave_node(user, session.nodeId)
   end
   -- Nobody was there after a restart, so it ended when its user was last known to be.
-  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or nowMs, reason = reason }
+  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or moment_of(user), reason = reason }
 end
 
 local function add_session(user, session)
@@ -62,7 +62,7 @@ local function give_grace(user, session, graceMs, reason)
   if graceMs <= 0 then
     touched = { { session = session, finish = end_session(user, session, reason) } }
   else
-    session.leaseEndsAtMs = nowMs + graceMs
+    session.leaseEndsSteadyMs = steadyMs + graceMs
     session.leaseReason = reason
     session.isInGrace = true
   end

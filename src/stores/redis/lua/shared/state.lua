@@ -24,15 +24,30 @@ local function ahead_key(userId) return root .. ':ahead:' .. userId end -- setti
 local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- it, or '*': all, ended early
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
 
+-- Two clocks. `nowMs` is TIME: what is told or written as a moment (`...AtMs`). `steadyMs` is TIME without its steps and
+-- without the times in which nobody swept: what is counted (`...SteadyMs`: leases, idle times, the age of the log).
+-- `skewMs` of META is what TIME is ahead of it; it changes only in keep_steady and in the sweep. All other times in META
+-- but `sweptAtMs` are steady ones; their names are those of versions that had only TIME, and share the state.
 local nowMs = store_time_ms()
+local steadyMs = nowMs
 local meta = {}
 
+-- Where no sweep came for so long, Redis was away or its clock was set forward: nobody could tell anything meanwhile.
+local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, limits.sweepLateMs)
+
+-- What a clock may be set back without a pause.
+local STEP_BACK_MS = 1000
+local CALM_MS = timing.heartbeatIntervalMs + timing.nodeTtlMs
+
 local function read_meta()
-  local values = redis.call('HMGET', META, 'epoch', 'sweptAtMs', 'calmUntilMs', 'frozenAtMs', 'isAnnouncing', 'isAdopted')
+  local values = redis.call('HMGET', META, 'epoch', 'sweptAtMs', 'calmUntilMs', 'frozenAtMs', 'isAnnouncing', 'isAdopted',
+    'skewMs')
   meta.epoch = values[1]
+  meta.skewMs = tonumber(values[7] or 0)
+  steadyMs = nowMs - meta.skewMs
   meta.sweptAtMs = tonumber(values[2] or nowMs)
   meta.calmUntilMs = tonumber(values[3] or 0)
-  meta.frozenAtMs = tonumber(values[4] or nowMs)
+  meta.frozenAtMs = tonumber(values[4] or steadyMs)
   meta.isAnnouncing = values[5] == '1'
   meta.isAdopted = values[6] == '1'
 end
@@ -40,35 +55,30 @@ end
 local function other_epoch() return redis.error_reply('EPOCH The state is of another epoch.') end
 local function still_announcing() return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
 
--- Where no sweep came for so long, Redis was away or its clock stepped: nobody could tell anything meanwhile.
-local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, limits.sweepLateMs)
-
--- What a clock may be set back without anybody noticing.
-local STEP_BACK_MS = 1000
-local CALM_MS = timing.heartbeatIntervalMs + timing.nodeTtlMs
-
--- Returns whether it is so: the state of the script knows it, and keep_calm keeps it.
-local function calm_down()
-  local isBack = nowMs < meta.sweptAtMs - STEP_BACK_MS
-  if not isBack and nowMs - meta.sweptAtMs <= CALM_GAP_MS then return false end
-  -- Statuses stay for now as they were when the last sweep looked.
-  meta.frozenAtMs = nowMs < meta.calmUntilMs and meta.frozenAtMs or meta.sweptAtMs
-  meta.calmUntilMs = nowMs + CALM_MS
+-- Where TIME jumped since the last sweep, the steady clock goes on from there, as if one sweep had come late by nothing.
+-- A jump that may hide a time in which nobody could tell anything begins a pause: statuses stay as they were when the
+-- last sweep looked, and no lease ends.
+-- Returns whether it jumped: this script knows it then, and keep_jump keeps it for the next ones.
+local function keep_steady()
+  local gapMs = nowMs - meta.sweptAtMs
+  if gapMs >= 0 and gapMs <= CALM_GAP_MS then return false end
+  local sweptSteadyMs = meta.sweptAtMs - meta.skewMs
+  steadyMs = sweptSteadyMs + timing.sweepIntervalMs
+  meta.skewMs = nowMs - steadyMs
   meta.sweptAtMs = nowMs
-  meta.isBack = isBack
+  meta.isPauseNew = gapMs > CALM_GAP_MS or gapMs < -STEP_BACK_MS
+  if meta.isPauseNew then
+    if steadyMs >= meta.calmUntilMs then meta.frozenAtMs = sweptSteadyMs end
+    meta.calmUntilMs = steadyMs + CALM_MS
+  end
   return true
 end
 
-local function keep_calm()
-  redis.call('HSET', META, 'frozenAtMs', meta.frozenAtMs, 'calmUntilMs', meta.calmUntilMs, 'sweptAtMs', nowMs,
-    'reapFromMs', nowMs + timing.nodeTtlMs, 'isSweepLate', 1, 'isReapLate', 1)
-  if not meta.isBack then return end
-  -- What was reckoned by the clock of before lies too far ahead. Users are gone through by the sweep.
-  redis.call('HSET', META, 'reapedAtMs', nowMs, 'rescheduleFrom', '0')
-  if meta.isAnnouncing then redis.call('HSET', META, 'openedAtMs', nowMs) end
-  for _, nodeId in ipairs(redis.call('ZRANGE', NODES, 0, -1)) do
-    redis.call('ZADD', NODES, 'LT', nowMs + timing.nodeTtlMs, nodeId)
-  end
+local function keep_jump()
+  redis.call('HSET', META, 'skewMs', meta.skewMs, 'sweptAtMs', nowMs, 'isSweepLate', 1, 'isReapLate', 1)
+  if not meta.isPauseNew then return end
+  redis.call('HSET', META, 'frozenAtMs', meta.frozenAtMs, 'calmUntilMs', meta.calmUntilMs,
+    'reapFromMs', steadyMs + timing.nodeTtlMs)
 end
 
 -- Every script but those that open and join an epoch begins here, with what its node believes.
@@ -76,7 +86,7 @@ end
 local function refuse_stranger(epoch)
   read_meta()
   if meta.epoch ~= epoch then return other_epoch() end
-  if calm_down() then keep_calm() end
+  if keep_steady() then keep_jump() end
   return nil
 end
 
@@ -85,15 +95,15 @@ local function refuse_reader(epoch)
   read_meta()
   if meta.epoch ~= epoch then return other_epoch() end
   -- Not kept: a full Redis refuses writes, and can be read.
-  calm_down()
+  keep_steady()
   if meta.isAnnouncing then return still_announcing() end
   return nil
 end
 
-local function is_calm() return nowMs < meta.calmUntilMs end
+local function is_calm() return steadyMs < meta.calmUntilMs end
 
--- The moment by which time alone makes people away and idle.
-local function judged_ms() return is_calm() and math.min(nowMs, meta.frozenAtMs) or nowMs end
+-- By which time alone makes people away and idle.
+local function judged_ms() return is_calm() and math.min(steadyMs, meta.frozenAtMs) or steadyMs end
 
 -- What the records say is taken for everybody: whoever is not in the store by then is gone. So they wait until what
 -- the database has open has been adopted.

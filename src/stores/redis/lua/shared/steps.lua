@@ -5,22 +5,24 @@ local function later(one, other)
   return math.max(one, other)
 end
 
--- session: nil where no one knows in which it was.
-local function count_activity(user, session, atMs)
+-- session: nil where no one knows in which it was. agoMs: how long ago it was.
+local function count_activity(user, session, agoMs)
+  local atMs, activeSteadyMs = moment_of(user) - agoMs, steadyMs - agoMs
   user.isActivityOver = false
+  user.lastActiveSteadyMs = math.max(activeSteadyMs, user.lastActiveSteadyMs or activeSteadyMs)
   user.lastActiveAtMs = math.max(atMs, user.lastActiveAtMs or 0)
   if is_visible(user) then user.shownLastActiveAtMs = math.max(atMs, user.shownLastActiveAtMs or 0) end
   if session then
     session.lastActiveAtMs = math.max(atMs, session.lastActiveAtMs)
     session.hasUnrecordedActivity = true
   end
-  user.activityFlushAtMs = user.activityFlushAtMs or atMs + timing.lastActiveFlushMs
+  user.activityFlushSteadyMs = user.activityFlushSteadyMs or activeSteadyMs + timing.lastActiveFlushMs
 end
 
 -- The user went offline: only activity from now on brings them back.
 local function end_activity(user)
   user.isActivityOver = true
-  user.activityOverAtMs = nowMs
+  user.activityOverSteadyMs = steadyMs
 end
 
 -- Returns whether they were newer.
@@ -33,7 +35,7 @@ local function take_settings(user, settings)
   user.visibility = settings.visibility
   user.hideLastActive = settings.hideLastActive
   -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = nowMs end
+  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = moment_of(user) end
   return true
 end
 
@@ -69,12 +71,22 @@ local function take_profile(user, profile)
   return true
 end
 
+-- What a database knows may be of the future: written while a clock stood ahead. Nobody was active after now.
+local function cut_to_now(moment)
+  return given(moment) and math.min(moment, nowMs)
+end
+
+-- Where a moment of a database lies on the steady clock.
+local function steady_of(moment) return steadyMs - math.max(0, nowMs - moment) end
+
 -- What an attach had to do without, or read while the user became known. Its settings are take_settings'.
 local function take_seed(user, seed)
   -- Without any activity since, the row knows best whether the last one is over.
   if not user.lastActiveAtMs and seed.isActivityOver then end_activity(user) end
-  user.lastActiveAtMs = later(user.lastActiveAtMs, given(seed.lastActiveAtMs))
-  user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, given(seed.shownLastActiveAtMs))
+  local lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
+  if lastActiveAtMs then user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steady_of(lastActiveAtMs)) end
+  user.lastActiveAtMs = later(user.lastActiveAtMs, lastActiveAtMs)
+  user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, cut_to_now(seed.shownLastActiveAtMs))
   local name, avatarUrl = user.name, user.avatarUrl
   -- As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
   set_profile(user, newer_profile(given(seed.profile), profile_of(user)))
@@ -107,7 +119,9 @@ end
 local function first_to_give_way(user)
   local first
   for _, session in ipairs(user.sessions) do
-    if session.leaseEndsAtMs and (not first or session.leaseEndsAtMs < first.leaseEndsAtMs) then first = session end
+    if session.leaseEndsSteadyMs and (not first or session.leaseEndsSteadyMs < first.leaseEndsSteadyMs) then
+      first = session
+    end
   end
   return first
 end
@@ -115,9 +129,9 @@ end
 -- A heartbeat over HTTP: it keeps the session for SESSION_TTL, and never for less than it had.
 local function renew_lease(session)
   if session.fence then return end
-  local renewedMs = nowMs + timing.sessionTtlMs
-  if session.leaseEndsAtMs and session.leaseEndsAtMs > renewedMs then return end
-  session.leaseEndsAtMs = renewedMs
+  local renewedMs = steadyMs + timing.sessionTtlMs
+  if session.leaseEndsSteadyMs and session.leaseEndsSteadyMs > renewedMs then return end
+  session.leaseEndsSteadyMs = renewedMs
   session.leaseReason = 'EXPIRED'
   session.isInGrace = false
 end
@@ -125,7 +139,7 @@ end
 local function create_session(id, startId, startedAtMs, lastActiveAtMs)
   return {
     id = id, startId = startId, device = false, rooms = {}, fence = false, nodeId = false, hadSocket = false,
-    startedAtMs = startedAtMs, lastActiveAtMs = lastActiveAtMs, leaseEndsAtMs = false, leaseReason = 'EXPIRED',
+    startedAtMs = startedAtMs, lastActiveAtMs = lastActiveAtMs, leaseEndsSteadyMs = false, leaseReason = 'EXPIRED',
     isInGrace = false, hasUnrecordedActivity = false,
   }
 end
@@ -140,10 +154,12 @@ local function admit(userId, seed)
     if ahead.version > (settings and settings.version or 0) then settings = ahead end
   end
   take_settings(user, settings)
-  user.lastActiveAtMs = given(seed.lastActiveAtMs)
-  user.shownLastActiveAtMs = given(seed.shownLastActiveAtMs)
+  user.lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
+  user.lastActiveSteadyMs = user.lastActiveAtMs and steady_of(user.lastActiveAtMs)
+  user.shownLastActiveAtMs = cut_to_now(seed.shownLastActiveAtMs)
+  user.latestAtMs = math.max(user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
   user.isActivityOver = seed.isActivityOver
-  user.activityOverAtMs = nowMs
+  user.activityOverSteadyMs = steadyMs
   user.shownSinceMs = false
   redis.call('ZADD', UNLISTED, 0, userId)
   return remember(user)

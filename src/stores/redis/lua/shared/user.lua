@@ -2,17 +2,19 @@
 local USER_FIELDS = {
   'hasProfile', 'name', 'avatarUrl', 'profileIssuedAtMs',
   'settingsVersion', 'statusChoice', 'statusMessage', 'visibility', 'hideLastActive', -- version false: not known
-  'lastActiveAtMs', 'isActivityOver', 'activityOverAtMs', 'shownSinceMs', 'shownLastActiveAtMs',
+  'lastActiveAtMs', 'isActivityOver', 'activityOverSteadyMs', 'shownSinceMs', 'shownLastActiveAtMs',
   'shownStatus', -- what the log said last
   'ownStatus', -- the user's own truth at the last step
-  'activityFlushAtMs', 'dueAtMs', 'isRecorded',
+  'activityFlushSteadyMs', 'dueSteadyMs', 'isRecorded',
+  'lastActiveSteadyMs',
+  'latestAtMs', -- the latest moment that anything of theirs was dated: their moments never go back
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
-  'leaseEndsAtMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
+  'leaseEndsSteadyMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
 }
 
-local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.reconnectGraceMs, timing.closeGraceMs)
+local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
 
 local function pack_fields(fields, from)
   local values = {}
@@ -45,23 +47,23 @@ local function is_visible(user) return user.settingsVersion and user.visibility 
 local function is_online(user)
   if #user.sessions == 0 then return false end
   if not user.lastActiveAtMs or user.isActivityOver then return false end
-  return judged_ms() < user.lastActiveAtMs + timing.idleTimeoutMs
+  return judged_ms() < user.lastActiveSteadyMs + timing.idleTimeoutMs
 end
 
 -- Rule 3.
 local function status_of(user)
   if not is_online(user) then return 'OFFLINE' end
   if user.settingsVersion and user.statusChoice ~= 'AUTOMATIC' then return user.statusChoice end
-  return judged_ms() < user.lastActiveAtMs + timing.awayAfterMs and 'ONLINE' or 'AWAY'
+  return judged_ms() < user.lastActiveSteadyMs + timing.awayAfterMs and 'ONLINE' or 'AWAY'
 end
 
 -- When time alone changes one of these two, false where it never does.
-local function next_flip_ms(user)
+local function next_flip_steady_ms(user)
   if not is_online(user) then return false end
-  local awayAtMs = user.lastActiveAtMs + timing.awayAfterMs
+  local awayMs = user.lastActiveSteadyMs + timing.awayAfterMs
   local isAutomatic = not user.settingsVersion or user.statusChoice == 'AUTOMATIC'
-  if isAutomatic and judged_ms() < awayAtMs then return awayAtMs end
-  return user.lastActiveAtMs + timing.idleTimeoutMs
+  if isAutomatic and judged_ms() < awayMs then return awayMs end
+  return user.lastActiveSteadyMs + timing.idleTimeoutMs
 end
 
 local function shown_last_active(user)
@@ -117,9 +119,14 @@ local function load(userId)
   user.sessions = {}
   for index, packed in ipairs(values[2]) do
     local session = unpack_fields(SESSION_FIELDS, packed)
-    -- Reckoned by a clock that was set back since, it would last too long.
-    if session.leaseEndsAtMs then session.leaseEndsAtMs = math.min(session.leaseEndsAtMs, nowMs + LONGEST_LEASE_MS) end
+    -- A version before this one counted leases and activity by TIME, which may be ahead.
+    if session.leaseEndsSteadyMs then
+      session.leaseEndsSteadyMs = math.min(session.leaseEndsSteadyMs, steadyMs + LONGEST_LEASE_MS)
+    end
     user.sessions[index] = session
+  end
+  if user.lastActiveAtMs then
+    user.lastActiveSteadyMs = math.min(user.lastActiveSteadyMs or user.lastActiveAtMs, steadyMs)
   end
   return user
 end
@@ -129,9 +136,23 @@ local function load_to_change(userId)
   return user and remember(user)
 end
 
+-- The moment of what happens to a user now: that of TIME, but never before one that was told of them.
+local function moment_of(user)
+  local known = user.latestAtMs or math.max(user.lastActiveAtMs or 0, user.shownSinceMs or 0, user.shownLastActiveAtMs or 0)
+  user.latestAtMs = math.max(known, nowMs)
+  return user.latestAtMs
+end
+
+-- How long ago a session's last activity was. The user's own is known by the steady clock; a session that was active
+-- before is so much behind.
+local function last_active_for_ms(user, session)
+  if not user.lastActiveAtMs then return 0 end
+  return math.max(0, steadyMs - user.lastActiveSteadyMs) + math.max(0, user.lastActiveAtMs - session.lastActiveAtMs)
+end
+
 local function session_view(session)
   return {
     session.id, session.device, session.rooms, session.startedAtMs, session.lastActiveAtMs, session.fence,
-    session.leaseEndsAtMs,
+    session.leaseEndsSteadyMs and nowMs + (session.leaseEndsSteadyMs - steadyMs),
   }
 end
