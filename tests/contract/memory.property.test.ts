@@ -5,4 +5,5 @@ describePresenceStoreProperties('the memory store under random histories', openM
   stepMs: 100,
   runs: 300,
   mostCommands: 60,
+  pausesAfterStep: false,
 })

@@ -8,6 +8,7 @@ import { describe } from 'vitest'
 import { describeActivity } from './presence-store/activity.ts'
 import { describeAdoption } from './presence-store/adoption.ts'
 import { describeChangeLog } from './presence-store/change-log.ts'
+import { describeClock } from './presence-store/clock.ts'
 import { describeComebacks } from './presence-store/comebacks.ts'
 import { describeDismissals } from './presence-store/dismissals.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
@@ -38,5 +39,6 @@ export function describePresenceStore(name: string, open: Open): void {
     describeNodes(rule)
     describeComebacks(rule)
     describeDismissals(rule)
+    describeClock(rule)
   })
 }

@@ -30,6 +30,8 @@ export interface NodeOptions {
   readonly through?: Partial<Readonly<Record<'work' | 'lease' | 'bell', string>>>
   /** All that the bell should say by its steps is lost on the way. */
   readonly isMute?: boolean
+  /** Told what the store tells an operator. */
+  readonly onInfo?: (fields: object, message: string) => void
 }
 
 /** Stores that share one state and one clock: what several processes are in production. */
@@ -82,7 +84,8 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
     await new Promise((resolve) => setTimeout(resolve, MESSAGE_MS))
   }
 
-  function open({ recordsKept, timeLimitMs = 5000, through = {}, isMute = false }: NodeOptions = {}): PresenceStore {
+  function open(options: NodeOptions = {}): PresenceStore {
+    const { recordsKept, timeLimitMs = 5000, through = {}, isMute = false, onInfo = () => {} } = options
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
       timing,
@@ -97,7 +100,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
           retryWithinMs: timing.nodeRenewMs,
         })
       },
-      log: { info() {}, warn() {}, error() {} },
+      log: { info: onInfo, warn() {}, error() {} },
       monotonicMs: () => passedMs,
     })
     stores.push(store)

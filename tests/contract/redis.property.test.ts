@@ -5,4 +5,5 @@ describePresenceStoreProperties('the Redis store under random histories', openRe
   stepMs: 100,
   runs: 40,
   mostCommands: 60,
+  pausesAfterStep: true,
 })

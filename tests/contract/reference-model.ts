@@ -3,6 +3,9 @@
  * right: plain arrays, everything computed anew from what happened, at any cost.
  *
  * Time is counted in whole steps. Lengths of time end between two steps (`2.5`), so that no deadline meets a step.
+ *
+ * What passes is counted (`now`); what is told is a moment by a wall clock, which is ahead of that or behind it
+ * (`offset`), and is set from time to time.
  */
 
 export interface ModelTiming {
@@ -13,6 +16,8 @@ export interface ModelTiming {
   readonly idleTimeout: number
   readonly nodeTtl: number
   readonly sessionsPerUser: number
+  /** What a store does not do after a great step of its clock, for so long; null where it knows better. */
+  readonly pause: { readonly noLease: number; readonly noReaping: number } | null
 }
 
 export interface ModelSettings {
@@ -32,16 +37,19 @@ export interface ModelProfile {
 /** One start of a session, from then on for good. */
 export interface ModelSession {
   readonly sessionId: string
+  /** Moments, and beside them when it was by what passed. */
   readonly startedAt: number
+  readonly startedTime: number
   device: string | null
   rooms: readonly string[]
   lastActive: number
+  lastActiveTime: number
   fence: string | null
   nodeId: string | null
   hadSocket: boolean
   /** Without a socket: what the session lives on, and why it ends when that is used up. */
   lease: { readonly endsAt: number; readonly isGrace: boolean; readonly reason: string } | null
-  end: { readonly from: number; readonly to: number; readonly reason: string } | null
+  end: { readonly at: number; readonly reason: string } | null
 }
 
 /** What was true of a user after a step. */
@@ -49,9 +57,19 @@ interface Truth {
   readonly at: number
   readonly isVisible: boolean
   readonly isOnline: boolean
-  readonly lastActive: number | null
-  /** How often the user had been active by then. */
-  readonly activityCount: number
+  /** The last moment at which the user was active since the truth before, null where they were not. */
+  readonly active: number | null
+  /** Moments of the future were cut to this one, null where none was. */
+  readonly cutTo: number | null
+}
+
+/** Before every moment. */
+const NEVER = Number.NEGATIVE_INFINITY
+
+/** When it was by what passed, and the moment that it was dated. */
+interface Activity {
+  readonly time: number
+  readonly moment: number
 }
 
 export interface ModelUser {
@@ -65,7 +83,16 @@ export interface ModelUser {
   /** The settings that the store knew when it last knew the user. */
   storedSettings: ModelSettings
   isActivityOver: boolean
-  readonly activities: number[]
+  activities: readonly Activity[]
+  /** Those that the store knows by itself begin here: it had to do without the row. */
+  knownFrom: number
+  /** What the next truth has to tell. */
+  active: number | null
+  cutTo: number | null
+  /** Nothing of theirs is dated before it. */
+  latest: number
+  /** When the user, or anything of theirs, was active last. */
+  touchedTime: number
   readonly sessions: ModelSession[]
   readonly history: Truth[]
 }
@@ -100,6 +127,8 @@ export type Model = ReturnType<typeof createModel>
 
 export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, ModelSettings>) {
   let now = 0
+  let offset = 0
+  let pause = { leasesFrom: 0, reapsFrom: 0, frozen: 0 }
   const users: ModelUser[] = [...rows].map(([id, settings]) => ({
     id,
     settings,
@@ -109,9 +138,16 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     storedSettings: settings,
     isActivityOver: false,
     activities: [],
+    knownFrom: 0,
+    active: null,
+    cutTo: null,
+    latest: NEVER,
+    touchedTime: 0,
     sessions: [],
     history: [],
   }))
+  /** What everyone saw of each after the step before. */
+  const standingsBefore = new Map<string, Standing>()
   const nodes = new Map<string, number>()
 
   function userOf(userId: string): ModelUser {
@@ -129,17 +165,66 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   }
 
   function lastActiveOf(user: ModelUser): number | null {
-    return user.activities.length === 0 ? null : Math.max(...user.activities)
+    return user.activities.length === 0 ? null : Math.max(...user.activities.map(({ moment }) => moment))
+  }
+
+  function wall(): number {
+    return now + offset
+  }
+
+  /** The moment of what happens to a user now. */
+  function momentOf(user: ModelUser): number {
+    return Math.max(user.latest, wall())
+  }
+
+  /** The same, for good. */
+  function date(user: ModelUser): number {
+    user.latest = momentOf(user)
+    return user.latest
+  }
+
+  /** The store takes in a user by their row, in which nothing is of the future. */
+  function takeRow(user: ModelUser): void {
+    const known = user.activities.slice(user.knownFrom)
+    user.knownFrom = 0
+    const last = lastActiveOf(user)
+    user.cutTo = wall()
+    if (last === null) return
+    const shown = shownMoments(user).lastActive
+    if (last > wall() || (shown ?? NEVER) > wall()) wasCut.add(user.id)
+    const moment = Math.min(last, wall())
+    user.activities = [...known, { moment, time: now - (wall() - moment) }]
+    user.latest = Math.max(user.latest, moment, Math.min(shown ?? NEVER, wall()))
+  }
+
+  const wasCut = new Set<string>()
+
+  /** The store takes in a user, with their row or without. */
+  function admit(user: ModelUser, isPending: boolean): void {
+    if (user.isInStore) return
+    user.isInStore = true
+    user.isPending = isPending
+    user.knownFrom = user.activities.length
+    user.latest = NEVER
+    if (!isPending) takeRow(user)
+  }
+
+  function lastActiveTime(user: ModelUser): number {
+    return Math.max(...user.activities.map(({ time }) => time))
+  }
+
+  /** By which time makes people away and idle: it stands still in a pause. */
+  function judged(): number {
+    return now < pause.leasesFrom ? Math.min(now, pause.frozen) : now
   }
 
   /** Rule 2. */
   function isOnline(user: ModelUser): boolean {
-    const lastActive = lastActiveOf(user)
     return (
       liveSessions(user).length > 0 &&
-      lastActive !== null &&
+      user.activities.length > 0 &&
       !user.isActivityOver &&
-      now < lastActive + timing.idleTimeout
+      judged() < lastActiveTime(user) + timing.idleTimeout
     )
   }
 
@@ -147,7 +232,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function statusOf(user: ModelUser): string {
     if (!isOnline(user)) return 'OFFLINE'
     if (!user.isPending && user.settings.statusChoice !== 'AUTOMATIC') return user.settings.statusChoice
-    return now < Number(lastActiveOf(user)) + timing.awayAfter ? 'ONLINE' : 'AWAY'
+    return judged() < lastActiveTime(user) + timing.awayAfter ? 'ONLINE' : 'AWAY'
   }
 
   /** Rule 8. */
@@ -159,16 +244,17 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function shownMoments(user: ModelUser): { onlineSince: number | null; lastActive: number | null } {
     let onlineSince: number | null = null
     let lastActive: number | null = null
-    let previous: Truth = { at: 0, isVisible: true, isOnline: false, lastActive: null, activityCount: 0 }
+    let previous: Pick<Truth, 'isVisible' | 'isOnline'> = { isVisible: true, isOnline: false }
     for (const truth of user.history) {
+      if (truth.cutTo !== null && lastActive !== null) lastActive = Math.min(lastActive, truth.cutTo)
       const isShown = truth.isVisible && truth.isOnline
       const wasShown = previous.isVisible && previous.isOnline
       if (!isShown) onlineSince = null
       if (isShown && !wasShown) onlineSince = truth.at
       // Whoever comes out of hiding is dated then; what they did before stays theirs.
       if (isShown && !previous.isVisible) lastActive = truth.at
-      if (truth.isVisible && previous.isVisible && truth.activityCount > previous.activityCount)
-        lastActive = truth.lastActive
+      if (truth.isVisible && previous.isVisible && truth.active !== null)
+        lastActive = Math.max(truth.active, lastActive ?? truth.active)
       previous = truth
     }
     return { onlineSince, lastActive }
@@ -199,10 +285,15 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     }
   }
 
-  function beActive(user: ModelUser, session: ModelSession | null): void {
-    user.activities.push(now)
+  function beActive(user: ModelUser, session: ModelSession | null, ago = 0): void {
+    const activity = { time: now - ago, moment: date(user) - ago }
+    user.activities = [...user.activities, activity]
+    user.active = Math.max(activity.moment, user.active ?? activity.moment)
     user.isActivityOver = false
-    if (session !== null) session.lastActive = now
+    user.touchedTime = now
+    if (session === null) return
+    session.lastActive = Math.max(activity.moment, session.lastActive)
+    session.lastActiveTime = Math.max(activity.time, session.lastActiveTime)
   }
 
   function touch(session: ModelSession, { rooms, device }: Touch): void {
@@ -210,17 +301,17 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     if (device !== undefined) session.device = device
   }
 
-  function endSession(session: ModelSession, from: number, reason: string): void {
-    session.end = { from, to: now, reason }
+  function endSession(user: ModelUser, session: ModelSession, reason: string): void {
+    session.end = { at: date(user), reason }
     session.fence = null
     session.lease = null
   }
 
   /** Rule 5: a socket is gone, and its session lives on its grace. */
-  function letGo(session: ModelSession, graceLength: number, reason: string): void {
+  function letGo(user: ModelUser, session: ModelSession, graceLength: number, reason: string): void {
     session.fence = null
     session.lease = { endsAt: now + graceLength, isGrace: true, reason }
-    if (graceLength <= 0) endSession(session, Math.floor(now + graceLength), reason)
+    if (graceLength <= 0) endSession(user, session, reason)
   }
 
   /** Who has to give way, by the end of their lease: several where they end at once. */
@@ -241,18 +332,23 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function start(
     user: ModelUser,
     sessionId: string,
-    startedAt = now,
-    lastActive = lastActiveOf(user) ?? now,
+    ages: { readonly startedFor: number; readonly lastActiveFor: number } | null = null,
   ): ModelSession {
     if (hasRoomFor(user, sessionId) === 'displacing') {
-      for (const session of firstToGo(user)) endSession(session, now, 'DISPLACED')
+      for (const session of firstToGo(user)) endSession(user, session, 'DISPLACED')
     }
+    const at = date(user)
+    const known = user.activities.slice(user.knownFrom)
+    const last = known.length > 0 ? known : [{ time: now, moment: at }]
+    const [moments, times] = [last.map(({ moment }) => moment), last.map(({ time }) => time)]
     const session: ModelSession = {
       sessionId,
-      startedAt,
+      startedAt: at - (ages?.startedFor ?? 0),
+      startedTime: now - (ages?.startedFor ?? 0),
       device: null,
       rooms: [],
-      lastActive,
+      lastActive: ages === null ? Math.max(...moments) : at - ages.lastActiveFor,
+      lastActiveTime: ages === null ? Math.max(...times) : now - ages.lastActiveFor,
       fence: null,
       nodeId: null,
       hadSocket: false,
@@ -278,12 +374,20 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function settle(): void {
     for (const user of users) {
       user.history.push({
-        at: now,
+        at: momentOf(user),
         isVisible: isVisible(user),
         isOnline: isOnline(user),
-        lastActive: lastActiveOf(user),
-        activityCount: user.activities.length,
+        active: user.active,
+        cutTo: user.cutTo,
       })
+      user.active = null
+      user.cutTo = null
+      // A change is dated.
+      const standing = standingOf(user)
+      const before = standingsBefore.get(user.id)
+      const isToBeSeen = standing.isOnline || before?.isOnline === true
+      if (isToBeSeen && JSON.stringify(standing) !== JSON.stringify(before)) date(user)
+      standingsBefore.set(user.id, standing)
       if (user.isInStore && !user.isPending) user.storedSettings = user.settings
     }
   }
@@ -301,12 +405,26 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     hasRoomFor,
     standings: () => users.map(standingOf),
     now: () => now,
+    /** The moment of now. */
+    wall,
+    offset: () => offset,
+    /** When the last pause is over. */
+    pausedUntil: () => pause.leasesFrom,
+    /** Whether moments of the user were cut since this was asked last: only then may they go back. */
+    takeCut: (userId: string) => wasCut.delete(userId),
+
+    /** The clock is set, forward or back. No time passes. */
+    stepClock(by: number, isGreat: boolean): void {
+      offset += by
+      if (timing.pause === null || !isGreat) return
+      const frozen = now < pause.leasesFrom ? pause.frozen : now
+      pause = { leasesFrom: now + timing.pause.noLease, reapsFrom: now + timing.pause.noReaping, frozen }
+    },
 
     attach(socket: ModelSocket, details: Touch & { readonly isPending: boolean }) {
       const user = userOf(socket.userId)
       if (hasRoomFor(user, socket.sessionId) === 'full') return { kind: 'full' }
-      if (!user.isInStore) user.isPending = details.isPending
-      user.isInStore = true
+      admit(user, details.isPending)
       bringProfile(user, details.profile)
       const live = liveSession(user, socket.sessionId)
       const session = live ?? start(user, socket.sessionId)
@@ -324,8 +442,9 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const live = liveSession(user, socket.sessionId)
       if (live !== undefined && live.fence !== null && live.fence !== socket.fence) return { kind: 'moved' }
       if (hasRoomFor(user, socket.sessionId) === 'full') return { kind: 'full' }
-      user.isInStore = true
-      const session = live ?? start(user, socket.sessionId, now - ages.startedFor, now - ages.lastActiveFor)
+      admit(user, false)
+      const session = live ?? start(user, socket.sessionId, ages)
+      if (live === undefined && !user.isActivityOver) beActive(user, session, ages.lastActiveFor)
       hang(session, socket)
       settle()
       return { kind: 'attached', replacedFence: null }
@@ -335,8 +454,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const user = userOf(userId)
       const id = sessionId ?? 'default'
       if (hasRoomFor(user, id) === 'full') return { kind: 'full' }
-      if (!user.isInStore) user.isPending = details.isPending
-      user.isInStore = true
+      admit(user, details.isPending)
       bringProfile(user, details.profile)
       const session = start(user, id)
       liveOnHttp(session)
@@ -347,11 +465,12 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     },
 
     detach({ userId, sessionId, fence }: ModelSocket, cause: 'closed' | 'ended' | 'silent', silentFor: number): void {
-      const session = liveSession(userOf(userId), sessionId)
+      const user = userOf(userId)
+      const session = liveSession(user, sessionId)
       if (session === undefined || session.fence !== fence) return
-      if (cause === 'closed') letGo(session, timing.closeGrace, 'CLOSED')
-      if (cause === 'ended') letGo(session, timing.reconnectGrace, 'LOST')
-      if (cause === 'silent') letGo(session, timing.reconnectGrace - silentFor, 'LOST')
+      if (cause === 'closed') letGo(user, session, timing.closeGrace, 'CLOSED')
+      if (cause === 'ended') letGo(user, session, timing.reconnectGrace, 'LOST')
+      if (cause === 'silent') letGo(user, session, timing.reconnectGrace - silentFor, 'LOST')
       settle()
     },
 
@@ -381,7 +500,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const meant = liveSessions(user).filter((one) => sessionId === null || one.sessionId === sessionId)
       if (fence !== null && meant.some((one) => one.fence !== fence)) return { isLate: true, count: 0, fences: [] }
       const fences = meant.flatMap((one) => (one.fence === null ? [] : [one.fence]))
-      for (const session of meant) endSession(session, now, reason)
+      for (const session of meant) endSession(user, session, reason)
       if (meant.length > 0 && liveSessions(user).length === 0 && reason === 'WENT_OFFLINE') user.isActivityOver = true
       settle()
       return { isLate: false, count: meant.length, fences }
@@ -401,6 +520,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const user = userOf(userId)
       if (brought.settings !== undefined && brought.settings.version > user.settings.version) {
         user.settings = brought.settings
+        if (user.isPending) takeRow(user)
         user.isPending = false
       }
       if (brought.profile !== undefined) bringProfile(user, brought.profile)
@@ -409,7 +529,9 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
 
     /** The row comes that an attach had to do without. */
     bringRow(userId: string): void {
-      userOf(userId).isPending = false
+      const user = userOf(userId)
+      takeRow(user)
+      user.isPending = false
       settle()
     },
 
@@ -423,16 +545,19 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       for (const nodeId of renewing) nodes.set(nodeId, now + timing.nodeTtl)
       for (const user of users) {
         for (const session of liveSessions(user)) {
-          if (session.lease !== null && session.lease.endsAt <= now) {
-            endSession(session, Math.floor(session.lease.endsAt), session.lease.reason)
+          if (session.lease !== null && session.lease.endsAt <= now && now >= pause.leasesFrom) {
+            endSession(user, session, session.lease.reason)
           }
         }
       }
       for (const [nodeId, endsAt] of nodes) {
-        if (endsAt > now) continue
+        if (endsAt > now || now < pause.reapsFrom) continue
         nodes.delete(nodeId)
-        for (const session of users.flatMap(liveSessions)) {
-          if (session.fence !== null && session.nodeId === nodeId) letGo(session, timing.reconnectGrace, 'NODE_LOST')
+        for (const user of users) {
+          for (const session of liveSessions(user)) {
+            if (session.fence === null || session.nodeId !== nodeId) continue
+            letGo(user, session, timing.reconnectGrace, 'NODE_LOST')
+          }
         }
       }
       settle()

@@ -17,12 +17,14 @@ import { type Clock, isLate, type Now, type PresenceTiming } from '../../presenc
 import { inSlices, startSlice } from '../../slices.ts'
 import {
   createLiveSession,
+  date,
   type LiveSession,
   type LiveUser,
   momentOf,
   sessionOf,
   sessionView,
   shownNow,
+  steadyOf,
   viewerState,
 } from './live-user.ts'
 import { createNodes } from './nodes.ts'
@@ -33,7 +35,6 @@ import {
   endActivity,
   firstToGiveWay,
   isOnSocket,
-  lastActiveForMs,
   newest,
   renewLease,
   takeProfile,
@@ -73,7 +74,7 @@ export function createMemoryStore({
     sessionCount -= 1
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
     // Nobody was there after a restart, so it ended when its user was last known to be.
-    return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : momentOf(user, now), reason } }
+    return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : date(user, now), reason } }
   }
 
   function attach(request: AttachRequest): AttachAnswer {
@@ -120,7 +121,7 @@ export function createMemoryStore({
       session: sessionView(session, now),
       replacedFence: heldElsewhere,
       lastActiveAtMs: user.lastActiveAtMs,
-      lastActiveForMs: lastActiveForMs(user, session, now),
+      lastActiveForMs: now.steadyMs - session.lastActiveSteadyMs,
       atMs: momentOf(user, now),
     }
   }
@@ -131,12 +132,14 @@ export function createMemoryStore({
     { comeback, isActive }: AttachRequest,
     now: Now,
   ): LiveSession {
-    const atMs = momentOf(user, now)
+    const atMs = date(user, now)
     const startedAtMs = atMs - (comeback?.startedForMs ?? 0)
     // Without activity of its own it must not look as if there had been some.
     const lastActiveAtMs =
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : atMs - comeback.lastActiveForMs
-    const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs)
+    const lastActiveSteadyMs =
+      comeback === null ? (user.lastActiveSteadyMs ?? now.steadyMs) : now.steadyMs - comeback.lastActiveForMs
+    const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
     user.sessions = user.sessions.concat(session)
     sessionCount += 1
     if (comeback !== null && isNewsOf(user, comeback, now)) {
@@ -153,7 +156,7 @@ export function createMemoryStore({
 
   /** To a session that is live: where it is newer than what is known. */
   function bringActivity(user: LiveUser, session: LiveSession, comeback: Comeback, now: Now): void {
-    const isNewer = comeback.lastActiveForMs < lastActiveForMs(user, session, now)
+    const isNewer = now.steadyMs - comeback.lastActiveForMs > session.lastActiveSteadyMs
     if (isNewer && isNewsOf(user, comeback, now)) {
       countActivity(user, session, now, timing, comeback.lastActiveForMs)
     }
@@ -302,7 +305,14 @@ export function createMemoryStore({
         if (!user.shown.isOnline) user.shownSinceMs = onlineSinceMs === null ? null : cut(onlineSinceMs)
         for (const row of sessions) {
           if (sessionOf(user, row.sessionId) !== undefined) continue
-          const session = createLiveSession(row.sessionId, cut(row.startedAtMs), cut(row.lastActiveAtMs), row.startId)
+          const lastActiveAtMs = cut(row.lastActiveAtMs)
+          const session = createLiveSession(
+            row.sessionId,
+            cut(row.startedAtMs),
+            lastActiveAtMs,
+            steadyOf(lastActiveAtMs, now),
+            row.startId,
+          )
           session.device = row.device
           session.rooms = row.rooms
           session.nodeId = row.nodeId

@@ -60,6 +60,7 @@ export interface LiveSession {
   hadSocket: boolean
   readonly startedAtMs: number
   lastActiveAtMs: number
+  lastActiveSteadyMs: number
   leaseEndsSteadyMs: number | null
   /** Why it will have ended when its lease passes. */
   leaseReason: EndReason
@@ -118,6 +119,7 @@ export function createLiveSession(
   id: string,
   startedAtMs: number,
   lastActiveAtMs: number,
+  lastActiveSteadyMs: number,
   startId: string = flatUuid(),
 ): LiveSession {
   return {
@@ -130,6 +132,7 @@ export function createLiveSession(
     hadSocket: false,
     startedAtMs,
     lastActiveAtMs,
+    lastActiveSteadyMs,
     leaseEndsSteadyMs: null,
     leaseReason: 'EXPIRED',
     isInGrace: false,
@@ -153,7 +156,12 @@ export function steadyOf(atMs: number, { steadyMs, wallMs }: Now): number {
 
 /** The moment of what happens to a user now: that of the wall clock, but never before one that was told of them. */
 export function momentOf(user: LiveUser, { wallMs }: Now): number {
-  user.latestAtMs = Math.max(user.latestAtMs, wallMs)
+  return Math.max(user.latestAtMs, wallMs)
+}
+
+/** The same, of something that is dated by it for good. */
+export function date(user: LiveUser, now: Now): number {
+  user.latestAtMs = momentOf(user, now)
   return user.latestAtMs
 }
 

@@ -82,7 +82,8 @@ export function createNodes(nodeTtlMs: number): Nodes {
       return { losses: node.losses, lossCount: node.lossCount }
     },
 
-    aliveCount: (steadyMs) => [...nodes.values()].filter(({ leaseEndsSteadyMs }) => steadyMs < leaseEndsSteadyMs).length,
+    aliveCount: (steadyMs) =>
+      [...nodes.values()].filter(({ leaseEndsSteadyMs }) => steadyMs < leaseEndsSteadyMs).length,
 
     refuse(fence, steadyMs) {
       for (const [other, untilMs] of refused) {

@@ -7,7 +7,14 @@ import { listenIn } from '../../presence/listeners.ts'
 import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
 import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Position } from '../../presence/position.ts'
-import { hasSamePublicFields, isOnline, isVisible, nextFlipSteadyMs, publicUser, statusOf } from '../../presence/rules.ts'
+import {
+  hasSamePublicFields,
+  isOnline,
+  isVisible,
+  nextFlipSteadyMs,
+  publicUser,
+  statusOf,
+} from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
 import type { Clock, Now, PresenceTiming } from '../../presence/timing.ts'
 import { inSlices } from '../../slices.ts'
@@ -15,9 +22,9 @@ import { createDeadlines } from './deadlines.ts'
 import {
   columnsOf,
   createLiveUser,
+  date,
   type LiveSession,
   type LiveUser,
-  momentOf,
   roomsOf,
   sessionRow,
   shownNow,
@@ -82,7 +89,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, now.steadyMs, timing)
-    user.shownSinceMs = isShown ? (user.shownSinceMs ?? momentOf(user, now)) : null
+    user.shownSinceMs = isShown ? (user.shownSinceMs ?? date(user, now)) : null
     const after = {
       user: publicUser(user, now.steadyMs, timing),
       rooms: roomsOf(user, isShown, before.rooms),
@@ -106,7 +113,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     schedule(user, now)
     // Told last: whoever listens may look at the store.
     if (isChanged && (before.user.isOnline || after.user.isOnline)) {
-      append({ seq: entries.lastSeq() + 1, atMs: momentOf(user, now), writtenSteadyMs: now.steadyMs, before, after })
+      append({ seq: entries.lastSeq() + 1, atMs: date(user, now), writtenSteadyMs: now.steadyMs, before, after })
     }
     if (isViewerChanged || isOwnStatusFlipped || isChanged) for (const listener of viewerListeners) listener(user.id)
   }
@@ -175,7 +182,8 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     }
     if (dueSteadyMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
     // What is due later than the heap says is seen when the sweep comes by: a heartbeat moves nothing in it.
-    else if (user.heapIndex === -1 || dueSteadyMs < user.dueSteadyMs || user.dueSteadyMs <= steadyMs) deadlines.set(user, dueSteadyMs)
+    else if (user.heapIndex === -1 || dueSteadyMs < user.dueSteadyMs || user.dueSteadyMs <= steadyMs)
+      deadlines.set(user, dueSteadyMs)
   }
 
   /** Whoever left before this record or with it, one after the other as they are taken out. */

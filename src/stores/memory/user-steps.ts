@@ -2,7 +2,7 @@
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
 import { isOnline, isVisible, newerProfile } from '../../presence/rules.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
-import { cutToNow, type LiveSession, type LiveUser, momentOf, steadyOf } from './live-user.ts'
+import { cutToNow, date, type LiveSession, type LiveUser, steadyOf } from './live-user.ts'
 
 /**
  * @param session - the one in which the user was active, null where no one knows
@@ -15,7 +15,7 @@ export function countActivity(
   timing: PresenceTiming,
   agoMs = 0,
 ): void {
-  const atMs = momentOf(user, now) - agoMs
+  const atMs = date(user, now) - agoMs
   const steadyMs = now.steadyMs - agoMs
   user.isActivityOver = false
   user.lastActiveSteadyMs = Math.max(steadyMs, user.lastActiveSteadyMs ?? steadyMs)
@@ -23,32 +23,20 @@ export function countActivity(
   if (isVisible(user.settings)) user.shownLastActiveAtMs = Math.max(atMs, user.shownLastActiveAtMs ?? 0)
   if (session !== null) {
     session.lastActiveAtMs = Math.max(atMs, session.lastActiveAtMs)
+    session.lastActiveSteadyMs = Math.max(steadyMs, session.lastActiveSteadyMs)
     session.hasUnrecordedActivity = true
   }
   user.activityFlushSteadyMs ??= steadyMs + timing.lastActiveFlushMs
 }
 
-/** How long ago a session's last activity was. */
-export function lastActiveForMs(user: LiveUser, session: LiveSession, { steadyMs }: Now): number {
-  if (user.lastActiveSteadyMs === null || user.lastActiveAtMs === null) return 0
-  // The user's own is known by the steady clock; a session that was active before is so much behind.
-  const behindMs = Math.max(0, user.lastActiveAtMs - session.lastActiveAtMs)
-  return Math.max(0, steadyMs - user.lastActiveSteadyMs) + behindMs
-}
-
 /** @returns whether they were newer */
-export function takeSettings(
-  user: LiveUser,
-  settings: Settings | null,
-  now: Now,
-  timing: PresenceTiming,
-): boolean {
+export function takeSettings(user: LiveUser, settings: Settings | null, now: Now, timing: PresenceTiming): boolean {
   if (settings === null || (user.settings !== null && settings.version <= user.settings.version)) return false
   const wasVisible = isVisible(user.settings)
   user.settings = settings
   // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
   if (!wasVisible && isVisible(settings) && isOnline(user, now.steadyMs, timing)) {
-    user.shownLastActiveAtMs = momentOf(user, now)
+    user.shownLastActiveAtMs = date(user, now)
   }
   return true
 }
@@ -63,6 +51,7 @@ export function takeSeed(user: LiveUser, read: UserSeed, now: Now): boolean {
   }
   user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
+  user.latestAtMs = Math.max(user.latestAtMs, seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0)
   const former = user.profile
   // As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
   user.profile = newerProfile(seed.profile, former)

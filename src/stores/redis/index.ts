@@ -233,10 +233,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async attach(request) {
       const release = await permits.acquire(timing.nodeTtlMs)
       try {
-        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs] = await ask<AttachReply>(work, 'attach', {
-          ...request,
-          startId: randomUUID(),
-        })
+        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs] = await ask<AttachReply>(
+          work,
+          'attach',
+          {
+            ...request,
+            startId: randomUUID(),
+          },
+        )
         if (kind !== 'attached') return { kind }
         return {
           kind,

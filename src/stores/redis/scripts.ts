@@ -61,8 +61,6 @@ const LIMITS = {
   /** Longer than an adoption takes. */
   goneKeptMs: 600_000,
   answerBytes: 1_000_000,
-  /** What a sweep may be under way, without anybody taking it for a step of the clock. */
-  stepForwardMs: 1000,
 } as const
 
 export interface ScriptOptions {
@@ -76,7 +74,7 @@ export interface ScriptOptions {
 export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared = {} }: ScriptOptions): Scripts {
   const head = [
     `local timing = ${luaTable(timing)}`,
-    `local limits = ${luaTable({ ...LIMITS, recordsKept, sweepLateMs: lateAfterMs(timing.sweepIntervalMs) })}`,
+    `local limits = ${luaTable({ ...LIMITS, recordsKept, ...sweepLimits(timing) })}`,
     ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
   ].join('\n')
   const scripts = SCRIPT_NAMES.map((name) => {
@@ -84,6 +82,14 @@ export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared =
     return [name, { source, sha: createHash('sha1').update(source).digest('hex') }] as const
   })
   return Object.fromEntries(scripts) as Record<ScriptName, Script>
+}
+
+function sweepLimits({ sweepIntervalMs }: PresenceTiming) {
+  return {
+    sweepLateMs: lateAfterMs(sweepIntervalMs),
+    /** So long a sweep may be on its way, and is not taken for a step of the clock. */
+    stepForwardMs: sweepIntervalMs,
+  }
 }
 
 function read(path: string): string {

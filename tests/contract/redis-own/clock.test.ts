@@ -16,6 +16,7 @@ import {
   told,
   viewerOf,
 } from '../presence-store/harness.ts'
+import type { RedisNodes } from '../redis-harness.ts'
 import { ownRedis } from './own-redis.ts'
 
 const HOUR_MS = 3_600_000
@@ -178,95 +179,160 @@ describe('after a pause of the sweep', () => {
   })
 })
 
-describe('where the clock is set back by an hour', () => {
-  async function setBack(timing: Partial<PresenceTiming> = {}) {
-    const world = await open(timing)
+describe('where the clock of Redis is set', () => {
+  const ACTIVE = { awayAfterMs: 10_000, idleTimeoutMs: 60_000, sessionTtlMs: 5000, reconnectGraceMs: 5000 }
+  const STEPS = [
+    { how: 'forward by an hour', stepsMs: [HOUR_MS] },
+    { how: 'back by an hour', stepsMs: [-HOUR_MS] },
+    { how: 'forward by an hour and back again', stepsMs: [HOUR_MS, -HOUR_MS] },
+    { how: 'back by an hour and forward again', stepsMs: [-HOUR_MS, HOUR_MS] },
+    { how: 'forward by a day', stepsMs: [24 * HOUR_MS] },
+    { how: 'back by two seconds', stepsMs: [-2000] },
+  ]
+
+  /** As the processes around it do: they sweep between two steps, or they do not. */
+  async function set(timing: Partial<PresenceTiming>, stepsMs: readonly number[], sweepsBetween = true) {
+    const world = await open({ ...ACTIVE, ...timing })
     const { nodes, store } = world
     const dead = await connect(store, 'dead', { nodeId: 'node-2' })
     const alive = await connect(store, 'alive')
     await beatOverHttp(store, 'over-http')
+    await detach(store, await connect(store, 'in-grace'), 'ended')
     await nodes.pass(store, 200, { renewing: ['node-1', 'node-2'] })
     const mark = await markOf(store)
-    await nodes.moveOn(-HOUR_MS)
-    return { ...world, dead, alive, mark }
+    for (const stepMs of stepsMs) {
+      await nodes.step(stepMs)
+      if (sweepsBetween) await nodes.pass(store, TIMING.sweepIntervalMs, { renewing: ['node-1', 'node-2'] })
+    }
+    return { ...world, dead, alive, mark, sweptMs: sweepsBetween ? stepsMs.length * TIMING.sweepIntervalMs : 0 }
   }
 
-  it('reads go on, and nobody leaves for it', async () => {
-    const { store, mark } = await setBack()
-    expect(await onlineIds(store)).toEqual(['alive', 'dead', 'over-http'])
-    expect(await store.count(null)).toBe(3)
-    expect(await statusOf(store, 'over-http')).toBe('ONLINE')
+  describe.each(STEPS)('$how', ({ stepsMs }) => {
+    it('nobody leaves for it, and reads go on', async () => {
+      const { nodes, store, renewing, mark } = await set({}, stepsMs)
+      expect(await onlineIds(store)).toEqual(['alive', 'dead', 'in-grace', 'over-http'])
+      expect(await store.count(null)).toBe(4)
+      await nodes.pass(store, TIMING.nodeTtlMs - 200, renewing)
+      expect(await mark.changes()).toEqual([])
+    })
+
+    it('a dead node is reaped, and one that renews is not', async () => {
+      const { nodes, store, renewing, dead, alive } = await set({}, stepsMs)
+      await nodes.pass(store, 2 * TIMING.nodeTtlMs, renewing)
+      expect([await isOnSocket(store, dead), await isOnSocket(store, alive)]).toEqual([false, true])
+    })
+
+    it('whoever is over ends at the time that they had left, and nobody else', async () => {
+      const { nodes, store, renewing, mark, sweptMs } = await set(
+        { awayAfterMs: 100_000, idleTimeoutMs: 100_000 },
+        stepsMs,
+      )
+      await nodes.pass(store, 5000 - 200 - sweptMs - 2 * TIMING.sweepIntervalMs, renewing)
+      expect(await mark.changes()).toEqual([])
+      await nodes.pass(store, 4 * TIMING.sweepIntervalMs, renewing)
+      expect([...told(await mark.changes())].sort()).toEqual(['in-grace LEAVE', 'over-http LEAVE'])
+    })
+
+    it('AWAY and idle come when they would have come', async () => {
+      const timing = { awayAfterMs: 6000, idleTimeoutMs: 9000, sessionTtlMs: 100_000 }
+      const { nodes, store, mark, sweptMs } = await set(timing, stepsMs)
+      const pass = (ms: number) => nodes.pass(store, ms, { renewing: ['node-1', 'node-2'] })
+      const statuses = async () => [await statusOf(store, 'alive'), await statusOf(store, 'over-http')]
+      await pass(6000 - 200 - sweptMs - 2 * TIMING.sweepIntervalMs)
+      expect([await statuses(), await onlineIds(store)]).toEqual([
+        ['ONLINE', 'ONLINE'],
+        ['alive', 'dead', 'over-http'],
+      ])
+      await pass(4 * TIMING.sweepIntervalMs)
+      expect(await statuses()).toEqual(['AWAY', 'AWAY'])
+      await pass(3000 - 4 * TIMING.sweepIntervalMs)
+      expect(await statuses()).toEqual(['AWAY', 'AWAY'])
+      await pass(4 * TIMING.sweepIntervalMs)
+      expect(await onlineIds(store)).toEqual([])
+      expect(told(await mark.changes()).filter((line) => line.endsWith('LEAVE'))).toHaveLength(4)
+    })
+
+    it('the first script after it may be any', async () => {
+      const { nodes, store, renewing, alive, mark } = await set({}, stepsMs, false)
+      expect(await store.join({ ...alive, room: 'hall' })).toMatchObject({ kind: 'done' })
+      expect(await beat(store, alive, { isActive: false })).toMatchObject({ kind: 'counted' })
+      await detach(store, alive, 'ended')
+      await connect(store, 'alive', { sessionId: alive.sessionId })
+      await nodes.pass(store, TIMING.nodeTtlMs - 200, renewing)
+      expect(told(await mark.changes())).toEqual(['alive UPDATE'])
+      expect(await statusOf(store, 'alive')).toBe('ONLINE')
+    })
+
+    it('the position goes on, and so does whoever follows', async () => {
+      const { nodes, store, renewing, mark } = await set({ logAgeMs: 60_000 }, stepsMs)
+      await connect(store, 'late')
+      await nodes.pass(store, 200, renewing)
+      expect(told(await mark.changes())).toEqual(['late JOIN'])
+    })
+  })
+
+  it('by less than a pause: no grace is shorter or longer for it, and there is none', async () => {
+    for (const stepMs of [3000, -800]) {
+      const { nodes, store, mark, sweptMs } = await set(
+        { nodeTtlMs: 20_000, awayAfterMs: 100_000, idleTimeoutMs: 100_000 },
+        [stepMs],
+      )
+      await nodes.pass(store, 5000 - 200 - sweptMs - 2 * TIMING.sweepIntervalMs)
+      expect(await mark.changes()).toEqual([])
+      await nodes.pass(store, 4 * TIMING.sweepIntervalMs)
+      expect([...told(await mark.changes())].sort()).toEqual(['in-grace LEAVE', 'over-http LEAVE'])
+    }
+  })
+
+  it('two nodes that sweep, and see the same step, take it for one', async () => {
+    const { nodes, store, mark } = await set({ nodeTtlMs: 20_000, awayAfterMs: 100_000, idleTimeoutMs: 100_000 }, [])
+    const other = await nodes.join()
+    await other.sweep(100)
+    await nodes.step(3000)
+    await nodes.moveOn(TIMING.sweepIntervalMs)
+    await other.sweep(100)
+    await store.sweep(100)
+    await nodes.pass(store, 5000 - 200 - 4 * TIMING.sweepIntervalMs)
     expect(await mark.changes()).toEqual([])
+    await nodes.pass(store, 6 * TIMING.sweepIntervalMs)
+    expect([...told(await mark.changes())].sort()).toEqual(['in-grace LEAVE', 'over-http LEAVE'])
   })
 
-  it('a dead node is reaped, and one that renews is not', async () => {
-    const { nodes, store, renewing, dead, alive } = await setBack()
-    await nodes.pass(store, TIMING.nodeTtlMs - TIMING.sweepIntervalMs, renewing)
-    expect(await isOnSocket(store, dead)).toBe(true)
-    await nodes.pass(store, 4 * TIMING.sweepIntervalMs, renewing)
-    expect([await isOnSocket(store, dead), await isOnSocket(store, alive)]).toEqual([false, true])
-    await nodes.pass(store, CALM_MS, renewing)
-    expect(await onlineIds(store)).toEqual(['alive'])
+  it('the operator is told once, with its size', async () => {
+    const { nodes } = await open()
+    const told: unknown[] = []
+    const store = await nodes.join({ onInfo: (fields, message) => void told.push([fields, message]) })
+    await nodes.pass(store, 200)
+    await nodes.step(HOUR_MS)
+    await nodes.pass(store, 500)
+    const said = told.filter((line) => JSON.stringify(line).includes('The clock of Redis'))
+    expect(said).toEqual([[{ jumpMs: HOUR_MS }, expect.stringContaining('The clock of Redis was set')]])
   })
 
-  it('a lease ends within its own length, and a new one at its end', async () => {
-    const { nodes, store, renewing } = await setBack({ sessionTtlMs: 5000 })
-    await nodes.pass(store, 4500, renewing)
-    expect(await isOnline(store, 'over-http')).toBe(true)
-    await beatOverHttp(store, 'fresh')
-    await nodes.pass(store, 500 + 4 * TIMING.sweepIntervalMs, renewing)
-    expect([await isOnline(store, 'over-http'), await isOnline(store, 'fresh')]).toEqual([false, true])
-    await nodes.pass(store, 4500, renewing)
-    expect(await isOnline(store, 'fresh')).toBe(false)
-  })
-
-  it('the sweep goes through everybody, a few at a time', async () => {
-    const world = await open({ sessionTtlMs: 3000 })
-    const { nodes, store } = world
-    const userIds = Array.from({ length: 700 }, (_, index) => `user-${index}`)
-    await Promise.all(userIds.map((userId) => beatOverHttp(store, userId)))
-    await nodes.moveOn(-HOUR_MS)
-    let slices = 0
-    while ((await store.sweep(10)).hasMore) slices += 1
-    expect(slices).toBeGreaterThan(1)
-    await nodes.pass(store, 3000 + 4 * TIMING.sweepIntervalMs)
-    expect(await store.count(null)).toBe(0)
-  })
-
-  it('the position goes on, and so does whoever follows', async () => {
-    const { nodes, store, renewing, mark } = await setBack()
-    await connect(store, 'late')
+  it('what a version before this one left is read as it was', async () => {
+    const { nodes, store, renewing } = await open({ ...ACTIVE, awayAfterMs: 2000 })
+    const socket = await connect(store, 'alice')
+    await beatOverHttp(store, 'bob')
+    for (const userId of ['alice', 'bob']) await cutToOlderVersion(nodes, userId)
+    await nodes.redis.hdel(`${nodes.root}:meta`, 'skewMs')
     await nodes.pass(store, 200, renewing)
-    expect(told(await mark.changes())).toEqual(['late JOIN'])
-  })
-
-  it('a second less is nothing', async () => {
-    const { nodes, store, renewing } = await open()
-    await beatOverHttp(store, 'alice')
-    await nodes.moveOn(-1000)
-    await nodes.pass(store, 1000 + TIMING.sessionTtlMs - TIMING.sweepIntervalMs, renewing)
-    expect(await isOnline(store, 'alice')).toBe(true)
-    await nodes.pass(store, 2 * TIMING.sweepIntervalMs, renewing)
-    expect(await isOnline(store, 'alice')).toBe(false)
+    expect(await onlineIds(store)).toEqual(['alice', 'bob'])
+    expect(await beat(store, socket, { isActive: false })).toMatchObject({ kind: 'counted' })
+    await nodes.pass(store, 2000, renewing)
+    expect(await statusOf(store, 'alice')).toBe('AWAY')
+    await nodes.pass(store, 3000, renewing)
+    expect(await onlineIds(store)).toEqual(['alice'])
   })
 })
 
-describe('where the clock is set forward by an hour', () => {
-  it('nobody leaves at once, and those who go on telling never do', async () => {
-    const { nodes, store, renewing } = await open({ awayAfterMs: 10_000, idleTimeoutMs: 60_000 })
-    const alive = await connect(store, 'alive')
-    const dead = await connect(store, 'dead', { nodeId: 'node-2' })
-    await beatOverHttp(store, 'over-http')
-    await nodes.pass(store, 200, { renewing: ['node-1', 'node-2'] })
-    const mark = await markOf(store)
-    await nodes.moveOn(HOUR_MS)
-    await nodes.pass(store, TIMING.nodeTtlMs - TIMING.sweepIntervalMs, renewing)
-    expect(await mark.changes()).toEqual([])
-    expect([await isOnSocket(store, alive), await isOnSocket(store, dead)]).toEqual([true, true])
-    // Within HEARTBEAT_INTERVAL every client has told again.
-    await beat(store, alive)
-    await nodes.pass(store, CALM_MS, renewing)
-    expect([...told(await mark.changes())].sort()).toEqual(['dead LEAVE', 'over-http LEAVE'])
-    expect(await statusOf(store, 'alive')).toBe('ONLINE')
-  })
-})
+/** Takes from a user what only newer versions write: the last two fields. */
+async function cutToOlderVersion({ redis, root }: RedisNodes, userId: string): Promise<void> {
+  await redis.eval(
+    `local values = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+     local fields = {}
+     for index = 1, 19 do fields[index] = values[1][index] end
+     redis.call('SET', KEYS[1], cmsgpack.pack({ fields, values[2] }))`,
+    1,
+    `${root}:user:${userId}`,
+  )
+}

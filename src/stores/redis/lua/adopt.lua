@@ -24,7 +24,10 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
   for _, row in ipairs(adopted.sessions) do
     local goneCount = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*'))
     if goneCount == 0 and not session_of(user, row.sessionId) then
-      local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), cut_to_now(row.lastActiveAtMs))
+      local lastActiveAtMs = cut_to_now(row.lastActiveAtMs)
+      local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), lastActiveAtMs,
+        steady_of(lastActiveAtMs))
+      user.latestAtMs = math.max(user.latestAtMs or 0, session.startedAtMs, lastActiveAtMs)
       session.device = given(row.device)
       session.rooms = row.rooms
       session.nodeId = given(row.nodeId)

@@ -46,17 +46,18 @@ end
 
 -- To a session that is live: where it is newer than what is known.
 local function bring_activity(session)
-  local isNewer = comeback.lastActiveForMs < last_active_for_ms(user, session)
+  local isNewer = steadyMs - comeback.lastActiveForMs > session.lastActiveSteadyMs
   if isNewer and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
 end
 
 local function start_session()
-  local atMs = moment_of(user)
+  local atMs = date(user)
   local startedAtMs = atMs - (comeback and comeback.startedForMs or 0)
   -- Without activity of its own it must not look as if there had been some.
   local lastActiveAtMs = comeback and atMs - comeback.lastActiveForMs
     or math.min(startedAtMs, user.lastActiveAtMs or startedAtMs)
-  local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs)
+  local lastActiveSteadyMs = comeback and steadyMs - comeback.lastActiveForMs or user.lastActiveSteadyMs or steadyMs
+  local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
   add_session(user, session)
   if comeback and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
   if not comeback and request.isActive then count_activity(user, session, 0) end
@@ -78,5 +79,5 @@ commit(user, {
   isViewerChanged = isDescribed or isProfileNew or not live or session.fence ~= false,
 })
 return cjson.encode({
-  'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, last_active_for_ms(user, session), moment_of(user),
+  'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, steadyMs - session.lastActiveSteadyMs, moment_of(user),
 })

@@ -5,17 +5,17 @@
 -- ARGV[2]  at most so many users
 -- ARGV[3]  how long ago the last sweep of this node was, by its own clock, in ms; '' where it has swept nothing yet
 -- Returns  JSON: { number of users, whether there is more, whether it came late itself and judged nobody, skewMs }
-local refusal = refuse_stranger(ARGV[1])
-if refusal then return refusal end
 local limit, ownGapMs = tonumber(ARGV[2]), tonumber(ARGV[3])
+local refusal = refuse_stranger(ARGV[1], ownGapMs)
+if refusal then return refusal end
 local gapMs = nowMs - meta.sweptAtMs
-local wasLate = gapMs > limits.sweepLateMs or redis.call('HGET', META, 'isSweepLate') == '1'
 -- Somebody has swept since this node did, so no more time can have passed: TIME was set forward, by less than a pause.
 if ownGapMs and gapMs > ownGapMs + limits.stepForwardMs then
   meta.skewMs = meta.skewMs + gapMs - ownGapMs
   steadyMs = nowMs - meta.skewMs
-  wasLate = true
+  gapMs = ownGapMs
 end
+local wasLate = gapMs > limits.sweepLateMs or redis.call('HGET', META, 'isSweepLate') == '1'
 redis.call('HSET', META, 'sweptAtMs', nowMs, 'isSweepLate', 0, 'skewMs', meta.skewMs)
 local function answer(count, hasMore, isLate) return cjson.encode({ count, hasMore, isLate, meta.skewMs }) end
 

@@ -25,7 +25,7 @@ end
 -- One step of one user in the log. Returns its number and its text.
 local function append(user, before, after)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local entry = cjson.encode({ seq, moment_of(user), before.public, before.rooms, after.public, after.rooms })
+  local entry = cjson.encode({ seq, date(user), before.public, before.rooms, after.public, after.rooms })
   redis.call('XADD', LOG, 'MAXLEN', timing.logCount, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry)
   trim_log()
   return seq, entry
@@ -113,7 +113,7 @@ local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
   user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
-  user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or moment_of(user)) or false
+  user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or date(user)) or false
   local after = { public = public_of(user) }
   after.rooms, after.isIn = rooms_of(user)
   local isChanged = not is_same(before, after)

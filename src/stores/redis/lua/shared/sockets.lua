@@ -46,7 +46,7 @@ local function end_session(user, session, reason)
     leave_node(user, session.nodeId)
   end
   -- Nobody was there after a restart, so it ended when its user was last known to be.
-  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or moment_of(user), reason = reason }
+  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or date(user), reason = reason }
 end
 
 local function add_session(user, session)

@@ -55,15 +55,15 @@ end
 local function other_epoch() return redis.error_reply('EPOCH The state is of another epoch.') end
 local function still_announcing() return redis.error_reply('ANNOUNCING The nodes announce their sessions.') end
 
--- Where TIME jumped since the last sweep, the steady clock goes on from there, as if one sweep had come late by nothing.
--- A jump that may hide a time in which nobody could tell anything begins a pause: statuses stay as they were when the
--- last sweep looked, and no lease ends.
+-- Where TIME jumped since the last sweep, the steady clock goes on from there. A jump that may hide a time in which
+-- nobody could tell anything begins a pause: statuses stay as they were when the last sweep looked, and no lease ends.
+-- passedMs: how much time has passed since that sweep, as far as the caller knows.
 -- Returns whether it jumped: this script knows it then, and keep_jump keeps it for the next ones.
-local function keep_steady()
+local function keep_steady(passedMs)
   local gapMs = nowMs - meta.sweptAtMs
   if gapMs >= 0 and gapMs <= CALM_GAP_MS then return false end
   local sweptSteadyMs = meta.sweptAtMs - meta.skewMs
-  steadyMs = sweptSteadyMs + timing.sweepIntervalMs
+  steadyMs = sweptSteadyMs + math.min(passedMs or 0, timing.sweepIntervalMs)
   meta.skewMs = nowMs - steadyMs
   meta.sweptAtMs = nowMs
   meta.isPauseNew = gapMs > CALM_GAP_MS or gapMs < -STEP_BACK_MS
@@ -83,10 +83,11 @@ end
 
 -- Every script but those that open and join an epoch begins here, with what its node believes.
 -- Returns an error where the store's epoch is another or missing: then nothing may be done.
-local function refuse_stranger(epoch)
+-- passedMs: see keep_steady.
+local function refuse_stranger(epoch, passedMs)
   read_meta()
   if meta.epoch ~= epoch then return other_epoch() end
-  if keep_steady() then keep_jump() end
+  if keep_steady(passedMs) then keep_jump() end
   return nil
 end
 

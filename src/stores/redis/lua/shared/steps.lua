@@ -7,13 +7,14 @@ end
 
 -- session: nil where no one knows in which it was. agoMs: how long ago it was.
 local function count_activity(user, session, agoMs)
-  local atMs, activeSteadyMs = moment_of(user) - agoMs, steadyMs - agoMs
+  local atMs, activeSteadyMs = date(user) - agoMs, steadyMs - agoMs
   user.isActivityOver = false
   user.lastActiveSteadyMs = math.max(activeSteadyMs, user.lastActiveSteadyMs or activeSteadyMs)
   user.lastActiveAtMs = math.max(atMs, user.lastActiveAtMs or 0)
   if is_visible(user) then user.shownLastActiveAtMs = math.max(atMs, user.shownLastActiveAtMs or 0) end
   if session then
     session.lastActiveAtMs = math.max(atMs, session.lastActiveAtMs)
+    session.lastActiveSteadyMs = math.max(activeSteadyMs, session.lastActiveSteadyMs)
     session.hasUnrecordedActivity = true
   end
   user.activityFlushSteadyMs = user.activityFlushSteadyMs or activeSteadyMs + timing.lastActiveFlushMs
@@ -35,7 +36,7 @@ local function take_settings(user, settings)
   user.visibility = settings.visibility
   user.hideLastActive = settings.hideLastActive
   -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = moment_of(user) end
+  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = date(user) end
   return true
 end
 
@@ -87,6 +88,7 @@ local function take_seed(user, seed)
   if lastActiveAtMs then user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steady_of(lastActiveAtMs)) end
   user.lastActiveAtMs = later(user.lastActiveAtMs, lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, cut_to_now(seed.shownLastActiveAtMs))
+  user.latestAtMs = math.max(user.latestAtMs or 0, user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
   local name, avatarUrl = user.name, user.avatarUrl
   -- As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
   set_profile(user, newer_profile(given(seed.profile), profile_of(user)))
@@ -136,11 +138,11 @@ local function renew_lease(session)
   session.isInGrace = false
 end
 
-local function create_session(id, startId, startedAtMs, lastActiveAtMs)
+local function create_session(id, startId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
   return {
     id = id, startId = startId, device = false, rooms = {}, fence = false, nodeId = false, hadSocket = false,
     startedAtMs = startedAtMs, lastActiveAtMs = lastActiveAtMs, leaseEndsSteadyMs = false, leaseReason = 'EXPIRED',
-    isInGrace = false, hasUnrecordedActivity = false,
+    isInGrace = false, hasUnrecordedActivity = false, lastActiveSteadyMs = lastActiveSteadyMs,
   }
 end
 

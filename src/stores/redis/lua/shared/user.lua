@@ -12,6 +12,7 @@ local USER_FIELDS = {
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
   'leaseEndsSteadyMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
+  'lastActiveSteadyMs',
 }
 
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
@@ -123,6 +124,7 @@ local function load(userId)
     if session.leaseEndsSteadyMs then
       session.leaseEndsSteadyMs = math.min(session.leaseEndsSteadyMs, steadyMs + LONGEST_LEASE_MS)
     end
+    session.lastActiveSteadyMs = math.min(session.lastActiveSteadyMs or session.lastActiveAtMs, steadyMs)
     user.sessions[index] = session
   end
   if user.lastActiveAtMs then
@@ -139,15 +141,13 @@ end
 -- The moment of what happens to a user now: that of TIME, but never before one that was told of them.
 local function moment_of(user)
   local known = user.latestAtMs or math.max(user.lastActiveAtMs or 0, user.shownSinceMs or 0, user.shownLastActiveAtMs or 0)
-  user.latestAtMs = math.max(known, nowMs)
-  return user.latestAtMs
+  return math.max(known, nowMs)
 end
 
--- How long ago a session's last activity was. The user's own is known by the steady clock; a session that was active
--- before is so much behind.
-local function last_active_for_ms(user, session)
-  if not user.lastActiveAtMs then return 0 end
-  return math.max(0, steadyMs - user.lastActiveSteadyMs) + math.max(0, user.lastActiveAtMs - session.lastActiveAtMs)
+-- The same, of something that is dated by it for good.
+local function date(user)
+  user.latestAtMs = moment_of(user)
+  return user.latestAtMs
 end
 
 local function session_view(session)
