@@ -22,7 +22,7 @@ import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
 import { createSockets } from './presence/sockets.ts'
 import type { PresenceStore } from './presence/store.ts'
-import { processClock } from './presence/timing.ts'
+import { createStepWatch, processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
 import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask, maskedResult } from './server/client-errors.ts'
@@ -76,6 +76,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** Without Redis the live state is in this process, and no other one serves the same database. */
   const isAlone = config.REDIS_URL === null
   const monotonicMs = () => performance.now()
+  const clock = processClock()
   let countError: Metrics['countError'] = () => {}
   const mask = createErrorMask(log, (code, part) => countError(code, part))
   const origins = createOrigins(config)
@@ -227,7 +228,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   function openStore(onUnusable: (reason: string) => void): PresenceStore {
-    if (config.REDIS_URL === null) return createMemoryStore({ timing, clock: processClock() })
+    if (config.REDIS_URL === null) return createMemoryStore({ timing, clock })
     const url = config.REDIS_URL
     return createRedisStore({
       timing,
@@ -329,6 +330,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   function jobs({ store, hub, node, presence, webSockets, streams }: Parts): Job[] {
+    const clockStepMs = createStepWatch(clock)
     return [
       { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
       { name: 'renew', everyMs: config.NODE_RENEW, run: () => node.renew() },
@@ -337,6 +339,14 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       { name: 'streams', everyMs: 1000, run: () => streams.check() },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
       ...(config.FANOUT_WINDOW > 0 ? [{ name: 'window', everyMs: config.FANOUT_WINDOW, run: () => hub.tell() }] : []),
+      {
+        name: 'clock',
+        everyMs: 1000,
+        run() {
+          const stepMs = clockStepMs()
+          if (stepMs !== 0) log.info({ stepMs }, "This host's clock was set, or the host slept.")
+        },
+      },
       { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },
       {
         name: 'settings',

@@ -55,7 +55,7 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
     async read(userIds) {
       if (userIds.length === 0) return []
       const rows = await rowsOf<PublicRow>(sql`
-        select ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${msOf(stored.lastActive)} as "lastActiveAtMs"
+        select ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${msOf(stored.lastActive)} as "lastActiveAtMs", ${nowMs}
         from ${users} as ${stored} where ${stored.id} in (select jsonb_array_elements_text(${jsonOf(userIds)}::jsonb))`)
       const found = new Map(rows.map((row) => [row.id, offlineUser(row)]))
       return userIds.map((userId) => found.get(userId) ?? null)
@@ -132,11 +132,16 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
   }
 }
 
-interface PublicRow {
+interface PublicRow extends DatedRow {
   readonly id: string
   readonly name: string | null
   readonly avatarUrl: string | null
   readonly lastActiveAtMs: number | null
+}
+
+/** By the database's clock. */
+interface DatedRow {
+  readonly nowMs: number
 }
 
 interface SettingsRow {
@@ -165,6 +170,15 @@ function msOf(column: unknown): SQL {
   return sql`(extract(epoch from ${column}) * 1000)::float8`
 }
 
+const nowMs = sql`${msOf(sql`date_trunc('milliseconds', now())`)} as "nowMs"`
+
+/** A moment of the future was written while a clock stood ahead: nothing that is told of a user is later than now. */
+function past(atMs: number, row: DatedRow): number
+function past(atMs: number | null, row: DatedRow): number | null
+function past(atMs: number | null, row: DatedRow): number | null {
+  return atMs === null ? null : Math.min(atMs, row.nowMs)
+}
+
 const settingsColumns = sql`
   ${stored.settingsVersion} as "settingsVersion", ${stored.chosenStatus} as "statusChoice",
   ${stored.statusMessage} as "statusMessage", ${stored.visibility}, ${stored.hideLastActive} as "hideLastActive"`
@@ -173,7 +187,7 @@ const storedColumns = sql`
   ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl",
   ${msOf(stored.lastActive)} as "lastActiveAtMs", ${msOf(stored.profileIssuedAt)} as "profileIssuedAtMs",
   ${msOf(stored.tokensValidAfter)} as "tokensValidAfterMs", ${msOf(stored.onlineSince)} as "onlineSinceMs",
-  ${settingsColumns}`
+  ${nowMs}, ${settingsColumns}`
 
 /**
  * What a user's sessions tell beside their row, for a row `id` in scope as `userId`.
@@ -288,7 +302,7 @@ function offlineUser(row: PublicRow): PublicUser {
     status: 'OFFLINE',
     statusMessage: null,
     onlineSinceMs: null,
-    lastActiveAtMs: row.lastActiveAtMs,
+    lastActiveAtMs: past(row.lastActiveAtMs, row),
   }
 }
 
@@ -303,7 +317,9 @@ function settingsOf(row: SettingsRow): Settings {
 }
 
 function storedUser(row: StoredRow): StoredUser {
-  const { name, avatarUrl, lastActiveAtMs, sessionsLastActiveAtMs, profileIssuedAtMs } = row
+  const { name, avatarUrl, profileIssuedAtMs } = row
+  const lastActiveAtMs = past(row.lastActiveAtMs, row)
+  const sessionsLastActiveAtMs = past(row.sessionsLastActiveAtMs, row)
   return {
     userId: row.id,
     seed: {
@@ -324,7 +340,13 @@ function adoptedUser(row: LeftOpenRow): AdoptedUser {
   return {
     userId: row.id,
     seed: storedUser(row).seed,
-    onlineSinceMs: row.onlineSinceMs,
-    sessions: row.sessions.map((session) => ({ ...session, endedAtMs: null, endReason: null as EndReason | null })),
+    onlineSinceMs: past(row.onlineSinceMs, row),
+    sessions: row.sessions.map((session) => ({
+      ...session,
+      startedAtMs: past(session.startedAtMs, row),
+      lastActiveAtMs: past(session.lastActiveAtMs, row),
+      endedAtMs: null,
+      endReason: null as EndReason | null,
+    })),
   }
 }

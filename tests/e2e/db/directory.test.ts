@@ -312,4 +312,42 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
       ],
     })
   })
+
+  it('cuts to now what was written while a clock stood ahead, and leaves alone what is null', async () => {
+    await directory.ensure('alice', null)
+    await directory.ensure('bob', null)
+    const ahead = '2999-01-01T00:00:00Z'
+    await rows(
+      database,
+      sql`update rollcall.users set is_online = true, last_active = ${ahead}::timestamptz,
+        online_since = ${ahead}::timestamptz where id = 'alice'`,
+    )
+    await addSession('alice', { lastActive: ahead })
+
+    const [dates] = await rows<{ at: string }>(database, sql`select clock_timestamp()::text as at`)
+    const nowMs = Date.parse(String(dates?.at))
+    const [alice, bob] = await directory.read(['alice', 'bob'])
+    const { seed } = await directory.ensure('alice', null)
+    const [left] = await directory.leftOpen(null, 10)
+    const [session] = left?.sessions ?? []
+    const moments = [
+      alice?.lastActiveAtMs,
+      seed.lastActiveAtMs,
+      seed.shownLastActiveAtMs,
+      left?.seed.lastActiveAtMs,
+      left?.onlineSinceMs,
+      session?.startedAtMs,
+      session?.lastActiveAtMs,
+    ]
+    for (const moment of moments) {
+      expect(Number.isInteger(moment)).toBe(true)
+      expect(Number(moment)).toBeGreaterThanOrEqual(nowMs - 1)
+      expect(Number(moment)).toBeLessThan(nowMs + 60_000)
+    }
+    expect(bob?.lastActiveAtMs).toBeNull()
+    expect((await directory.ensure('bob', null)).seed).toMatchObject({
+      lastActiveAtMs: null,
+      shownLastActiveAtMs: null,
+    })
+  })
 })
