@@ -85,7 +85,7 @@ async function openNode(app: string, nodeId: string): Promise<OpenNode> {
     let hasJoined = false
     while (!isOver) {
       try {
-        await store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null })
+        await store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null, isReturning: false })
         if (!hasJoined) await Promise.all([store.announced(), store.adopted()])
         hasJoined = true
         await store.sweep(100)

@@ -39,7 +39,10 @@ const SETTINGS: Settings = {
 
 export function openCrowd(): ManualCrowd {
   let nowMs = START_MS
-  const store = createMemoryStore({ timing: TIMING, clock: () => ({ steadyMs: Math.floor(nowMs), wallMs: Math.floor(nowMs) }) })
+  const store = createMemoryStore({
+    timing: TIMING,
+    clock: () => ({ steadyMs: Math.floor(nowMs), wallMs: Math.floor(nowMs) }),
+  })
   return {
     store,
     userIds: [],

@@ -67,7 +67,12 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
   async function renewNow(): Promise<void> {
     const nodeId = sockets.nodeId()
     const seenLossCount = seen?.nodeId === nodeId ? seen.lossCount : 0
-    const answer = await store.renewNode({ nodeId, seenLossCount, seenDismissalCount })
+    const answer = await store.renewNode({
+      nodeId,
+      seenLossCount,
+      seenDismissalCount,
+      isReturning: sockets.isReturning(),
+    })
     seen = { nodeId, lossCount: answer.lossCount }
     seenDismissalCount = answer.dismissalCount
     for (const loss of answer.losses) sockets.lost(loss)

@@ -60,8 +60,10 @@ interface Challenge {
 interface Absence {
   /** Names by which it may hang on this socket: the one that it had, and those of comebacks without an answer. */
   readonly formerFences: readonly string[]
-  /** What the client has to answer first, null where it need not prove that it is there. */
-  readonly nonce: string | null
+  /** The name that was reaped with its node: as long as it is absent, the store may be told how it closed. */
+  readonly reapedFence: string | null
+  /** What the client has to answer first, and until when; null where it need not prove that it is there. */
+  readonly proof: { readonly nonce: string; readonly untilMs: number } | null
 }
 
 /** What the node knows of a socket's session, to bring it back by itself. Moments by the monotonic clock. */
@@ -188,7 +190,7 @@ export class OpenSocket implements Attachment {
     // Out of the list at once: from here on it is not judged.
     if (this.challenge?.nonce === nonce && this.#node.challenged.delete(this))
       this.#becomeOwn(this.challenge).catch(this.#node.onError)
-    if (this.#absence?.nonce === nonce) this.comeBack().catch(this.#node.onError)
+    if (this.#absence?.proof?.nonce === nonce) this.comeBack().catch(this.#node.onError)
   }
 
   /** It did not answer in time. One that was still reading has the time again. */
@@ -206,6 +208,18 @@ export class OpenSocket implements Attachment {
     this.socket.terminate()
   }
 
+  /** Whether its client did not prove in time that it is there. */
+  isUnproved(nowMs: number): boolean {
+    const untilMs = this.#absence?.proof?.untilMs
+    return untilMs !== undefined && nowMs >= untilMs
+  }
+
+  /** Nobody answers there: its session is no longer held for it. */
+  proofFailed(): void {
+    this.#release('silent', this.#node.timing.pongTimeoutMs).catch(this.#node.onError)
+    this.socket.terminate()
+  }
+
   /** It was lost by a name under which it is not known yet. */
   lostBeforeAnswer(loss: Loss): void {
     this.#lostEarly = loss
@@ -220,19 +234,19 @@ export class OpenSocket implements Attachment {
 
   /** Its session has to be attached again, to a live state that begins anew. */
   letGo(): void {
-    this.#absence = { formerFences: this.fence === null ? [] : [this.fence], nonce: null }
+    this.#absence = { formerFences: this.fence === null ? [] : [this.fence], reapedFence: null, proof: null }
     this.#forget()
   }
 
   /** Whether its session has to be attached again, and nothing has to be proved first. */
   mustComeBack(): boolean {
     // While it has to prove that it is no duplicate, nothing is said for it.
-    return this.#absence !== null && this.#absence.nonce === null && this.challenge === null
+    return this.#absence !== null && this.#absence.proof === null && this.challenge === null
   }
 
   comeBack(): Promise<void> {
     // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
-    if (this.#absence !== null) this.#absence = { ...this.#absence, nonce: null }
+    if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
     this.#returning ??= this.#returnNow().finally(() => {
       this.#returning = null
     })
@@ -347,7 +361,8 @@ export class OpenSocket implements Attachment {
 
   /** The session hangs on this socket no more, by whatever name it may have: it gets its grace. */
   async #release(cause: DetachCause, silentForMs: number): Promise<void> {
-    const { fence, sessionId } = this
+    const { sessionId } = this
+    const fence = this.fence ?? this.#absence?.reapedFence ?? null
     for (const former of this.#absence?.formerFences ?? []) this.#disown(former, sessionId)
     this.#absence = null
     this.#forget()
@@ -408,9 +423,11 @@ export class OpenSocket implements Attachment {
 
   /** The node was thought dead, so it may have been away itself: does anybody still hold this socket? */
   #provesToBeThere(): void {
-    this.#absence = { formerFences: [], nonce: randomUUID() }
+    const untilMs = this.#node.monotonicMs() + this.#node.timing.pongTimeoutMs
+    const proof = { nonce: randomUUID(), untilMs }
+    this.#absence = { formerFences: [], reapedFence: this.fence, proof }
     this.#forget()
-    this.socket.ping(String(this.#absence.nonce))
+    this.socket.ping(proof.nonce)
   }
 
   /** Hangs the session on the socket again, unless it moved on or is over. */

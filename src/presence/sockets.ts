@@ -123,6 +123,9 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
     nodeId: (): string => nodeId,
 
+    /** Whether the store has still to hear of sockets here: that they hold their session again, or how they closed. */
+    isReturning: (): boolean => absent.size > 0 || untold.size > 0,
+
     /** One of this node's sockets no longer has its session. */
     lost(loss: Loss): void {
       const open = byFence.get(loss.fence)
@@ -159,10 +162,15 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       }
     },
 
-    /** Closes replaced sockets that did not answer. @param wasLate - the check itself came late: it judges nobody */
+    /**
+     * Closes replaced and reaped sockets that did not answer.
+     *
+     * @param wasLate - the check itself came late: it judges nobody
+     */
     checkChallenges(wasLate: boolean): void {
       const nowMs = monotonicMs()
       if (wasLate) return
+      for (const open of [...absent]) if (open.isUnproved(nowMs)) open.proofFailed()
       for (const open of challenged)
         if (open.challenge !== null && nowMs >= open.challenge.untilMs) open.challengeIsOver()
     },

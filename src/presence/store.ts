@@ -31,7 +31,11 @@ export interface PresenceStore {
   /** Starts a session, or hangs a live one on a socket (rules 4 and 6). The newest socket of a session owns it. */
   attach(request: AttachRequest): Promise<AttachAnswer>
 
-  /** Takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing. */
+  /**
+   * Takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing, but for the
+   * one that `reapNodes` took from the session: until another socket or a heartbeat has it, its node may still tell how
+   * the socket was lost, and the grace is that of the cause, from now.
+   */
   detach(request: DetachRequest): Promise<void>
 
   /** Counts a proof of life: of the session always, of the user where `isActive` (rule 7). */
@@ -64,7 +68,13 @@ export interface PresenceStore {
   /** This process has attached all of its sessions again, after `NodeListener.startAnew`. */
   announced(): Promise<void>
 
-  /** Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same. */
+  /**
+   * Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same.
+   *
+   * A session that was reaped from the node is not ended while the node returns: from a renewal that says so, or that
+   * is told of a reaped socket, until one that does not. Where its grace runs out meanwhile, it gets `NODE_TTL` and
+   * `RECONNECT_GRACE` from the last of these renewals.
+   */
   renewNode(request: RenewRequest): Promise<RenewAnswer>
 
   /** Lets the sockets of nodes whose lease passed go: each session falls to the whole `RECONNECT_GRACE`. */
@@ -277,6 +287,8 @@ export interface RenewRequest {
   readonly seenLossCount: number
   /** `dismissalCount` of the last answer that came through, null at first. */
   readonly seenDismissalCount: number | null
+  /** Whether it has sockets whose session it has to attach again, or to detach: what it lost it has not settled yet. */
+  readonly isReturning: boolean
 }
 
 export interface RenewAnswer {
@@ -369,7 +381,7 @@ export interface NodeBell {
 }
 
 export interface NodeListener {
-  /** `renewNode` has something to tell that should not wait for its time. */
+  /** `renewNode` should not wait for its time: it has something to tell, or the store was out of reach until now. */
   news(): void
   /**
    * The live state was lost, or may have been, and begins anew. The node takes another id, attaches all of its

@@ -129,7 +129,7 @@ describe('the memory store, to the millisecond', () => {
   })
 
   rule('asks for what an earlier run left open until it has been adopted', async ({ store }) => {
-    const renewal = { nodeId: 'node-1', seenLossCount: 0, seenDismissalCount: null }
+    const renewal = { nodeId: 'node-1', seenLossCount: 0, seenDismissalCount: null, isReturning: false }
     for (const _ of [1, 2]) expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: true })
     await store.adopted()
     for (const _ of [1, 2]) expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: false })

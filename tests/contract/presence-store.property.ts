@@ -12,7 +12,7 @@ import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../s
 import type { LogEntry, PresenceRecord, PublicUser, SessionRow, UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
 import type { AttachAnswer, AttachRequest } from '../../src/presence/store.ts'
-import { acknowledge, CALM, type Harness, type Open, storeNowMs } from './presence-store/harness.ts'
+import { acknowledge, CALM, type Harness, type Open, renewNode, storeNowMs } from './presence-store/harness.ts'
 import {
   createModel,
   type Model,
@@ -157,6 +157,7 @@ const command = fc.oneof(
         { weight: 4, arbitrary: fc.constant([...NODES]) },
         { weight: 1, arbitrary: fc.subarray([...NODES]) },
       ),
+      returning: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.subarray([...NODES]) }),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('set clock'), by: fc.constantFrom(...CLOCK_STEPS) }) },
@@ -288,7 +289,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   async function attachSocket(socket: ModelSocket, one: Parameters<typeof details>[0], asked: Row) {
     if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId) === 'tie') return
     const row = rowFor(socket.userId, { row: asked, isActive: one.isActive })
-    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0, seenDismissalCount: null })
+    await renewNode(store, socket.nodeId)
     model.renewNode(socket.nodeId)
     const answer = await attach({ ...socket, ...details(one), comeback: null }, row)
     expect(answer).toMatchObject(model.attach(socket, { ...details(one), isPending: row === 'unread' }))
@@ -333,7 +334,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     // A node cannot tell what its user did in hiding from what they did in sight.
     if (model.isVisible(user) && last.lastActive > (model.shownMoments(user).lastActive ?? -1)) return
     const ages = { startedFor: model.now() - last.startedTime, lastActiveFor: model.now() - last.lastActiveTime }
-    await store.renewNode({ nodeId: socket.nodeId, seenLossCount: 0, seenDismissalCount: null })
+    await renewNode(store, socket.nodeId)
     model.renewNode(socket.nodeId)
     const comeback = {
       startedForMs: ages.startedFor * stepMs,
@@ -368,9 +369,9 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     model.acknowledge(USERS.filter((id) => database.hasSeen(id) && !open.has(id)))
   }
 
-  async function passStep(renewing: readonly string[]) {
-    await pass(stepMs, { renewing })
-    model.pass(renewing)
+  async function passStep(renewing: readonly string[], returning: readonly string[] = []) {
+    await pass(stepMs, { renewing, returning })
+    model.pass(renewing, returning)
   }
 
   async function execute(one: Command): Promise<void> {
@@ -412,10 +413,10 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       }
       case 'pass': {
         for (let count = 1; count < one.steps; count += 1) {
-          await passStep(one.renewing)
+          await passStep(one.renewing, one.returning)
           await compare()
         }
-        return passStep(one.renewing)
+        return passStep(one.renewing, one.returning)
       }
       case 'set clock': {
         await step(one.by * stepMs)

@@ -120,7 +120,12 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
     await until(
       async () => {
         if (store.trouble() === null) return true
-        await store.renewNode({ nodeId: 'node-of-the-harness', seenLossCount: 0, seenDismissalCount: null })
+        await store.renewNode({
+          nodeId: 'node-of-the-harness',
+          seenLossCount: 0,
+          seenDismissalCount: null,
+          isReturning: false,
+        })
         return false
       },
       { everyMs: 1, what: 'the end of announcements' },

@@ -45,6 +45,8 @@ export interface ModelSession {
   lastActive: number
   lastActiveTime: number
   fence: string | null
+  /** By which its node lost it, as long as nobody else has it. */
+  reapedFence: string | null
   nodeId: string | null
   hadSocket: boolean
   /** Without a socket: what the session lives on, and why it ends when that is used up. */
@@ -149,6 +151,23 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   /** What everyone saw of each after the step before. */
   const standingsBefore = new Map<string, Standing>()
   const nodes = new Map<string, number>()
+  /** Nodes that have not heard yet that they were reaped. */
+  const unheard = new Set<string>()
+  /** When those that are not back with all of their sockets said so last. */
+  const returning = new Map<string, number>()
+
+  function renew(nodeId: string, isReturning: boolean): void {
+    nodes.set(nodeId, now + timing.nodeTtl)
+    if (isReturning || unheard.delete(nodeId)) returning.set(nodeId, now)
+    else returning.delete(nodeId)
+    unheard.delete(nodeId)
+  }
+
+  /** Until when a session that was reaped from its node is not ended. */
+  function heldUntil({ lease, nodeId }: ModelSession): number {
+    if (lease?.reason !== 'NODE_LOST') return 0
+    return Number(returning.get(String(nodeId)) ?? Number.NEGATIVE_INFINITY) + timing.nodeTtl + timing.reconnectGrace
+  }
 
   function userOf(userId: string): ModelUser {
     const user = users.find(({ id }) => id === userId)
@@ -350,6 +369,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       lastActive: ages === null ? Math.max(...moments) : at - ages.lastActiveFor,
       lastActiveTime: ages === null ? Math.max(...times) : now - ages.lastActiveFor,
       fence: null,
+      reapedFence: null,
       nodeId: null,
       hadSocket: false,
       lease: null,
@@ -360,6 +380,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   }
 
   function hang(session: ModelSession, { fence, nodeId }: ModelSocket): void {
+    session.reapedFence = null
     session.fence = fence
     session.nodeId = nodeId
     session.hadSocket = true
@@ -367,6 +388,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   }
 
   function liveOnHttp(session: ModelSession): void {
+    session.reapedFence = null
     session.lease = { endsAt: now + timing.sessionTtl, isGrace: false, reason: 'EXPIRED' }
   }
 
@@ -467,7 +489,8 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     detach({ userId, sessionId, fence }: ModelSocket, cause: 'closed' | 'ended' | 'silent', silentFor: number): void {
       const user = userOf(userId)
       const session = liveSession(user, sessionId)
-      if (session === undefined || session.fence !== fence) return
+      if (session === undefined || (session.fence ?? session.reapedFence) !== fence) return
+      session.reapedFence = null
       if (cause === 'closed') letGo(user, session, timing.closeGrace, 'CLOSED')
       if (cause === 'ended') letGo(user, session, timing.reconnectGrace, 'LOST')
       if (cause === 'silent') letGo(user, session, timing.reconnectGrace - silentFor, 'LOST')
@@ -536,18 +559,19 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     },
 
     renewNode(nodeId: string): void {
-      nodes.set(nodeId, now + timing.nodeTtl)
+      renew(nodeId, false)
     },
 
     /** One step of time, with what is due at its end. */
-    pass(renewing: readonly string[]): void {
+    pass(renewing: readonly string[], notBack: readonly string[]): void {
       now += 1
-      for (const nodeId of renewing) nodes.set(nodeId, now + timing.nodeTtl)
+      for (const nodeId of renewing) renew(nodeId, notBack.includes(nodeId))
       for (const user of users) {
         for (const session of liveSessions(user)) {
-          if (session.lease !== null && session.lease.endsAt <= now && now >= pause.leasesFrom) {
-            endSession(user, session, session.lease.reason)
-          }
+          if (session.lease === null || session.lease.endsAt > now || now < pause.leasesFrom) continue
+          const endsAt = heldUntil(session)
+          if (endsAt > now) session.lease = { ...session.lease, endsAt }
+          else endSession(user, session, session.lease.reason)
         }
       }
       for (const [nodeId, endsAt] of nodes) {
@@ -556,6 +580,8 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
         for (const user of users) {
           for (const session of liveSessions(user)) {
             if (session.fence === null || session.nodeId !== nodeId) continue
+            unheard.add(nodeId)
+            session.reapedFence = session.fence
             letGo(user, session, timing.reconnectGrace, 'NODE_LOST')
           }
         }

@@ -8,7 +8,13 @@ import type { SessionView, Settings } from '../../src/presence/model.ts'
 import { createNode } from '../../src/presence/node.ts'
 import { createPresence } from '../../src/presence/presence.ts'
 import { createSockets } from '../../src/presence/sockets.ts'
-import type { AttachRequest, DetachRequest, NodeListener, PresenceStore } from '../../src/presence/store.ts'
+import type {
+  AttachRequest,
+  DetachRequest,
+  NodeListener,
+  PresenceStore,
+  RenewRequest,
+} from '../../src/presence/store.ts'
 import type { Clock } from '../../src/presence/timing.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 import { until } from '../support/wait.ts'
@@ -176,6 +182,7 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
     node,
     errors,
     pass,
+    nowMs: () => nowMs,
 
     /** Opens a socket that writes down what it was told. */
     async open(
@@ -287,6 +294,66 @@ describe('a socket that was reaped with its node', () => {
     expect(attachment.sessionId).toBe(sessionId)
     expect(await sessions('alice')).toMatchObject([{ id: sessionId, fence: attachment.fence }])
     expect(told).toMatchObject({ pings: [expect.anything()], isTerminated: false })
+  })
+
+  it('is let go as silent where its client answers nothing for PONG_TIMEOUT', async () => {
+    const { open, node, beThoughtDead, sessions, sockets, pass, requests, errors, nowMs } = openWorld()
+    const { attachment, told } = await open('alice')
+    const { fence } = attachment
+    await beThoughtDead()
+    await node.renew()
+    await pass(TIMING.pongTimeoutMs - 1000)
+    sockets.checkChallenges(false)
+    expect([told.isTerminated, sockets.isReturning()]).toEqual([false, true])
+    await pass(1000)
+    // A check that comes late itself judges nobody.
+    sockets.checkChallenges(true)
+    expect(told.isTerminated).toBe(false)
+    sockets.checkChallenges(false)
+    await settle()
+    expect([told.isTerminated, sockets.isReturning()]).toEqual([true, false])
+    expect(requests<DetachRequest>('detach')).toMatchObject([
+      { fence, cause: 'silent', silentForMs: TIMING.pongTimeoutMs },
+    ])
+    const [session] = await sessions('alice')
+    expect(session?.leaseEndsAtMs).toBe(nowMs() + TIMING.reconnectGraceMs - TIMING.pongTimeoutMs)
+    await attachment.closed('ended', 0)
+    expect(requests('detach')).toHaveLength(1)
+    expect(errors).toEqual([])
+  })
+
+  it('is told at the next renewal how it was closed while it was absent and the store away', async () => {
+    const { open, node, beThoughtDead, sessions, sockets, setAway, requests, nowMs } = openWorld()
+    const { attachment } = await open('alice')
+    const { fence } = attachment
+    await beThoughtDead()
+    await node.renew()
+    await settle()
+    setAway(true)
+    await expect(attachment.closed('closed', 0)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await expect(node.renew()).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    expect(sockets.isReturning()).toBe(true)
+    setAway(false)
+    await node.renew()
+    await settle()
+    expect(requests<DetachRequest>('detach').at(-1)).toMatchObject({ fence, cause: 'closed' })
+    expect(sockets.isReturning()).toBe(false)
+    const [session] = await sessions('alice')
+    expect(session?.leaseEndsAtMs).toBe(nowMs() + TIMING.closeGraceMs)
+  })
+
+  it('makes its node one that returns until it has its session again', async () => {
+    const { open, node, beThoughtDead, requests } = openWorld()
+    const { attachment, told } = await open('alice')
+    await node.renew()
+    await beThoughtDead()
+    await node.renew()
+    await node.renew()
+    attachment.pong(String(told.pings[0]))
+    await until(() => attachment.fence !== null, { what: 'the comeback' })
+    await node.renew()
+    const said = requests<RenewRequest>('renewNode').map(({ isReturning }) => isReturning)
+    expect(said).toEqual([false, false, true, false])
   })
 
   it('is taken for a duplicate where its session has moved on, and leaves it alone', async () => {

@@ -62,7 +62,7 @@ export function createMemoryStore({
 }: MemoryStoreOptions): PresenceStore {
   const population = createPopulation({ timing, clock, monotonicMs, recordsKept })
   const { users, roster, commit } = population
-  const nodes = createNodes(timing.nodeTtlMs)
+  const nodes = createNodes(timing)
   let lastSweepSteadyMs = clock().steadyMs
   let lastReapSteadyMs = lastSweepSteadyMs
   let mustAdopt = true
@@ -170,6 +170,7 @@ export function createMemoryStore({
     session.fence = fence
     session.nodeId = nodeId
     session.hadSocket = true
+    session.reapedFence = null
     session.leaseEndsSteadyMs = null
     session.isInGrace = false
     nodes.renew(nodeId, now.steadyMs)
@@ -242,6 +243,11 @@ export function createMemoryStore({
     const touched: Touched[] = []
     for (const session of user.sessions) {
       if (session.leaseEndsSteadyMs === null || now.steadyMs < session.leaseEndsSteadyMs) continue
+      const heldUntilMs = session.leaseReason === 'NODE_LOST' ? nodes.heldUntil(session.nodeId) : null
+      if (heldUntilMs !== null && heldUntilMs > now.steadyMs) {
+        session.leaseEndsSteadyMs = heldUntilMs
+        continue
+      }
       touched.push(endSession(user, session, session.leaseReason, now))
     }
     const mustRecord = user.activityFlushSteadyMs !== null && now.steadyMs >= user.activityFlushSteadyMs
@@ -249,6 +255,7 @@ export function createMemoryStore({
   }
 
   function giveGrace(user: LiveUser, session: LiveSession, grace: number, reason: EndReason, now: Now): void {
+    session.reapedFence = reason === 'NODE_LOST' ? session.fence : null
     session.fence = null
     const touched: Touched[] = []
     if (grace <= 0) {
@@ -273,7 +280,7 @@ export function createMemoryStore({
       if (isAttachUncertain) nodes.refuse(fence, clock().steadyMs)
       const user = users.get(userId)
       const session = user && sessionOf(user, sessionId)
-      if (user === undefined || session === undefined || session.fence !== fence) return
+      if (user === undefined || session === undefined || (session.fence ?? session.reapedFence) !== fence) return
       nodes.detached(session.nodeId, fence)
       giveGrace(user, session, graceMs(cause, silentForMs, timing), endReasonOf(cause), clock())
     },
@@ -335,9 +342,12 @@ export function createMemoryStore({
     // One process, one life of its state: there is nothing to announce.
     async announced() {},
 
-    async renewNode({ nodeId, seenLossCount, seenDismissalCount }) {
-      nodes.renew(nodeId, clock().steadyMs)
-      return { ...nodes.losses(nodeId, seenLossCount), ...nodes.dismissals(seenDismissalCount), mustAdopt }
+    async renewNode({ nodeId, seenLossCount, seenDismissalCount, isReturning }) {
+      const { steadyMs } = clock()
+      nodes.renew(nodeId, steadyMs)
+      const { losses, lossCount } = nodes.losses(nodeId, seenLossCount)
+      nodes.returns(nodeId, isReturning || losses.some(({ cause }) => cause === 'reaped') ? steadyMs : null)
+      return { losses, lossCount, ...nodes.dismissals(seenDismissalCount), mustAdopt }
     },
 
     async reapNodes(limit) {

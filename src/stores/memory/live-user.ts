@@ -56,6 +56,8 @@ export interface LiveSession {
   device: string | null
   rooms: readonly string[]
   fence: string | null
+  /** The one that was reaped from it, while nobody has told yet how that socket was lost. */
+  reapedFence: string | null
   nodeId: string | null
   hadSocket: boolean
   readonly startedAtMs: number
@@ -128,6 +130,7 @@ export function createLiveSession(
     device: null,
     rooms: NO_ROOM_IDS,
     fence: null,
+    reapedFence: null,
     nodeId: null,
     hadSocket: false,
     startedAtMs,

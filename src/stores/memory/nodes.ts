@@ -2,11 +2,14 @@
 import { listenIn } from '../../presence/listeners.ts'
 import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
+import type { PresenceTiming } from '../../presence/timing.ts'
 import type { LiveUser } from './live-user.ts'
 import { createShardedMap, type ShardedMap } from './sharded-map.ts'
 
 interface Node {
   leaseEndsSteadyMs: number
+  /** When it said last that it is not back with all of its sockets yet, null where it is. */
+  returningSteadyMs: number | null
   /** By the fence of each: whose it is. */
   readonly attachments: ShardedMap<LiveUser>
   /** What the node has not said to have seen, oldest first. */
@@ -16,6 +19,10 @@ interface Node {
 
 export interface Nodes {
   renew(nodeId: string, steadyMs: number): void
+  /** @param steadyMs - now, while it is not back with all of its sockets; null where it is */
+  returns(nodeId: string, steadyMs: number | null): void
+  /** Until when a session that was reaped from the node is not ended; null where it is not held. */
+  heldUntil(nodeId: string | null): number | null
   attached(nodeId: string, fence: string, user: LiveUser): void
   detached(nodeId: string | null, fence: string): void
   /** The node lost the attachment, and has to be told. */
@@ -38,7 +45,7 @@ const DISMISSALS_KEPT = 10_000
 /** An attach whose answer did not come in time is executed within seconds, or never. */
 const REFUSED_FOR_MS = 60_000
 
-export function createNodes(nodeTtlMs: number): Nodes {
+export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): Nodes {
   const nodes = new Map<string, Node>()
   /** With the end of their time, oldest first. */
   const refused = new Map<string, number>()
@@ -48,16 +55,33 @@ export function createNodes(nodeTtlMs: number): Nodes {
   function nodeOf(nodeId: string): Node {
     let node = nodes.get(nodeId)
     if (node === undefined) {
-      node = { leaseEndsSteadyMs: Number.POSITIVE_INFINITY, attachments: createShardedMap(), losses: [], lossCount: 0 }
+      node = {
+        leaseEndsSteadyMs: Number.POSITIVE_INFINITY,
+        returningSteadyMs: null,
+        attachments: createShardedMap(),
+        losses: [],
+        lossCount: 0,
+      }
       nodes.set(nodeId, node)
     }
     return node
+  }
+
+  function heldUntil(node: Node | undefined): number | null {
+    if (node === undefined || node.returningSteadyMs === null) return null
+    return node.returningSteadyMs + nodeTtlMs + reconnectGraceMs
   }
 
   return {
     renew(nodeId, steadyMs) {
       nodeOf(nodeId).leaseEndsSteadyMs = steadyMs + nodeTtlMs
     },
+
+    returns(nodeId, steadyMs) {
+      nodeOf(nodeId).returningSteadyMs = steadyMs
+    },
+
+    heldUntil: (nodeId) => heldUntil(nodeId === null ? undefined : nodes.get(nodeId)),
 
     attached(nodeId, fence, user) {
       nodeOf(nodeId).attachments.set(fence, user)
@@ -118,6 +142,7 @@ export function createNodes(nodeTtlMs: number): Nodes {
         // Without attachments it is only kept for what it has to be told, should it come back.
         if (
           node.attachments.size() === 0 &&
+          steadyMs >= (heldUntil(node) ?? 0) &&
           (node.losses.length === 0 || steadyMs >= node.leaseEndsSteadyMs + 100 * nodeTtlMs)
         ) {
           nodes.delete(nodeId)

@@ -108,6 +108,7 @@ export function renewLease(session: LiveSession, { steadyMs }: Now, timing: Pres
   if (session.leaseEndsSteadyMs !== null && session.leaseEndsSteadyMs > renewedMs) return
   session.leaseEndsSteadyMs = renewedMs
   session.leaseReason = 'EXPIRED'
+  session.reapedFence = null
   session.isInGrace = false
 }
 

@@ -97,7 +97,11 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
   })
 
-  const linkOptions = { root, scripts, epoch: () => epoch, join, onUnusable, log }
+  /** What a node that was cut off has to settle is settled by its next renewal: a link may be whole for a second only. */
+  const onOpen = (): void => {
+    if (work.isOpen() && lease.isOpen()) for (const listener of nodeListeners) listener.news()
+  }
+  const linkOptions = { root, scripts, epoch: () => epoch, join, onOpen, onUnusable, log }
   const work = createLink({ ...linkOptions, connection: connect('work') })
   const lease = createLink({ ...linkOptions, connection: connect('lease') })
   const bell = openBell({

@@ -39,6 +39,8 @@ export interface LinkOptions {
    * @param run - on this connection
    */
   readonly join: (runId: string, run: RunScript) => Promise<void>
+  /** Told whenever it has become open. */
+  readonly onOpen: () => void
   /** Told where the server can never do, as it is set up. */
   readonly onUnusable: (reason: string) => void
   readonly log: OperatorLog
@@ -47,7 +49,7 @@ export interface LinkOptions {
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
-export function createLink({ connection, root, scripts, epoch, join, onUnusable, log }: LinkOptions): Link {
+export function createLink({ connection, root, scripts, epoch, join, onOpen, onUnusable, log }: LinkOptions): Link {
   const { redis } = connection
   let closedBecause: string | null = 'Redis has not answered yet.'
   /** What it does not do just now, though it is there: a full one takes no writes. */
@@ -103,6 +105,7 @@ export function createLink({ connection, root, scripts, epoch, join, onUnusable,
       closedBecause = null
       if (isWarned) log.info({}, 'Redis is back.')
       isWarned = false
+      onOpen()
     } catch (error) {
       if (of !== generation) return
       fail(error)

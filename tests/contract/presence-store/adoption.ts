@@ -133,7 +133,7 @@ export function describeAdoption(rule: Rule): void {
     rule('are asked for no more when all of them have been adopted', GRACES, async ({ store, pass }) => {
       await store.adopted()
       for (const nodeId of ['node-1', 'node-2']) {
-        const renewal = { nodeId, seenLossCount: 0, seenDismissalCount: null }
+        const renewal = { nodeId, seenLossCount: 0, seenDismissalCount: null, isReturning: false }
         expect(await store.renewNode(renewal)).toMatchObject({ mustAdopt: false })
         await pass(100)
         await store.adopted()

@@ -12,7 +12,12 @@ async function dismiss(store: PresenceStore, userId: string, tokensIssuedUpToMs:
 }
 
 async function renew(store: PresenceStore, nodeId: string, seenDismissalCount: number | null) {
-  const { dismissals, dismissalCount } = await store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount })
+  const { dismissals, dismissalCount } = await store.renewNode({
+    nodeId,
+    seenLossCount: 0,
+    seenDismissalCount,
+    isReturning: false,
+  })
   return { dismissals, dismissalCount }
 }
 

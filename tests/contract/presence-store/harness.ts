@@ -18,6 +18,7 @@ import type {
   AttachRequest,
   Beat,
   BeatAnswer,
+  Loss,
   PresenceStore,
 } from '../../../src/presence/store.ts'
 import type { PresenceTiming } from '../../../src/presence/timing.ts'
@@ -46,6 +47,8 @@ export interface Harness {
 export interface Meanwhile {
   /** Nodes that renew their lease after every step. */
   readonly renewing?: readonly string[]
+  /** Those of them that say that they are not back with all of their sockets. */
+  readonly returning?: readonly string[]
   /** Nothing is swept, reaped or renewed, at the end neither. */
   readonly isStalled?: boolean
 }
@@ -211,6 +214,18 @@ export async function beatOverHttp(
   const started = await tryAttach(store, who, seed === undefined ? details : { seed, ...details })
   if (started.kind !== 'attached') throw new Error(`Expected the session to start, not ${started.kind}.`)
   return started.session
+}
+
+const seenLossCounts = new WeakMap<PresenceStore, Map<string, number>>()
+
+/** As a node does it that settles at once whatever it is told, or says that it has not. */
+export async function renewNode(store: PresenceStore, nodeId: string, isReturning = false): Promise<readonly Loss[]> {
+  const seen = seenLossCounts.get(store) ?? new Map<string, number>()
+  seenLossCounts.set(store, seen)
+  const seenLossCount = seen.get(nodeId) ?? 0
+  const { losses, lossCount } = await store.renewNode({ nodeId, seenLossCount, seenDismissalCount: null, isReturning })
+  seen.set(nodeId, lossCount)
+  return losses
 }
 
 export async function goOffline(

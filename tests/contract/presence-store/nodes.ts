@@ -4,6 +4,7 @@ import type { PresenceStore } from '../../../src/presence/store.ts'
 import {
   attach,
   beat,
+  beatOverHttp,
   connect,
   detach,
   expectNothingShown,
@@ -12,6 +13,7 @@ import {
   markOf,
   onlineIds,
   type Rule,
+  renewNode,
   rowOf,
   SETTLE_MS,
   seen,
@@ -23,7 +25,7 @@ import {
 } from './harness.ts'
 
 async function lossesOf(store: PresenceStore, nodeId: string, seenLossCount = 0) {
-  return store.renewNode({ nodeId, seenLossCount, seenDismissalCount: null })
+  return store.renewNode({ nodeId, seenLossCount, seenDismissalCount: null, isReturning: false })
 }
 
 export function describeNodes(rule: Rule): void {
@@ -236,6 +238,108 @@ export function describeNodes(rule: Rule): void {
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
       expect((await viewerOf(store, 'alice')).lastActiveAtMs).toBe(lastActiveAtMs)
     })
+  })
+
+  describe('a node that is back, and not with all of its sockets yet', () => {
+    const NODE = { nodeTtlMs: 400, reconnectGraceMs: 600 }
+    const CUT_MS = 500
+
+    rule('keeps a session from its end, however often it is cut off again', NODE, async ({ store, pass }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      await connect(store, 'dead', { nodeId: 'node-2' })
+      const mark = await markOf(store)
+      await pass(CUT_MS)
+      for (let contact = 0; contact < 5; contact += 1) {
+        expect(await sessionOf(store, socket)).toMatchObject({ fence: null })
+        // The first contact is a renewal like any other: only then it learns what it lost.
+        await renewNode(store, 'node-1', contact > 0)
+        await pass(CUT_MS)
+      }
+      expect(told(await mark.changes())).toEqual(['dead LEAVE'])
+    })
+
+    rule(
+      'and dies then, leaves its sessions NODE_TTL and RECONNECT_GRACE from its last word',
+      NODE,
+      async ({ store, pass }) => {
+        await connect(store, 'alice')
+        await pass(CUT_MS)
+        await renewNode(store, 'node-1')
+        await pass(NODE.nodeTtlMs + NODE.reconnectGraceMs - 100)
+        expect(await isOnline(store, 'alice')).toBe(true)
+        await pass(200)
+        expect(await isOnline(store, 'alice')).toBe(false)
+      },
+    )
+
+    rule('and says then that it is, leaves what it did not bring to its grace', NODE, async ({ store, pass }) => {
+      await connect(store, 'alice')
+      await pass(CUT_MS)
+      await renewNode(store, 'node-1')
+      await pass(100, { renewing: ['node-1'], returning: ['node-1'] })
+      await renewNode(store, 'node-1')
+      await pass(NODE.reconnectGraceMs - 280, { renewing: ['node-1'] })
+      expect(await isOnline(store, 'alice')).toBe(true)
+      await pass(200, { renewing: ['node-1'] })
+      expect(await isOnline(store, 'alice')).toBe(false)
+    })
+
+    rule('holds nothing that did not hang on it', NODE, async ({ store, pass }) => {
+      await connect(store, 'dead', { nodeId: 'node-2' })
+      await detach(store, await connect(store, 'closed'), 'ended')
+      await connect(store, 'alice')
+      const mark = await markOf(store)
+      await pass(CUT_MS)
+      await pass(2 * (NODE.nodeTtlMs + NODE.reconnectGraceMs), { renewing: ['node-1'], returning: ['node-1'] })
+      expect([...told(await mark.changes())].sort()).toEqual(['closed LEAVE', 'dead LEAVE'])
+    })
+
+    for (const { cause, silentForMs, endsWithinMs } of [
+      { cause: 'silent', silentForMs: 600, endsWithinMs: 0 },
+      { cause: 'closed', silentForMs: 0, endsWithinMs: 200 },
+      { cause: 'ended', silentForMs: 0, endsWithinMs: 600 },
+    ] as const) {
+      const timing = { ...NODE, closeGraceMs: 200 }
+      rule(`may tell how its socket was lost, ${cause}, and holds it no more`, timing, async ({ store, pass }) => {
+        const socket = await connect(store, 'alice')
+        await connect(store, 'bob')
+        const away = { renewing: ['node-1'], returning: ['node-1'] }
+        await pass(CUT_MS)
+        await pass(700, away)
+        await detach(store, socket, cause, silentForMs)
+        if (endsWithinMs > 100) {
+          await pass(endsWithinMs - 100, away)
+          expect(await isOnline(store, 'alice')).toBe(true)
+        }
+        await pass(200, away)
+        expect([await isOnline(store, 'alice'), await isOnline(store, 'bob')]).toEqual([false, true])
+        expect(await rowOf(store, socket)).toMatchObject({ endReason: cause === 'closed' ? 'CLOSED' : 'LOST' })
+      })
+    }
+
+    rule('says nothing by a fence that was old before', NODE, async ({ store, pass }) => {
+      const old = await connect(store, 'alice')
+      const socket = await connect(store, 'alice', { sessionId: old.sessionId })
+      await pass(CUT_MS)
+      const before = await sessionOf(store, socket)
+      await detach(store, old, 'silent', 1_000_000)
+      expect(await sessionOf(store, socket)).toEqual(before)
+    })
+
+    rule(
+      'says nothing of a session that another socket has, or a heartbeat',
+      { ...NODE, closeGraceMs: 100 },
+      async ({ store, pass }) => {
+        const moved = await connect(store, 'moved')
+        const beating = await connect(store, 'beating')
+        await pass(CUT_MS)
+        const fresh = await connect(store, 'moved', { sessionId: moved.sessionId, nodeId: 'node-2' })
+        await beatOverHttp(store, 'beating', beating.sessionId)
+        const before = [await sessionOf(store, fresh), await sessionOf(store, beating)]
+        for (const socket of [moved, beating]) await detach(store, socket, 'silent', 1_000_000)
+        expect([await sessionOf(store, fresh), await sessionOf(store, beating)]).toEqual(before)
+      },
+    )
   })
 
   describe('the sweep', () => {

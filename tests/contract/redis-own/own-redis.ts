@@ -75,7 +75,7 @@ export function listenTo(store: PresenceStore) {
 
 /** What a node says of itself, and nothing more. */
 export function renew(store: PresenceStore, nodeId: string) {
-  return store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null })
+  return store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null, isReturning: false })
 }
 
 /** Of a user whom the store need not know: one call, so that it can be told twice. */

@@ -1,4 +1,5 @@
--- detach: takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing.
+-- detach: takes the socket from its session, which stays live for its grace (rule 5). An old fence does nothing, but for
+-- the one that was reaped from the session.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: userId, sessionId, fence; graceMs, 0 or less where it ends in this very step; reason: how it will
@@ -13,6 +14,6 @@ if request.isAttachUncertain then
 end
 local user = load_to_change(request.userId)
 local session = user and session_of(user, request.sessionId)
-if not session or session.fence ~= request.fence then return 'done' end
+if not session or (session.fence or session.reapedFence) ~= request.fence then return 'done' end
 give_grace(user, session, request.graceMs, request.reason)
 return 'done'

@@ -12,6 +12,9 @@ local isLate = steadyMs - tonumber(last[1] or steadyMs) > limits.sweepLateMs
 if isLate or last[3] == '1' then return cjson.encode({ 0, false, true }) end
 if meta.isAnnouncing or steadyMs < tonumber(last[2] or 0) then return cjson.encode({ 0, false, false }) end
 
+-- Those that came no further hold nothing any more.
+redis.call('ZREMRANGEBYSCORE', RETURNING, '-inf', steadyMs - timing.nodeTtlMs - timing.reconnectGraceMs)
+
 local count = 0
 for _, nodeId in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', steadyMs)) do
   local userIds = redis.call('SRANDMEMBER', node_key(nodeId), limit - count + 1)

@@ -28,6 +28,10 @@ else
   lossCount = lossCount - unseenCount + #losses
 end
 
+local isReturning = request.isReturning
+for _, loss in ipairs(losses) do isReturning = isReturning or loss[2] == 'reaped' end
+if isReturning then redis.call('ZADD', RETURNING, steadyMs, nodeId) else redis.call('ZREM', RETURNING, nodeId) end
+
 local dismissals, isMissed = {}, false
 local dismissalCount = tonumber(redis.call('HGET', META, 'dismissedCount') or 0)
 local seenCount = given(request.seenDismissalCount) or dismissalCount

@@ -42,7 +42,14 @@ for index = 1, count do
   else
     local ending, touched = {}, {}
     for _, session in ipairs(user.sessions) do
-      if session.leaseEndsSteadyMs and session.leaseEndsSteadyMs <= steadyMs then ending[#ending + 1] = session end
+      if session.leaseEndsSteadyMs and session.leaseEndsSteadyMs <= steadyMs then
+        local heldUntilMs = held_until(session)
+        if heldUntilMs > steadyMs then
+          session.leaseEndsSteadyMs = heldUntilMs
+        else
+          ending[#ending + 1] = session
+        end
+      end
     end
     for position, session in ipairs(ending) do
       touched[position] = { session = session, finish = end_session(user, session, session.leaseReason) }

@@ -18,6 +18,13 @@ local function leave_node(user, nodeId)
   redis.call('SREM', node_key(nodeId), user.id)
 end
 
+-- Until when a session that was reaped from a node is not ended, because the node is not back with all of its sockets.
+local function held_until(session)
+  if session.leaseReason ~= 'NODE_LOST' then return 0 end
+  local returning = redis.call('ZSCORE', RETURNING, session.nodeId)
+  return returning and tonumber(returning) + timing.nodeTtlMs + timing.reconnectGraceMs or 0
+end
+
 local function renew_node(nodeId) redis.call('ZADD', NODES, steadyMs + timing.nodeTtlMs, nodeId) end
 
 -- Hangs a session on a socket; the socket that it hung on loses it.
@@ -26,6 +33,7 @@ local function hang(user, session, fence, nodeId)
   session.fence = fence
   session.nodeId = nodeId
   session.hadSocket = true
+  session.reapedFence = false
   session.leaseEndsSteadyMs = false
   session.isInGrace = false
   if formerFence and formerFence ~= fence then lose(formerNodeId, formerFence, 'replaced') end
@@ -56,6 +64,7 @@ end
 
 -- A session that lost its socket lives on for its grace, or ends in this very step.
 local function give_grace(user, session, graceMs, reason)
+  session.reapedFence = reason == 'NODE_LOST' and session.fence
   session.fence = false
   leave_node(user, session.nodeId)
   local touched = {}

@@ -11,6 +11,7 @@ local DEPARTING = root .. ':departing' -- zset: users without sessions by their 
 local LOG = root .. ':log' -- stream `<seq>-0`: the changes
 local RECORDS = root .. ':records' -- stream `<seq>-0`: what the database has to learn
 local NODES = root .. ':nodes' -- zset: node ids by the end of their lease
+local RETURNING = root .. ':returning' -- zset: nodes that are not back with all of their sockets yet, by their last word
 local DISMISSED = root .. ':dismissed' -- stream `<n>-0`: users whose sockets have to go
 local ANNOUNCING = root .. ':announcing' -- set: nodes that still bring their sessions to a new epoch
 local BELL = root .. ':bell' -- channel: says at once what the streams keep

@@ -135,6 +135,7 @@ local function renew_lease(session)
   if session.leaseEndsSteadyMs and session.leaseEndsSteadyMs > renewedMs then return end
   session.leaseEndsSteadyMs = renewedMs
   session.leaseReason = 'EXPIRED'
+  session.reapedFence = false
   session.isInGrace = false
 end
 

@@ -12,7 +12,7 @@ local USER_FIELDS = {
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
   'leaseEndsSteadyMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
-  'lastActiveSteadyMs',
+  'lastActiveSteadyMs', 'reapedFence', -- reaped from it, while nobody has told yet how that socket was lost
 }
 
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
