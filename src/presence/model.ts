@@ -90,6 +90,7 @@ export type EndReason =
   | 'WENT_OFFLINE' // goOffline
   | 'DISCONNECTED' // disconnectUser
   | 'DISPLACED' // over SESSIONS_PER_USER, a newer session took its place
+  | 'TAKEN_OVER' // it was session `default`, and a socket of its user attached
   | 'NODE_LOST' // its node died, and RECONNECT_GRACE passed
   | 'SERVER_RESTART' // its server restarted, and nobody came back
   | 'UNRECORDED' // its end was among records that were lost

@@ -28,7 +28,13 @@ import type { Position } from './position.ts'
 import type { DetachCause } from './rules.ts'
 
 export interface PresenceStore {
-  /** Starts a session, or hangs a live one on a socket (rules 4 and 6). The newest socket of a session owns it. */
+  /**
+   * Starts a session, or hangs a live one on a socket (rules 4 and 6). The newest socket of a session owns it.
+   *
+   * With a socket it takes over from the user's session `default` (rule 7), where that lives by heartbeats over HTTP
+   * and is not the very session: `default` ends in this step, with `TAKEN_OVER`, and nobody sees a change. A session
+   * that starts in this step has its device and its rooms, where the request leaves them out.
+   */
   attach(request: AttachRequest): Promise<AttachAnswer>
 
   /**
@@ -58,7 +64,9 @@ export interface PresenceStore {
   /**
    * Takes over sessions that an earlier run left open, with the users' settings and profiles where they are newer.
    * Those that had a socket stay live for `RECONNECT_GRACE`, the others for `SESSION_TTL`. Who is not back by then
-   * ends with `SERVER_RESTART` at their last activity. A session that is live already stays as it is.
+   * ends with `SERVER_RESTART` at their last activity. A session that is live already stays as it is. A `default`
+   * that lived by heartbeats ends at once, with `TAKEN_OVER`, where a session of its user has a socket by then, or is
+   * in the grace after one.
    */
   adopt(users: readonly AdoptedUser[]): Promise<void>
 
@@ -157,6 +165,13 @@ export interface AttachRequest {
    * attaches.
    */
   readonly comeback: Comeback | null
+  /**
+   * A socket whose session went offline: it takes that session again only where its client came back by heartbeats
+   * over HTTP. So the user is online, and either the session itself lives by heartbeats, or a `default` does that
+   * started after `goOffline` ended a session of the user the last time, and no other session has a socket or is in
+   * the grace after one. Else it is answered `moved`. Left out: it is taken in any case.
+   */
+  readonly onlyAfterBeats?: boolean
 }
 
 /**
@@ -176,6 +191,8 @@ export type AttachAnswer =
       readonly kind: 'attached'
       /** Null where the beat behind it counted for the user alone (rule 7). */
       readonly session: SessionView | null
+      /** Whether the session was live, on a socket or without one; else it started in this step. */
+      readonly isResumed: boolean
       /** The fence of the socket that owned the session until now. */
       readonly replacedFence: string | null
       readonly lastActiveAtMs: number | null
@@ -188,7 +205,10 @@ export type AttachAnswer =
   | { readonly kind: 'unseeded' }
   /** All of `SESSIONS_PER_USER` have sockets. Nothing was written. */
   | { readonly kind: 'full' }
-  /** A comeback whose session hangs on another socket, or a fence that was refused. Nothing was written. */
+  /**
+   * A comeback whose session hangs on another socket, a fence that was refused, or nothing to return to
+   * (`onlyAfterBeats`). Nothing was written.
+   */
   | { readonly kind: 'moved' }
 
 export interface DetachRequest {
@@ -381,7 +401,10 @@ export interface NodeBell {
 }
 
 export interface NodeListener {
-  /** `renewNode` should not wait for its time: it has something to tell, or the store was out of reach until now. */
+  /**
+   * `renewNode` should not wait for its time: it has something to tell (a dismissal, or a session on one of this node's
+   * sockets that was ended by a request and not by its socket), or the store was out of reach until now.
+   */
   news(): void
   /**
    * The live state was lost, or may have been, and begins anew. The node takes another id, attaches all of its

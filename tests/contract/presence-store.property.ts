@@ -132,6 +132,16 @@ const command = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('comeback'), socket }) },
   {
     weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('return after beats'),
+      socket,
+      leaves: fc.constantFrom('not', 'here', 'everywhere', 'everywhere'),
+      beats: fc.constantFrom('not', 'as default', 'as default', 'as its session'),
+      ...touch,
+    }),
+  },
+  {
+    weight: 3,
     arbitrary: fc.record({ kind: fc.constant('room'), socket, room, isIn: fc.boolean(), isOverHttp: fc.boolean() }),
   },
   {
@@ -287,7 +297,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   })
 
   async function attachSocket(socket: ModelSocket, one: Parameters<typeof details>[0], asked: Row) {
-    if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId) === 'tie') return
+    if (model.hasRoomFor(model.userOf(socket.userId), socket.sessionId, { isSocket: true }) === 'tie') return
     const row = rowFor(socket.userId, { row: asked, isActive: one.isActive })
     await renewNode(store, socket.nodeId)
     model.renewNode(socket.nodeId)
@@ -327,7 +337,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
 
   async function comeBack(socket: ModelSocket) {
     const user = model.userOf(socket.userId)
-    if (model.hasRoomFor(user, socket.sessionId) === 'tie') return
+    if (model.hasRoomFor(user, socket.sessionId, { isSocket: true }) === 'tie') return
     const last = user.sessions.filter((one) => one.sessionId === socket.sessionId).at(-1)
     // A session without activity of its own has none to bring.
     if (last === undefined || last.lastActiveTime < last.startedTime || model.lastActiveOf(user) === null) return
@@ -343,6 +353,30 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     }
     const answer = await attach({ ...socket, isActive: false, profile: null, comeback }, 'read')
     expect(answer).toMatchObject(model.comeBack(socket, ages))
+  }
+
+  /** A tab goes offline, its app beats over HTTP, and its node tries to bring its session back, by a new name. */
+  async function returnAfterBeats(
+    one: Extract<Command, { kind: 'return after beats' }>,
+    { userId, sessionId, nodeId }: ModelSocket,
+  ) {
+    const named = { user: userId as (typeof USERS)[number], sessionId: sessionId as (typeof SESSIONS)[number] }
+    if (one.leaves !== 'not') {
+      const meant = one.leaves === 'here' ? named : { ...named, sessionId: null }
+      await execute({ kind: 'end', ...meant, reason: 'WENT_OFFLINE' })
+      await compare()
+    }
+    if (one.beats !== 'not') {
+      const meant = one.beats === 'as its session' ? named : { ...named, sessionId: null }
+      await execute({ ...one, kind: 'beat over HTTP', ...meant, row: 'read' })
+      await compare()
+    }
+    const socket = { userId, sessionId, nodeId, fence: `${nodeId}:${sockets.length}` }
+    sockets.push(socket)
+    await store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null })
+    model.renewNode(nodeId)
+    const request = { ...socket, isActive: false, profile: null, seed: null, comeback: null, onlyAfterBeats: true }
+    expect(await store.attach(request)).toMatchObject(model.returnAfterBeats(socket))
   }
 
   async function changeSettings(one: Extract<Command, { kind: 'settings' }>) {
@@ -447,6 +481,8 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       }
       case 'comeback':
         return comeBack(socket)
+      case 'return after beats':
+        return returnAfterBeats(one, socket)
       case 'room': {
         const request = { userId, sessionId, fence: one.isOverHttp ? null : fence, room: one.room }
         const answer = await (one.isIn ? store.join(request) : store.leave(request))

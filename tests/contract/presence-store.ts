@@ -19,6 +19,7 @@ import { describeRecords } from './presence-store/records.ts'
 import { describeRooms } from './presence-store/rooms.ts'
 import { describeSessions } from './presence-store/sessions.ts'
 import { describeSockets } from './presence-store/sockets.ts'
+import { describeTakeovers } from './presence-store/takeovers.ts'
 import { describeViewers } from './presence-store/viewers.ts'
 import { describeVisibility } from './presence-store/visibility.ts'
 
@@ -28,6 +29,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeSessions(rule)
     describeSockets(rule)
     describeHeartbeats(rule)
+    describeTakeovers(rule)
     describeActivity(rule)
     describeRooms(rule)
     describeVisibility(rule)

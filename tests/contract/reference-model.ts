@@ -85,6 +85,8 @@ export interface ModelUser {
   /** The settings that the store knew when it last knew the user. */
   storedSettings: ModelSettings
   isActivityOver: boolean
+  /** The moment when `goOffline` ended a session the last time. */
+  wentOfflineAt: number
   activities: readonly Activity[]
   /** Those that the store knows by itself begin here: it had to do without the row. */
   knownFrom: number
@@ -139,6 +141,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     isInStore: false,
     storedSettings: settings,
     isActivityOver: false,
+    wentOfflineAt: 0,
     activities: [],
     knownFrom: 0,
     active: null,
@@ -340,9 +343,33 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     return leased.filter(({ lease }) => lease?.endsAt === firstEnd)
   }
 
-  function hasRoomFor(user: ModelUser, sessionId: string): 'yes' | 'full' | 'displacing' | 'tie' {
+  function isOnSocket(session: ModelSession): boolean {
+    return session.fence !== null || session.lease?.isGrace === true
+  }
+
+  /** Rule 7: the `default` that a socket of its user ends. */
+  function takenOverBy(user: ModelUser, sessionId: string): ModelSession | undefined {
+    const session = liveSession(user, 'default')
+    return session === undefined || sessionId === 'default' || isOnSocket(session) ? undefined : session
+  }
+
+  /** Rule 7: whether who went offline is back by heartbeats over HTTP alone. */
+  function isBackByBeats(user: ModelUser, sessionId: string): boolean {
+    if (!isOnline(user)) return false
+    const own = liveSession(user, sessionId)
+    if (own !== undefined) return !isOnSocket(own)
+    const other = liveSession(user, 'default')
+    return other !== undefined && other.startedAt >= user.wentOfflineAt && !liveSessions(user).some(isOnSocket)
+  }
+
+  function hasRoomFor(
+    user: ModelUser,
+    sessionId: string,
+    { isSocket = false } = {},
+  ): 'yes' | 'full' | 'displacing' | 'tie' {
     if (liveSession(user, sessionId) !== undefined) return 'yes'
-    if (liveSessions(user).length < timing.sessionsPerUser) return 'yes'
+    const leavingCount = isSocket && takenOverBy(user, sessionId) !== undefined ? 1 : 0
+    if (liveSessions(user).length - leavingCount < timing.sessionsPerUser) return 'yes'
     const count = firstToGo(user).length
     return count === 0 ? 'full' : count === 1 ? 'displacing' : 'tie'
   }
@@ -377,6 +404,17 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     }
     user.sessions.push(session)
     return session
+  }
+
+  /** The session of a socket, live or started, with what it takes over from `default`. */
+  function sessionOfSocket(user: ModelUser, sessionId: string, starts: () => ModelSession): ModelSession {
+    const takenOver = takenOverBy(user, sessionId)
+    if (takenOver !== undefined) endSession(user, takenOver, 'TAKEN_OVER')
+    const live = liveSession(user, sessionId)
+    if (live !== undefined) return live
+    const started = starts()
+    if (takenOver !== undefined) touch(started, { ...takenOver, isActive: false, profile: null })
+    return started
   }
 
   function hang(session: ModelSession, { fence, nodeId }: ModelSocket): void {
@@ -445,17 +483,28 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
 
     attach(socket: ModelSocket, details: Touch & { readonly isPending: boolean }) {
       const user = userOf(socket.userId)
-      if (hasRoomFor(user, socket.sessionId) === 'full') return { kind: 'full' }
+      if (hasRoomFor(user, socket.sessionId, { isSocket: true }) === 'full') return { kind: 'full' }
       admit(user, details.isPending)
       bringProfile(user, details.profile)
       const live = liveSession(user, socket.sessionId)
-      const session = live ?? start(user, socket.sessionId)
+      const session = sessionOfSocket(user, socket.sessionId, () => start(user, socket.sessionId))
       const replacedFence = session.fence === socket.fence ? null : session.fence
       hang(session, socket)
       touch(session, details)
       if (live === undefined && details.isActive) beActive(user, session)
       settle()
-      return { kind: 'attached', replacedFence }
+      return { kind: 'attached', replacedFence, isResumed: live !== undefined }
+    },
+
+    /** What a node tries for a socket whose session went offline. */
+    returnAfterBeats(socket: ModelSocket) {
+      const user = userOf(socket.userId)
+      if (!isBackByBeats(user, socket.sessionId)) return { kind: 'moved' }
+      const live = liveSession(user, socket.sessionId)
+      const session = sessionOfSocket(user, socket.sessionId, () => start(user, socket.sessionId))
+      hang(session, socket)
+      settle()
+      return { kind: 'attached', replacedFence: null, isResumed: live !== undefined }
     },
 
     /** What a node that was thought dead brings back by itself: no activity that is not known. */
@@ -463,13 +512,13 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const user = userOf(socket.userId)
       const live = liveSession(user, socket.sessionId)
       if (live !== undefined && live.fence !== null && live.fence !== socket.fence) return { kind: 'moved' }
-      if (hasRoomFor(user, socket.sessionId) === 'full') return { kind: 'full' }
+      if (hasRoomFor(user, socket.sessionId, { isSocket: true }) === 'full') return { kind: 'full' }
       admit(user, false)
-      const session = live ?? start(user, socket.sessionId, ages)
+      const session = sessionOfSocket(user, socket.sessionId, () => start(user, socket.sessionId, ages))
       if (live === undefined && !user.isActivityOver) beActive(user, session, ages.lastActiveFor)
       hang(session, socket)
       settle()
-      return { kind: 'attached', replacedFence: null }
+      return { kind: 'attached', replacedFence: null, isResumed: live !== undefined }
     },
 
     startOverHttp(userId: string, sessionId: string | null, details: Touch & { readonly isPending: boolean }) {
@@ -500,8 +549,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     /** @returns `alone` where it counted for the user and for no session */
     beat(userId: string, sessionId: string | null, fence: string | null, details: Touch) {
       const user = userOf(userId)
-      const isOnSocket = liveSessions(user).some((one) => one.fence !== null || one.lease?.isGrace === true)
-      if (sessionId === null && isOnSocket) {
+      if (sessionId === null && liveSessions(user).some(isOnSocket)) {
         bringProfile(user, details.profile)
         if (details.isActive) beActive(user, null)
         settle()
@@ -524,6 +572,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       if (fence !== null && meant.some((one) => one.fence !== fence)) return { isLate: true, count: 0, fences: [] }
       const fences = meant.flatMap((one) => (one.fence === null ? [] : [one.fence]))
       for (const session of meant) endSession(user, session, reason)
+      if (meant.length > 0 && reason === 'WENT_OFFLINE') user.wentOfflineAt = date(user)
       if (meant.length > 0 && liveSessions(user).length === 0 && reason === 'WENT_OFFLINE') user.isActivityOver = true
       settle()
       return { isLate: false, count: meant.length, fences }

@@ -31,9 +31,12 @@ import { createNodes } from './nodes.ts'
 import { createPopulation, type Touched } from './population.ts'
 import {
   countActivity,
+  defaultByBeats,
   describe,
   endActivity,
   firstToGiveWay,
+  isBackByBeats,
+  isOnOwnSocket,
   isOnSocket,
   newest,
   renewLease,
@@ -80,6 +83,9 @@ export function createMemoryStore({
   function attach(request: AttachRequest): AttachAnswer {
     const now = clock()
     const known = users.get(request.userId)
+    if (request.onlyAfterBeats && !(known && isBackByBeats(known, String(request.sessionId), now, timing))) {
+      return { kind: 'moved' }
+    }
     if (known === undefined && request.seed === null) return { kind: 'unseeded' }
     const isForUserAlone = request.sessionId === null && known !== undefined && isOnSocket(known)
     const sessionId = request.sessionId ?? DEFAULT_SESSION_ID
@@ -88,9 +94,11 @@ export function createMemoryStore({
     if (request.fence !== null && nodes.isRefused(request.fence)) return { kind: 'moved' }
     const isTheirs = heldElsewhere === null || request.comeback?.formerFences.includes(heldElsewhere)
     if (request.comeback !== null && !isTheirs) return { kind: 'moved' }
-    const isOneTooMany =
-      !isForUserAlone && live === undefined && (known?.sessions.length ?? 0) >= timing.sessionsPerUser
-    const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known) : null
+    const isTakeover = request.fence !== null && known !== undefined && sessionId !== DEFAULT_SESSION_ID
+    const takenOver = isTakeover ? defaultByBeats(known) : undefined
+    const otherCount = (known?.sessions.length ?? 0) - (takenOver === undefined ? 0 : 1)
+    const isOneTooMany = !isForUserAlone && live === undefined && otherCount >= timing.sessionsPerUser
+    const displaced = isOneTooMany && known !== undefined ? firstToGiveWay(known, takenOver) : null
     if (isOneTooMany && displaced === null) return { kind: 'full' }
 
     const user = known ?? population.admit(request.userId, request.seed as UserSeed, now)
@@ -101,16 +109,25 @@ export function createMemoryStore({
       if (request.isActive) countActivity(user, null, now, timing)
       commit(user, { now, isViewerChanged: isProfileNew, mustRecord: isProfileNew })
       const { lastActiveAtMs } = user
-      const atMs = momentOf(user, now)
-      return { kind: 'attached', session: null, replacedFence: null, lastActiveAtMs, lastActiveForMs: 0, atMs }
+      return {
+        kind: 'attached',
+        session: null,
+        isResumed: false,
+        replacedFence: null,
+        lastActiveAtMs,
+        lastActiveForMs: 0,
+        atMs: momentOf(user, now),
+      }
     }
 
     const touched: Touched[] = []
     if (displaced !== null) touched.push(endSession(user, displaced, 'DISPLACED', now))
+    if (takenOver !== undefined) touched.push(endSession(user, takenOver, 'TAKEN_OVER', now))
     const session = live ?? startSession(user, sessionId, request, now)
     // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
     if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, now, timing)
     if (live !== undefined && request.comeback !== null) bringActivity(user, session, request.comeback, now)
+    if (live === undefined && takenOver !== undefined) describe(session, takenOver)
     const isDescribed = (live === undefined || request.comeback === null) && describe(session, request)
     if (request.fence === null) renewLease(session, now, timing)
     else hang(user, session, request.fence, request.nodeId as string, now)
@@ -119,6 +136,7 @@ export function createMemoryStore({
     return {
       kind: 'attached',
       session: sessionView(session, now),
+      isResumed: live !== undefined,
       replacedFence: heldElsewhere,
       lastActiveAtMs: user.lastActiveAtMs,
       lastActiveForMs: now.steadyMs - session.lastActiveSteadyMs,
@@ -219,8 +237,11 @@ export function createMemoryStore({
     }
     const fences = sessions.map((session) => session.fence).filter((held) => held !== null)
     const touched = sessions.map((session) => endSession(user, session, reason, now))
+    if (reason === 'WENT_OFFLINE') user.wentOfflineAtMs = date(user, now)
     if (reason === 'WENT_OFFLINE' && user.sessions.length === 0) endActivity(user, now)
     commit(user, { now, touched, isViewerChanged: true })
+    // A dismissal rings by itself, and what a socket says of its own session its node knows by the answer.
+    if (fence === null && fences.length > 0 && tokensIssuedUpToMs === undefined) nodes.news()
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
 
@@ -310,6 +331,8 @@ export function createMemoryStore({
         }
         const cut = (atMs: number): number => Math.min(atMs, now.wallMs)
         if (!user.shown.isOnline) user.shownSinceMs = onlineSinceMs === null ? null : cut(onlineSinceMs)
+        const isHereBySocket = user.sessions.some(isOnOwnSocket)
+        const touched: Touched[] = []
         for (const row of sessions) {
           if (sessionOf(user, row.sessionId) !== undefined) continue
           const lastActiveAtMs = cut(row.lastActiveAtMs)
@@ -327,11 +350,15 @@ export function createMemoryStore({
           session.isInGrace = row.hadSocket
           session.leaseEndsSteadyMs = now.steadyMs + (row.hadSocket ? timing.reconnectGraceMs : timing.sessionTtlMs)
           session.leaseReason = 'SERVER_RESTART'
+          if (isHereBySocket && session.id === DEFAULT_SESSION_ID && !row.hadSocket) {
+            touched.push({ session, end: { atMs: date(user, now), reason: 'TAKEN_OVER' } })
+            continue
+          }
           user.sessions = user.sessions.concat(session)
           user.latestAtMs = Math.max(user.latestAtMs, session.startedAtMs, session.lastActiveAtMs)
           sessionCount += 1
         }
-        commit(user, { now, mustRecord: true, isViewerChanged: true })
+        commit(user, { now, touched, mustRecord: true, isViewerChanged: true })
       })
     },
 

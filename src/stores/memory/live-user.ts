@@ -36,6 +36,8 @@ export interface LiveUser extends UserFacts, Due {
   isActivityOver: boolean
   /** When `goOffline` ended the last session. Means something only while `isActivityOver`. */
   activityOverSteadyMs: number
+  /** When `goOffline` ended a session the last time; the row does not say, so where it is new, when it was taken in. */
+  wentOfflineAtMs: number
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
   /** The latest moment that anything of the user was dated: their moments never go back. */
@@ -103,6 +105,7 @@ export function createLiveUser(id: string, read: UserSeed, now: Now, timing: Pre
     lastActiveSteadyMs: seed.lastActiveAtMs === null ? null : steadyOf(seed.lastActiveAtMs, now),
     isActivityOver: seed.isActivityOver,
     activityOverSteadyMs: now.steadyMs,
+    wentOfflineAtMs: now.wallMs,
     shownSinceMs: null,
     shownLastActiveAtMs: seed.shownLastActiveAtMs,
     latestAtMs: Math.max(seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0),

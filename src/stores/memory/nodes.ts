@@ -37,6 +37,8 @@ export interface Nodes {
   isRefused(fence: string): boolean
   dismiss(dismissal: Dismissal): void
   dismissals(seenCount: number | null): Pick<RenewAnswer, 'dismissals' | 'dismissalCount'>
+  /** There is something to tell that should not wait for a renewal. */
+  news(): void
   listen(listener: NodeListener): () => void
 }
 
@@ -70,6 +72,10 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
   function heldUntil(node: Node | undefined): number | null {
     if (node === undefined || node.returningSteadyMs === null) return null
     return node.returningSteadyMs + nodeTtlMs + reconnectGraceMs
+  }
+
+  function news(): void {
+    for (const listener of listeners) listener.news()
   }
 
   return {
@@ -122,7 +128,7 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
     dismiss(dismissal) {
       dismissals.push({ ...dismissal, seq: dismissals.lastSeq() + 1 })
       dismissals.dropThrough(dismissals.lastSeq() - DISMISSALS_KEPT)
-      for (const listener of listeners) listener.news()
+      news()
     },
 
     dismissals(seenCount) {
@@ -133,6 +139,7 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
       return { dismissals: unseen.map(({ userId, issuedUpToMs }) => ({ userId, issuedUpToMs })), dismissalCount }
     },
 
+    news,
     listen: (listener) => listenIn(listeners, listener),
 
     *orphans(steadyMs) {

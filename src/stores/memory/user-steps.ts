@@ -1,8 +1,9 @@
 /** What can happen to one user or session of the memory store, before anything that follows from it is drawn. */
+import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
 import { isOnline, isVisible, newerProfile } from '../../presence/rules.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
-import { cutToNow, date, type LiveSession, type LiveUser, steadyOf } from './live-user.ts'
+import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
 
 /**
  * @param session - the one in which the user was active, null where no one knows
@@ -91,11 +92,39 @@ export function isOnSocket(user: LiveUser): boolean {
   return false
 }
 
-/** The session without a socket whose lease ends first, null where all have one. */
-export function firstToGiveWay(user: LiveUser): LiveSession | null {
+/** Session `default` where it lives by heartbeats: a socket of its user takes over from it (rule 7). */
+export function defaultByBeats(user: LiveUser): LiveSession | undefined {
+  const session = sessionOf(user, DEFAULT_SESSION_ID)
+  return session !== undefined && livesByBeats(session) ? session : undefined
+}
+
+function livesByBeats(session: LiveSession): boolean {
+  return session.fence === null && !session.isInGrace
+}
+
+/** Whether the client of a socket whose session went offline has come back over HTTP: `onlyAfterBeats`. */
+export function isBackByBeats(user: LiveUser, sessionId: string, now: Now, timing: PresenceTiming): boolean {
+  if (!isOnline(user, now.steadyMs, timing)) return false
+  const own = sessionOf(user, sessionId)
+  if (own !== undefined) return livesByBeats(own)
+  const other = defaultByBeats(user)
+  return other !== undefined && other.startedAtMs >= user.wentOfflineAtMs && !isOnSocket(user)
+}
+
+/** Whether a socket attached in this life of the state has the session, or had it a moment ago. */
+export function isOnOwnSocket({ fence, isInGrace, leaseReason }: LiveSession): boolean {
+  return fence !== null || (isInGrace && leaseReason !== 'SERVER_RESTART')
+}
+
+/**
+ * The session without a socket whose lease ends first, null where all have one.
+ *
+ * @param except - one that ends in this step anyway
+ */
+export function firstToGiveWay(user: LiveUser, except: LiveSession | undefined): LiveSession | null {
   let first: LiveSession | null = null
   for (const session of user.sessions) {
-    if (session.leaseEndsSteadyMs === null) continue
+    if (session.leaseEndsSteadyMs === null || session === except) continue
     if (first === null || session.leaseEndsSteadyMs < (first.leaseEndsSteadyMs ?? 0)) first = session
   }
   return first

@@ -24,6 +24,8 @@ export interface BellMessage {
   readonly record?: number
   /** The number of a dismissal. */
   readonly dismissal?: number
+  /** Nodes whose sockets lost sessions by this step, and should learn it at once. */
+  readonly lostBy?: readonly string[]
   /** The time of announcements is over. */
   readonly isOpen?: boolean
 }

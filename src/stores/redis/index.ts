@@ -82,6 +82,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let opening: Promise<void> | null = null
   let lastJoin: Promise<void> = Promise.resolve()
   let heardBell = 0
+  /** By which this process renewed the last time. */
+  let nodeId: string | null = null
   /** What the last renewal said of the bell: by the next one it must have been heard. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
   /** When the last sweep that was answered was sent, by this process's own clock. */
@@ -191,12 +193,13 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       tellEveryViewer()
     }
     heardBell = Math.max(heardBell, message.bell)
-    const { seq, entry, viewer, record, dismissal, isOpen } = message
+    const { seq, entry, viewer, record, dismissal, lostBy, isOpen } = message
     if (isOpen === true) startReading(() => work.call('position')).catch(() => {})
     if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => logEntry(entry))
     if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
     if (record !== undefined) for (const ring of recordBells) ring()
-    if (dismissal !== undefined) for (const listener of nodeListeners) listener.news()
+    const isLoss = lostBy !== undefined && nodeId !== null && lostBy.includes(nodeId)
+    if (dismissal !== undefined || isLoss) for (const listener of nodeListeners) listener.news()
   }
 
   function tellEveryViewer(): void {
@@ -237,18 +240,13 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async attach(request) {
       const release = await permits.acquire(timing.nodeTtlMs)
       try {
-        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs] = await ask<AttachReply>(
-          work,
-          'attach',
-          {
-            ...request,
-            startId: randomUUID(),
-          },
-        )
+        const answer = await ask<AttachReply>(work, 'attach', { ...request, startId: randomUUID() })
+        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed] = answer
         if (kind !== 'attached') return { kind }
         return {
           kind,
           session: session === false ? null : sessionView(session),
+          isResumed,
           replacedFence: orNull(replacedFence),
           lastActiveAtMs: orNull(lastActiveAtMs),
           lastActiveForMs,
@@ -300,6 +298,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async renewNode(request) {
+      nodeId = request.nodeId
       const answer = await ask<RenewReply>(lease, 'renew-node', request)
       const [losses, lossCount, dismissals, dismissalCount, isMissed, mustAdopt, isAnnouncing, seq, bellCount] = answer
       if (!isAnnouncing) startReading(() => lease.call('position')).catch(() => {})
@@ -440,6 +439,7 @@ type AttachReply = readonly [
   lastActiveAtMs: number | false,
   lastActiveForMs: number,
   atMs: number,
+  isResumed: boolean,
 ]
 
 type BeatReply = readonly [kind: BeatAnswer['kind'], session: SessionAnswer | false, lastActiveAtMs: number | false]

@@ -110,8 +110,8 @@ export function describeDismissals(rule: Rule): void {
         },
         startAnew: () => expect.unreachable(),
       })
-      await connect(store, 'alice')
-      await goOffline(store, 'alice')
+      const socket = await connect(store, 'alice')
+      await store.end({ ...socket, reason: 'WENT_OFFLINE' })
       await pass(SETTLE_MS)
       expect(newsCount).toBe(0)
       await dismiss(store, 'alice', 1000)

@@ -124,6 +124,7 @@ describe('docs/data.md', () => {
       WENT_OFFLINE: true,
       DISCONNECTED: true,
       DISPLACED: true,
+      TAKEN_OVER: true,
       NODE_LOST: true,
       SERVER_RESTART: true,
       UNRECORDED: true,

@@ -21,6 +21,8 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
     -- Their node came first, and nobody has read it yet.
     user.shownSinceMs = math.min(user.shownSinceMs, onlineSinceMs)
   end
+  local isHereBySocket, touched = false, {}
+  for _, session in ipairs(user.sessions) do if is_on_own_socket(session) then isHereBySocket = true end end
   for _, row in ipairs(adopted.sessions) do
     local goneCount = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*'))
     if goneCount == 0 and not session_of(user, row.sessionId) then
@@ -36,8 +38,11 @@ for _, adopted in ipairs(cjson.decode(ARGV[2])) do
       session.leaseEndsSteadyMs = steadyMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
       session.leaseReason = 'SERVER_RESTART'
       add_session(user, session)
+      if isHereBySocket and session.id == limits.defaultSessionId and not row.hadSocket then
+        touched[#touched + 1] = { session = session, finish = end_session(user, session, 'TAKEN_OVER') }
+      end
     end
   end
-  commit(user, { mustRecord = true, isViewerChanged = true })
+  commit(user, { touched = touched, mustRecord = true, isViewerChanged = true })
 end
 return 'done'

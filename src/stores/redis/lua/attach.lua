@@ -2,7 +2,8 @@
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: a name for the start that it may be
--- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs, now };
+-- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs, now,
+--          isResumed };
 --          { 'unseeded' }, { 'full' } and { 'moved' } wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
@@ -11,6 +12,9 @@ local fence, nodeId, comeback = given(request.fence), given(request.nodeId), giv
 local seed = given(request.seed)
 
 local known = load_to_change(request.userId)
+if request.onlyAfterBeats and not (known and is_back_by_beats(known, request.sessionId)) then
+  return cjson.encode({ 'moved' })
+end
 if not known and not seed then return cjson.encode({ 'unseeded' }) end
 if fence and redis.call('EXISTS', refused_key(fence)) == 1 then return cjson.encode({ 'moved' }) end
 local isForUserAlone = not given(request.sessionId) and known and is_on_socket(known)
@@ -22,8 +26,11 @@ if comeback and heldElsewhere then
   for _, former in ipairs(comeback.formerFences) do if former == heldElsewhere then isTheirs = true end end
   if not isTheirs then return cjson.encode({ 'moved' }) end
 end
-local isOneTooMany = not isForUserAlone and not live and known and #known.sessions >= timing.sessionsPerUser
-local displaced = isOneTooMany and first_to_give_way(known) or nil
+local isTakeover = fence and known and sessionId ~= limits.defaultSessionId
+local takenOver = isTakeover and default_by_beats(known) or nil
+local otherCount = (known and #known.sessions or 0) - (takenOver and 1 or 0)
+local isOneTooMany = not isForUserAlone and not live and otherCount >= timing.sessionsPerUser
+local displaced = isOneTooMany and known and first_to_give_way(known, takenOver) or nil
 if isOneTooMany and not displaced then return cjson.encode({ 'full' }) end
 
 local user = known or admit(request.userId, seed)
@@ -33,11 +40,15 @@ local isProfileNew = take_profile(user, request.profile) or isSeedNew or areSett
 if isForUserAlone then
   if request.isActive then count_activity(user, nil, 0) end
   commit(user, { isViewerChanged = isProfileNew, mustRecord = isProfileNew })
-  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, 0, moment_of(user) })
+  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, 0, moment_of(user), false })
 end
 
 local touched = {}
-if displaced then touched[1] = { session = displaced, finish = end_session(user, displaced, 'DISPLACED') } end
+local function end_instead(session, reason)
+  if session then touched[#touched + 1] = { session = session, finish = end_session(user, session, reason) } end
+end
+end_instead(displaced, 'DISPLACED')
+end_instead(takenOver, 'TAKEN_OVER')
 
 -- What a node brings back may be older than a goOffline meanwhile.
 local function is_news()
@@ -65,6 +76,7 @@ local function start_session()
 end
 
 local session = live or start_session()
+if not live and takenOver then describe(session, takenOver.device, takenOver.rooms) end
 -- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
 if live and not fence and request.isActive then count_activity(user, session, 0) end
 if live and comeback then bring_activity(session) end
@@ -80,4 +92,5 @@ commit(user, {
 })
 return cjson.encode({
   'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, steadyMs - session.lastActiveSteadyMs, moment_of(user),
+  live ~= nil,
 })

@@ -21,7 +21,7 @@ if not meta.isAdopted then
 end
 
 local user = load_to_change(request.userId)
-local fence, ending, fences, touched = given(request.fence), {}, {}, {}
+local fence, ending, fences, lostBy, touched = given(request.fence), {}, {}, {}, {}
 if user then
   for _, session in ipairs(user.sessions) do
     if not given(request.sessionId) or session.id == request.sessionId then ending[#ending + 1] = session end
@@ -30,11 +30,17 @@ end
 if #ending == 0 then return cjson.encode({ 'ended', 0, {} }) end
 for _, session in ipairs(ending) do
   if fence and session.fence ~= fence then return cjson.encode({ 'late', 0, {} }) end
-  if session.fence then fences[#fences + 1] = session.fence end
+  if session.fence then
+    fences[#fences + 1] = session.fence
+    lostBy[#lostBy + 1] = session.nodeId
+  end
 end
 for index, session in ipairs(ending) do
   touched[index] = { session = session, finish = end_session(user, session, request.reason) }
 end
+if request.reason == 'WENT_OFFLINE' then user.wentOfflineAtMs = date(user) end
 if request.reason == 'WENT_OFFLINE' and #user.sessions == 0 then end_activity(user) end
-commit(user, { touched = touched, isViewerChanged = true })
+-- A dismissal rings by itself, and what a socket says of its own session its node knows by the answer.
+local isNews = not fence and #lostBy > 0 and not issuedUpToMs
+commit(user, { touched = touched, isViewerChanged = true, lostBy = isNews and lostBy or nil })
 return cjson.encode({ 'ended', #ending, fences })

@@ -108,7 +108,8 @@ local function ring(message)
 end
 
 -- Once after each `remember`.
--- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord }
+-- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord, lostBy = { node ids that
+-- should learn at once what they lost } }
 local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
@@ -135,5 +136,6 @@ local function commit(user, step)
   end
   save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end
+  message.lostBy = step.lostBy
   if next(message) then ring(message) end
 end

@@ -48,7 +48,13 @@ local function end_session(user, session, reason)
   table.remove(user.sessions, index)
   redis.call('HINCRBY', META, 'sessionCount', -1)
   -- Still open in the database, it would be adopted.
-  if not meta.isAdopted then redis.call('SET', gone_key(user.id, session.id), '1', 'PX', limits.goneKeptMs) end
+  if not meta.isAdopted then
+    redis.call('SET', gone_key(user.id, session.id), '1', 'PX', limits.goneKeptMs)
+    -- Its socket took over from a `default` that the database may have open.
+    if is_on_own_socket(session) then
+      redis.call('SET', gone_key(user.id, limits.defaultSessionId), '1', 'PX', limits.goneKeptMs)
+    end
+  end
   if session.fence then
     lose(session.nodeId, session.fence, reason)
     leave_node(user, session.nodeId)
@@ -66,14 +72,14 @@ end
 local function give_grace(user, session, graceMs, reason)
   session.reapedFence = reason == 'NODE_LOST' and session.fence
   session.fence = false
+  session.leaseReason = reason
+  session.isInGrace = true
   leave_node(user, session.nodeId)
   local touched = {}
   if graceMs <= 0 then
     touched = { { session = session, finish = end_session(user, session, reason) } }
   else
     session.leaseEndsSteadyMs = steadyMs + graceMs
-    session.leaseReason = reason
-    session.isInGrace = true
   end
   -- A row does not say whether its socket is there just now, so only an end is one for the records.
   commit(user, { touched = touched, isViewerChanged = true })

@@ -117,13 +117,36 @@ local function is_on_socket(user)
   return false
 end
 
+local function lives_by_beats(session) return not session.fence and not session.isInGrace end
+
+-- Session `default` where it lives by heartbeats: a socket of its user takes over from it (rule 7). Else nil.
+local function default_by_beats(user)
+  local session = session_of(user, limits.defaultSessionId)
+  return session and lives_by_beats(session) and session or nil
+end
+
+-- Whether the client of a socket whose session went offline has come back over HTTP: onlyAfterBeats.
+local function is_back_by_beats(user, sessionId)
+  if not is_online(user) then return false end
+  local own = session_of(user, sessionId)
+  if own then return lives_by_beats(own) end
+  local other = default_by_beats(user)
+  return other and other.startedAtMs >= (user.wentOfflineAtMs or 0) and not is_on_socket(user)
+end
+
+-- Whether a socket attached in this life of the state has the session, or had it a moment ago.
+local function is_on_own_socket(session)
+  return session.fence or session.isInGrace and session.leaseReason ~= 'SERVER_RESTART'
+end
+
 -- The session without a socket whose lease ends first, nil where all have one.
-local function first_to_give_way(user)
+-- except: one that ends in this step anyway, or nil.
+local function first_to_give_way(user, except)
   local first
   for _, session in ipairs(user.sessions) do
-    if session.leaseEndsSteadyMs and (not first or session.leaseEndsSteadyMs < first.leaseEndsSteadyMs) then
-      first = session
-    end
+    local endsSteadyMs = session.leaseEndsSteadyMs
+    local isFirst = endsSteadyMs and (not first or endsSteadyMs < first.leaseEndsSteadyMs)
+    if isFirst and session ~= except then first = session end
   end
   return first
 end
@@ -163,6 +186,7 @@ local function admit(userId, seed)
   user.latestAtMs = math.max(user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
   user.isActivityOver = seed.isActivityOver
   user.activityOverSteadyMs = steadyMs
+  user.wentOfflineAtMs = nowMs
   user.shownSinceMs = false
   redis.call('ZADD', UNLISTED, 0, userId)
   return remember(user)

@@ -7,6 +7,7 @@ local USER_FIELDS = {
   'ownStatus', -- the user's own truth at the last step
   'activityFlushSteadyMs', 'dueSteadyMs', 'isRecorded',
   'lastActiveSteadyMs',
+  'wentOfflineAtMs', -- when goOffline ended a session the last time
   'latestAtMs', -- the latest moment that anything of theirs was dated: their moments never go back
 }
 local SESSION_FIELDS = {
