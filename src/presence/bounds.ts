@@ -23,6 +23,9 @@ export const BOUNDS = {
 /** The session of who beats over HTTP without naming one (rule 7). */
 export const DEFAULT_SESSION_ID = 'default'
 
+/** Where a request over HTTP names its session once, for every `sessionId` argument that it leaves out (rule 7). */
+export const SESSION_HEADER = 'Rollcall-Session'
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i
 const CONTROL_CHARACTER = /\p{Cc}/u
 /** Half of a surrogate pair: it has no UTF-8, so neither store nor database could keep it. */

@@ -51,9 +51,13 @@ export function forbidden(reason: string): PresenceError {
   return new PresenceError('FORBIDDEN', reason)
 }
 
-/** @param argument - the argument that named the missing thing */
-export function notFound(argument: string, what: string): PresenceError {
-  return new PresenceError('NOT_FOUND', `There is no such ${what}.`, { argument })
+/**
+ * @param argument - the argument that named the missing thing
+ * @param hint - what to send instead, as a sentence
+ */
+export function notFound(argument: string, what: string, hint?: string): PresenceError {
+  const message = `There is no such ${what}.`
+  return new PresenceError('NOT_FOUND', hint === undefined ? message : `${message} ${hint}`, { argument })
 }
 
 export function rateLimited(reason: string, retryAfterMs: number): PresenceError {

@@ -53,6 +53,8 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     },
   })
 
+  const unlistenViewers = store.viewers.listen(sockets.returns.look)
+
   /** One at a time: the next one tells what this one learnt. */
   function renew(): Promise<void> {
     renewing ??= renewNow().finally(() => {
@@ -87,6 +89,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     }
     telling ??= sockets
       .tellUntold()
+      .then(sockets.returns.ask)
       .catch(quietly)
       .finally(() => {
         telling = null
@@ -127,6 +130,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
     async stop() {
       isStopped = true
       unlisten()
+      unlistenViewers()
       await Promise.allSettled([renewing, announcing, adopting, telling])
     },
   }

@@ -40,6 +40,10 @@ export interface Attachment extends SessionChannel {
   readonly caller: Caller
   /** Null for an observer, and while its session is over. */
   readonly fence: string | null
+  /** Whether its session was live when it was attached to this socket the last time. */
+  readonly isResumed: boolean
+  /** The rooms of its session, as far as this socket was told. */
+  readonly rooms: readonly string[]
   pong(nonce: string): void
   /** @param silentForMs - where it is silent, since the last proof of what did not answer: connection or page */
   closed(cause: DetachCause, silentForMs: number): Promise<void>
@@ -90,6 +94,8 @@ export interface SocketsOfNode {
   /** Where the store is away it is told later. */
   tellDetach(request: DetachRequest): Promise<void>
   tellLater(request: DetachRequest): void
+  /** Its session went offline, and its client may be back over HTTP by now. */
+  parted(open: OpenSocket): void
   /** It is closed. */
   remove(open: OpenSocket): void
 }
@@ -105,6 +111,7 @@ export class OpenSocket implements Attachment {
   readonly socket: NodeSocket
   sessionId: string | null
   fence: string | null = null
+  isResumed = false
   challenge: Challenge | null = null
   readonly #node: SocketsOfNode
   readonly #presence: Presence
@@ -119,6 +126,8 @@ export class OpenSocket implements Attachment {
   #lostEarly: Loss | null = null
   /** Told to close: nothing that it says starts a session any more. */
   #isDismissed = false
+  /** Its session went offline, and the socket stays open. */
+  #isParted = false
 
   /** @param namedSessionId - null for an observer */
   constructor(
@@ -145,6 +154,10 @@ export class OpenSocket implements Attachment {
     this.#absenceNow = absence
     if (absence !== null && this.#closedAs === null) this.#node.absent.add(this)
     else this.#node.absent.delete(this)
+  }
+
+  get rooms(): readonly string[] {
+    return this.fence === null ? [] : this.#known.rooms
   }
 
   async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
@@ -229,7 +242,20 @@ export class OpenSocket implements Attachment {
     if (cause === 'replaced') startChallenge(this.#node, this, null)
     else if (cause === 'reaped') this.#provesToBeThere()
     else if (cause === 'DISCONNECTED') this.dismiss()
+    else if (cause === 'WENT_OFFLINE') this.#part()
     else this.#forget()
+  }
+
+  /** Whether its session went offline, and starts again as soon as its client is back. */
+  isParted(): boolean {
+    return this.#isParted && this.fence === null && this.#closedAs === null && !this.#isDismissed
+  }
+
+  /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */
+  async returnAfterBeats(): Promise<void> {
+    await this.#attach(() =>
+      this.isParted() ? { sessionId: this.sessionId, isActive: false, comeback: null, onlyAfterBeats: true } : null,
+    )
   }
 
   /** Its session has to be attached again, to a live state that begins anew. */
@@ -314,6 +340,8 @@ export class OpenSocket implements Attachment {
     }
     if (this.fence !== null) this.#node.byFence.delete(this.fence)
     this.fence = fence
+    this.#isParted = false
+    this.isResumed = answer.isResumed
     this.sessionId = answer.session.id
     this.#absence = null
     const lostMeanwhile = this.#lostEarly
@@ -379,6 +407,8 @@ export class OpenSocket implements Attachment {
       if (this.challenge !== null) await this.challenge.settled
       // It speaks, so it is there.
       if (this.#absence !== null) await this.comeBack()
+      // Its app may have beaten over HTTP a moment ago: then it speaks of that session.
+      if (this.isParted()) await this.returnAfterBeats()
       if (this.challenge !== null) continue
       if (this.sessionId === null || this.fence === null) return null
       const answer = await words(this.sessionId, this.fence)
@@ -396,7 +426,7 @@ export class OpenSocket implements Attachment {
     await this.#speak((sessionId, fence) =>
       this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason }),
     )
-    this.#forget()
+    this.#part()
   }
 
   /** The duplicated tab is a session of its own from now on, and nobody did anything in it. */
@@ -458,6 +488,13 @@ export class OpenSocket implements Attachment {
       lastActiveForMs: Math.round(nowMs - this.#lastActiveAtMs),
     }
     return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences } }
+  }
+
+  /** Its session went offline; the socket stays. */
+  #part(): void {
+    this.#forget()
+    this.#isParted = true
+    this.#node.parted(this)
   }
 
   /** The session is over, or another's; the socket stays. */

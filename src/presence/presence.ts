@@ -17,9 +17,18 @@ import {
   parseStatusMessage,
   parseUserId,
   parseUserIds,
+  SESSION_HEADER,
 } from './bounds.ts'
 import type { StoredUser, UserDirectory } from './directory.ts'
-import { badInput, isUnavailable, notFound, rateLimited, unauthenticated, unavailable } from './errors.ts'
+import {
+  badInput,
+  isUnavailable,
+  notFound,
+  type PresenceError,
+  rateLimited,
+  unauthenticated,
+  unavailable,
+} from './errors.ts'
 import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import type { Position } from './position.ts'
 import { publicUser } from './rules.ts'
@@ -158,11 +167,16 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
 
       async changeRoom(kind, room) {
         const answer = await store[kind]({ userId: caller.userId, sessionId, fence: null, room })
+        if (answer.kind === 'unknown' && namedSessionId === null) throw noDefaultSession(`Name the session ${NAMED}.`)
         return sessionOf(answer)
       },
 
       async goOffline() {
-        await end(caller, sessionId)
+        const endedCount = await end(caller, sessionId)
+        // Who names a session wants it over, and so it is. Who names none may think that their tab is meant.
+        if (endedCount === 0 && namedSessionId === null) {
+          throw noDefaultSession(`Name the session ${NAMED}, or end all of them by \`everywhere: true\`.`)
+        }
       },
     }
   }
@@ -171,9 +185,12 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
     return { session, nextHeartbeatInMs: timing.heartbeatIntervalMs }
   }
 
-  async function end(caller: Caller, sessionId: string | null): Promise<void> {
+  /** @returns how many sessions ended */
+  async function end(caller: Caller, sessionId: string | null): Promise<number> {
     const request = { userId: caller.userId, sessionId, fence: null, reason: 'WENT_OFFLINE' as const }
-    sockets.ended((await store.end(request)).fences)
+    const { sessionCount, fences } = await store.end(request)
+    sockets.ended(fences)
+    return sessionCount
   }
 
   return {
@@ -299,6 +316,13 @@ export function refuseDismissed({ issuedAtMs }: Caller, tokensValidAfterMs: numb
   if (tokensValidAfterMs !== null && issuedAtMs <= tokensValidAfterMs) {
     throw unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
   }
+}
+
+const NAMED = `by \`sessionId\`, or over HTTP by the header \`${SESSION_HEADER}\``
+
+/** A request named no session, and its user has none that lives by heartbeats without a name. */
+function noDefaultSession(hint: string): PresenceError {
+  return notFound('sessionId', `session as \`${DEFAULT_SESSION_ID}\``, hint)
 }
 
 /** The session of an answer about rooms. */

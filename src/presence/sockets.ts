@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import { type Attachment, type NodeSocket, OpenSocket, type SocketsOfNode } from './open-socket.ts'
 import type { HeartbeatWords, Presence } from './presence.ts'
+import { createReturns } from './returns.ts'
 import type { DetachRequest, Loss } from './store.ts'
 
 export type SocketsOptions = Pick<SocketsOfNode, 'store' | 'timing' | 'monotonicMs' | 'onError'>
@@ -22,6 +23,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
   /** The process's name in the live state: new at each start, and whenever that state begins anew. */
   let nodeId: string = randomUUID()
   let mintedCount = 0
+  const returns = createReturns({ byUser, onError })
 
   const node: SocketsOfNode = {
     store,
@@ -49,6 +51,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     },
 
     tellLater: (request) => void untold.set(request.fence, request),
+    parted: (open) => returns.look(open.caller.userId),
     remove,
   }
 
@@ -125,6 +128,8 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
     /** Whether the store has still to hear of sockets here: that they hold their session again, or how they closed. */
     isReturning: (): boolean => absent.size > 0 || untold.size > 0,
+
+    returns,
 
     /** One of this node's sockets no longer has its session. */
     lost(loss: Loss): void {

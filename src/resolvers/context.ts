@@ -1,5 +1,6 @@
 /** What a resolver knows of who asks and how, and the services that it calls. */
 import { type Caller, requireCaller } from '../presence/access.ts'
+import { DEFAULT_SESSION_ID } from '../presence/bounds.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence, SessionChannel } from '../presence/presence.ts'
@@ -11,6 +12,8 @@ export interface RequestContext {
   readonly feed: ChangeFeed
   /** The socket that the request came by; null over HTTP. */
   readonly channel: SessionChannel | null
+  /** The session that the request named in its header; null where it named none, and over a socket. */
+  readonly namedSessionId: string | null
   /** What the socket follows; null over HTTP. */
   readonly group: FeedGroup | null
   /** The place in the log before anything else of the answer was read. The same for all that ask within one request. */
@@ -22,7 +25,8 @@ export function callerOf(context: RequestContext): Caller {
 }
 
 /**
- * Whose session the words of a request are about: the named one, else the socket's own, else the one over HTTP.
+ * Whose session the words of a request are about: the one that the argument names, else the socket's own, else the one
+ * that the header names, else `default`.
  *
  * @throws PresenceError `BAD_USER_INPUT` for an id of no known form
  */
@@ -31,5 +35,13 @@ export function channelOf(context: RequestContext, sessionIdArgument: string | n
   const sessionId = context.presence.parseSessionId('sessionId', sessionIdArgument)
   const { channel } = context
   if (channel !== null && (sessionId === null || sessionId === channel.sessionId)) return channel
-  return context.presence.httpChannel(caller, sessionId)
+  return context.presence.httpChannel(caller, sessionId ?? context.namedSessionId)
+}
+
+/**
+ * The session that `isCurrent` means: the socket's own, else the one that the header names, else the one that the
+ * request is about.
+ */
+export function currentSessionIdOf({ channel, namedSessionId }: RequestContext, about: SessionChannel): string {
+  return channel?.sessionId ?? namedSessionId ?? about.sessionId ?? DEFAULT_SESSION_ID
 }

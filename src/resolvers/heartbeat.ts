@@ -1,5 +1,5 @@
 import type { HeartbeatResult } from '../presence/presence.ts'
-import { callerOf, channelOf, type RequestContext } from './context.ts'
+import { callerOf, channelOf, currentSessionIdOf, type RequestContext } from './context.ts'
 import type { SessionModel, ViewerPayload } from './viewer.ts'
 
 export interface HeartbeatArgs {
@@ -17,6 +17,11 @@ export async function heartbeat(_root: unknown, args: HeartbeatArgs, context: Re
   return { session, nextHeartbeatInMs, channel }
 }
 
-export function heartbeatSession({ session }: HeartbeatModel): SessionModel | null {
-  return session === null ? null : { view: session, isCurrent: true }
+export function heartbeatSession(
+  { session, channel }: HeartbeatModel,
+  _args: unknown,
+  context: RequestContext,
+): SessionModel | null {
+  if (session === null) return null
+  return { view: session, isCurrent: session.id === currentSessionIdOf(context, channel) }
 }

@@ -1,4 +1,4 @@
-import { callerOf, channelOf, type RequestContext } from './context.ts'
+import { callerOf, channelOf, currentSessionIdOf, type RequestContext } from './context.ts'
 import type { SessionModel } from './viewer.ts'
 
 export interface RoomArgs {
@@ -21,5 +21,5 @@ export function leaveRoom(_root: unknown, args: RoomArgs, context: RequestContex
 async function changeRoom(kind: 'join' | 'leave', args: RoomArgs, context: RequestContext): Promise<RoomPayload> {
   const channel = channelOf(context, args.sessionId)
   const view = await context.presence.changeRoom(callerOf(context), channel, kind, args.room)
-  return { session: { view, isCurrent: view.id === (context.channel ?? channel).sessionId } }
+  return { session: { view, isCurrent: view.id === currentSessionIdOf(context, channel) } }
 }

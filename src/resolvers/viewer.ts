@@ -1,11 +1,11 @@
 import type { SessionView, ViewerState } from '../presence/model.ts'
 import type { SessionChannel } from '../presence/presence.ts'
-import { callerOf, channelOf, type RequestContext } from './context.ts'
+import { callerOf, channelOf, currentSessionIdOf, type RequestContext } from './context.ts'
 
 /** The user's own view, with the session through which they look. */
 export interface ViewerModel {
   readonly state: ViewerState
-  readonly currentSessionId: string | null
+  readonly currentSessionId: string
 }
 
 export interface SessionModel {
@@ -31,7 +31,10 @@ export function payloadViewer(
 }
 
 async function viewerThrough(channel: SessionChannel, context: RequestContext): Promise<ViewerModel> {
-  return { state: await context.presence.viewer(callerOf(context)), currentSessionId: channel.sessionId }
+  return {
+    state: await context.presence.viewer(callerOf(context)),
+    currentSessionId: currentSessionIdOf(context, channel),
+  }
 }
 
 export function sessions({ state, currentSessionId }: ViewerModel): SessionModel[] {

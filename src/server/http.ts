@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { ExecutionArgs } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
+import { SESSION_HEADER } from '../presence/bounds.ts'
 import { badInput, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
@@ -53,7 +54,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
             origin,
             credentials: false,
             methods: ['GET', 'POST', 'OPTIONS'],
-            allowedHeaders: ['authorization', 'content-type'],
+            allowedHeaders: ['authorization', 'content-type', SESSION_HEADER.toLowerCase()],
             maxAge: 600,
           }
         : { origin: [] }
@@ -74,6 +75,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
         presence,
         feed,
         channel: null,
+        namedSessionId: presence.parseSessionId(SESSION_HEADER, request.headers.get(SESSION_HEADER)),
         group: null,
         position() {
           position ??= presence.position()

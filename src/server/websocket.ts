@@ -216,7 +216,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       pagePinger.add(link)
       if (caller.expiresAtMs !== null) expiries.add(link, caller.expiresAtMs)
     }
-    return { sessionId: attachment.sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL }
+    const { sessionId, isResumed: resumed, rooms } = attachment
+    return { sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL, resumed, rooms }
   }
 
   /** Writes the two messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
@@ -243,7 +244,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function contextOf({ attachment, group }: Connection): RequestContext {
     if (attachment === null) throw unavailable('server', 'The socket is not acknowledged.')
-    return { caller: attachment.caller, presence, feed, channel: attachment, group, position: once(presence.position) }
+    const { caller } = attachment
+    // A socket is its own session: the headers of its upgrade name none.
+    const position = once(presence.position)
+    return { caller, presence, feed, channel: attachment, namedSessionId: null, group, position }
   }
 
   function nodeSocketOf(link: Link) {

@@ -50,7 +50,12 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
       user: { id: userId, status: 'ONLINE', isOnline: true },
     })
     expect(join?.user.onlineSince).toBe(join?.at)
-    expect(tab.acknowledged()).toEqual({ sessionId: tab.sessionId, heartbeatIntervalMs: 1000 })
+    expect(tab.acknowledged()).toEqual({
+      sessionId: tab.sessionId,
+      heartbeatIntervalMs: 1000,
+      resumed: false,
+      rooms: [],
+    })
   })
 
   it('tells nothing when one of two tabs closes, also when it was the active one, and a LEAVE when the last one does', async () => {

@@ -15,10 +15,15 @@ export async function post<Data = Record<string, any>>(
   token: string | null,
   query: string,
   variables: Record<string, unknown> = {},
+  headers: Record<string, string> = {},
 ): Promise<Answer<Data> & { readonly status: number }> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', ...(token === null ? {} : { authorization: `Bearer ${token}` }) },
+    headers: {
+      'content-type': 'application/json',
+      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+      ...headers,
+    },
     body: JSON.stringify({ query, variables }),
   })
   return { status: response.status, ...((await response.json()) as Answer<Data>) }
@@ -43,11 +48,18 @@ export interface SeenChange {
   readonly receivedAtMs: number
 }
 
+export interface Acknowledgement {
+  readonly sessionId: string | null
+  readonly heartbeatIntervalMs: number
+  readonly resumed: boolean
+  readonly rooms: readonly string[]
+}
+
 export interface Tab {
   readonly client: Client
   readonly sessionId: string
   /** What the server acknowledged last. */
-  acknowledged(): { sessionId: string; heartbeatIntervalMs: number } | null
+  acknowledged(): Acknowledgement | null
   wire(): WebSocket
   ask<Data = Record<string, any>>(query: string, variables?: Record<string, unknown>): Promise<Answer<Data>>
   /** Follows presenceChanged into a list that grows. */
@@ -71,6 +83,9 @@ export interface TabOptions {
   readonly options?: Partial<ClientOptions>
 }
 
+/** Tests do not wait for seconds, as clients do between two connections. */
+export const noRetryWait = () => new Promise<void>((resolve) => setTimeout(resolve, 50))
+
 const open = new Set<Tab>()
 
 /** Opens a tab of `dev:<userId>` and waits until the server has acknowledged it. */
@@ -81,13 +96,13 @@ export async function openTab(
 ): Promise<Tab> {
   const { sessionId = randomUUID(), token = `dev:${userId}`, retryAttempts = 0, options = {}, ...rest } = params
   let wire: WebSocket | null = null
-  let acknowledged: ReturnType<Tab['acknowledged']> = null
+  let acknowledged: Acknowledgement | null = null
   let closedWith: unknown = null
   const client = createClient({
     url: server.wsUrl,
     lazy: false,
     retryAttempts,
-    retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
+    retryWait: noRetryWait,
     shouldRetry: () => true,
     webSocketImpl: WebSocket,
     onNonLazyError: (error) => {
@@ -101,7 +116,7 @@ export async function openTab(
         wire = socket as WebSocket
       },
       connected: (_socket, payload) => {
-        acknowledged = payload as ReturnType<Tab['acknowledged']>
+        acknowledged = payload as unknown as Acknowledgement
       },
       closed: (event) => {
         closedWith = event

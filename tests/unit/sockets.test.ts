@@ -76,7 +76,12 @@ function openFaultyStore(clock: Clock) {
       news: () => listeners.forEach((listener) => void listener.news()),
       startAnew() {},
     })
+    store.viewers.listen((userId) => {
+      if (!isViewerBellMute) for (const listener of viewerListeners) listener(userId)
+    })
   }
+  const viewerListeners = new Set<(userId: string | null) => void>()
+  let isViewerBellMute = false
   listenTo(life)
   const steps = Object.fromEntries(STEPS.map((step) => [step, (...args: readonly unknown[]) => through(step, args)]))
   const store = {
@@ -86,6 +91,12 @@ function openFaultyStore(clock: Clock) {
       listen(listener: NodeListener) {
         listeners.add(listener)
         return () => void listeners.delete(listener)
+      },
+    },
+    viewers: {
+      listen(listener: (userId: string | null) => void) {
+        viewerListeners.add(listener)
+        return () => void viewerListeners.delete(listener)
       },
     },
   } as PresenceStore
@@ -107,6 +118,12 @@ function openFaultyStore(clock: Clock) {
         go()
         if (kind === 'late') await isDone
       }
+    },
+
+    /** What would be told of users is lost from here on. */
+    muteViewers() {
+      isViewerBellMute = true
+      return { listeners: viewerListeners }
     },
 
     setAway(value: boolean) {
@@ -208,6 +225,13 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
       const words = session === null ? null : { sessionId: null, isActive: true, ...session }
       const attachment = await sockets.open(presence, callerOf(userId, issuedAtMs), socket, words)
       return { attachment, told }
+    },
+
+    /** A heartbeat over HTTP without a session id, by way of another node. */
+    async beatOverHttp(userId: string) {
+      const beat = { userId, sessionId: null, fence: null, isActive: true, profile: null }
+      if ((await life().beat(beat)).kind === 'counted') return
+      await life().attach({ ...beat, nodeId: null, seed: SEED, comeback: null })
     },
 
     async sessions(userId: string): Promise<readonly SessionView[]> {
@@ -561,6 +585,124 @@ describe('where the live state begins anew', () => {
       await second.attachment.closed('ended', 0)
       expect(await sessions('alice')).toMatchObject([{ fence: null }, { fence: null }])
     })
+  })
+})
+
+describe('a socket whose session went offline, and whose client beats over HTTP since', () => {
+  async function parted(world: ReturnType<typeof openWorld>, userId = 'alice') {
+    const opened = await world.open(userId)
+    await opened.attachment.goOffline()
+    await settle()
+    return opened
+  }
+
+  it('has its session again', async () => {
+    const world = openWorld()
+    const { attachment } = await parted(world)
+    const { sessionId } = attachment
+    expect(attachment.fence).toBeNull()
+    await world.beatOverHttp('alice')
+    await until(() => attachment.fence !== null, { what: 'the return' })
+    expect(await world.sessions('alice')).toMatchObject([{ id: sessionId, fence: attachment.fence }])
+    expect(attachment).toMatchObject({ sessionId, isResumed: false, rooms: [] })
+    // It closes, and takes the session along.
+    await attachment.closed('closed', 0)
+    await world.pass(TIMING.closeGraceMs + TIMING.sweepIntervalMs)
+    expect(await world.sessions('alice')).toEqual([])
+  })
+
+  it('has it also where the word came from elsewhere, and a beat before the node learnt of it', async () => {
+    const world = openWorld()
+    const { attachment } = await world.open('alice')
+    const formerFence = attachment.fence
+    // The node hears of the loss only by its renewal.
+    const release = world.holdBack('renewNode', 'held')
+    await world.life().end({ userId: 'alice', sessionId: null, fence: null, reason: 'WENT_OFFLINE' })
+    await world.beatOverHttp('alice')
+    await settle()
+    expect(await world.sessions('alice')).toMatchObject([{ id: 'default' }])
+    await release()
+    await until(() => attachment.fence !== null && attachment.fence !== formerFence, { what: 'the return' })
+    expect(await world.sessions('alice')).toMatchObject([{ id: attachment.sessionId }])
+  })
+
+  it('stays without where it was told to close, or is closed', async () => {
+    const world = openWorld()
+    const dismissed = await parted(world)
+    world.sockets.dismiss('alice', null)
+    const closed = await parted(world, 'bob')
+    await closed.attachment.closed('closed', 0)
+    for (const userId of ['alice', 'bob']) {
+      await world.beatOverHttp(userId)
+      await settle()
+      expect(await world.sessions(userId)).toMatchObject([{ id: 'default', fence: null }])
+    }
+    expect(dismissed.attachment.fence).toBeNull()
+    expect(world.errors).toEqual([])
+  })
+
+  it('is asked about again where the store was away', async () => {
+    const world = openWorld()
+    const { attachment } = await parted(world)
+    world.fail('attach', 'refused')
+    await world.beatOverHttp('alice')
+    await settle()
+    expect(attachment.fence).toBeNull()
+    await world.node.renew()
+    await until(() => attachment.fence !== null, { what: 'the return' })
+    expect(world.errors).toEqual([])
+  })
+
+  it('is asked about where messages may have been lost', async () => {
+    const world = openWorld()
+    const { attachment } = await parted(world)
+    const bob = await parted(world, 'bob')
+    // Unheard: the listener was away.
+    const { listeners } = world.muteViewers()
+    for (const userId of ['alice', 'bob']) await world.beatOverHttp(userId)
+    await settle()
+    expect([attachment.fence, bob.attachment.fence]).toEqual([null, null])
+    for (const listener of listeners) listener(null)
+    await until(() => attachment.fence !== null && bob.attachment.fence !== null, { what: 'both returns' })
+  })
+
+  it('costs the store nothing where no session went offline', async () => {
+    const world = openWorld()
+    await world.open('alice')
+    await world.open('alice', null)
+    const attachCount = world.requests('attach').length
+    await world.beatOverHttp('alice')
+    await world.life().join({ userId: 'alice', sessionId: 'none', fence: null, room: 'hall' })
+    await world.open('bob')
+    await settle()
+    expect(world.requests('attach')).toHaveLength(attachCount + 2)
+  })
+
+  it('speaks for the session also where it was not told yet that its client is back', async () => {
+    for (const speak of ['goOffline', 'join'] as const) {
+      const world = openWorld()
+      const { attachment } = await parted(world)
+      world.muteViewers()
+      await world.beatOverHttp('alice')
+      if (speak === 'goOffline') await attachment.goOffline()
+      else expect(await attachment.changeRoom('join', 'hall')).toMatchObject({ id: attachment.sessionId })
+      expect(await world.sessions('alice')).toHaveLength(speak === 'goOffline' ? 0 : 1)
+    }
+  })
+
+  it('keeps what it says in order with the return', async () => {
+    const world = openWorld()
+    const { attachment } = await parted(world)
+    const release = world.holdBack('attach', 'held')
+    await world.beatOverHttp('alice')
+    await settle()
+    const left = attachment.goOffline()
+    await settle()
+    await release()
+    await left
+    await settle()
+    expect(await world.sessions('alice')).toEqual([])
+    expect(attachment.fence).toBeNull()
   })
 })
 
