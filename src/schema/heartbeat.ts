@@ -41,7 +41,7 @@ builder.mutationField('heartbeat', (t) =>
     args: {
       sessionId: t.arg.id({
         description:
-          "A session of yours, a UUID. Left out: the socket's own; over HTTP the user's socket, else `default`.",
+          "A session of yours, a UUID. Left out: the socket's own; over HTTP that of the header `Rollcall-Session`, else the user's socket, else `default`.",
       }),
       active: t.arg.boolean({ defaultValue: true, description: 'False: only the program is awake.' }),
       device: t.arg.string({ description: 'What to call the device, at most 100 characters. Left out, it stays.' }),

@@ -1,6 +1,6 @@
 import { joinRoom, leaveRoom, type RoomPayload } from '../resolvers/rooms.ts'
 import { builder } from './builder.ts'
-import { SessionType } from './viewer.ts'
+import { SESSION_ID, SessionType } from './viewer.ts'
 
 const JoinRoomPayload = builder.objectRef<RoomPayload>('JoinRoomPayload').implement({
   description: 'What joining a room did.',
@@ -30,7 +30,7 @@ builder.mutationFields((t) => ({
         required: true,
         description: 'The room: 1 to 128 bytes. Parts between colons can be allowed by pattern.',
       }),
-      sessionId: t.arg.id({ description: "A session of yours. Left out: the socket's own, over HTTP `default`." }),
+      sessionId: t.arg.id({ description: SESSION_ID }),
     },
     resolve: joinRoom,
   }),
@@ -40,7 +40,7 @@ builder.mutationFields((t) => ({
     description: 'Takes a session out of a room. Leaving a room that it is not in does nothing.',
     args: {
       room: t.arg.id({ required: true, description: 'The room.' }),
-      sessionId: t.arg.id({ description: "A session of yours. Left out: the socket's own, over HTTP `default`." }),
+      sessionId: t.arg.id({ description: SESSION_ID }),
     },
     resolve: leaveRoom,
   }),

@@ -3,7 +3,7 @@ import { setStatus, setVisibility } from '../resolvers/settings.ts'
 import { payloadViewer, type ViewerPayload } from '../resolvers/viewer.ts'
 import { builder } from './builder.ts'
 import { StatusChoiceEnum, VisibilityEnum } from './enums.ts'
-import { ViewerType } from './viewer.ts'
+import { SESSION_ID, ViewerType } from './viewer.ts'
 
 const SetStatusPayload = viewerPayload('SetStatusPayload', 'What choosing a status did.')
 const SetVisibilityPayload = viewerPayload('SetVisibilityPayload', 'What hiding or coming back did.')
@@ -36,9 +36,9 @@ builder.mutationFields((t) => ({
     type: GoOfflinePayload,
     nullable: false,
     description:
-      'Ends a session at once, without a grace. Its socket may stay, and starts it again only with an active heartbeat.',
+      'Ends a session at once, without a grace. Its socket may stay, and starts it again only with an active heartbeat, on it or over HTTP. One that is named and over stays so; `NOT_FOUND` where none is named and there is no `default`.',
     args: {
-      sessionId: t.arg.id({ description: "A session of yours. Left out: the socket's own, over HTTP `default`." }),
+      sessionId: t.arg.id({ description: SESSION_ID }),
       everywhere: t.arg.boolean({ defaultValue: false, description: 'True: all of your sessions.' }),
     },
     resolve: goOffline,

@@ -4,6 +4,10 @@ import { builder } from './builder.ts'
 import { PresenceStatusEnum, StatusChoiceEnum, VisibilityEnum } from './enums.ts'
 import { UserType } from './user.ts'
 
+/** What the argument `sessionId` of most mutations means. */
+export const SESSION_ID =
+  "A session of yours. Left out: the socket's own; over HTTP that of the header `Rollcall-Session`, else `default`."
+
 export const SessionType = builder.objectRef<SessionModel>('Session').implement({
   description: 'One tab or device of the signed-in user.',
   fields: (t) => ({
@@ -40,7 +44,11 @@ export const SessionType = builder.objectRef<SessionModel>('Session').implement(
       description: 'Whether it has a socket just now.',
       resolve: ({ view }) => view.fence !== null,
     }),
-    isCurrent: t.exposeBoolean('isCurrent', { nullable: false, description: 'Whether this answer came through it.' }),
+    isCurrent: t.exposeBoolean('isCurrent', {
+      nullable: false,
+      description:
+        "Whether the request came through it: the socket's own; over HTTP that of the header `Rollcall-Session`.",
+    }),
   }),
 })
 

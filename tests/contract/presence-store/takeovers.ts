@@ -359,7 +359,7 @@ export function describeTakeovers(rule: Rule): void {
 
     rule('is made known to its node at once where the word came from elsewhere', async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
-      const renewal = { nodeId: 'node-1', seenLossCount: 0, seenDismissalCount: null }
+      const renewal = { nodeId: 'node-1', seenLossCount: 0, seenDismissalCount: null, isReturning: false }
       await store.renewNode(renewal)
       let newsCount = 0
       const unlisten = store.nodes.listen({

@@ -7,6 +7,7 @@ import {
   adoptedUser,
   attach,
   connect,
+  detach,
   goOffline,
   onlineIds,
   openRow,
@@ -75,8 +76,8 @@ async function announce(store: PresenceStore, was: Socket, nodeId: string, detai
 }
 
 describe('after FLUSHALL', () => {
-  async function lost() {
-    const nodes = await redis.nodes(NODE)
+  async function lost(timing: Partial<typeof NODE & { closeGraceMs: number }> = {}) {
+    const nodes = await redis.nodes({ ...NODE, ...timing })
     const [one, other] = [await nodes.join(), await nodes.join()]
     const told = { one: listenTo(one), other: listenTo(other) }
     const alice = await connect(one, 'alice', { nodeId: 'node-1' })
@@ -249,6 +250,27 @@ describe('after FLUSHALL', () => {
     const left = (await viewerOf(one, 'carol')).sessions.map(({ id }) => id)
     expect(left).toEqual(sessionId === null ? [] : ['another'])
   })
+
+  it.each(['there', 'in its grace', 'closed', 'silent'])(
+    'a `default` that the database has open is not adopted where its user came by a socket: %s',
+    async (how) => {
+      const { nodes, one } = await lost({ closeGraceMs: 200 })
+      await findIt(one)
+      const dave = await connect(one, 'dave', { nodeId: 'node-1b' })
+      // The database is away for a while, so that the adoption comes late.
+      await nodes.pass(one, NODE.nodeTtlMs, { renewing: ['node-1b'] })
+      await untilReading(one)
+      if (how === 'silent') await detach(one, dave, 'silent', NODE.reconnectGraceMs)
+      if (how === 'closed' || how === 'in its grace') await detach(one, dave, 'closed')
+      if (how === 'closed') await nodes.pass(one, 400)
+      expect((await viewerOf(one, 'dave')).sessions).toHaveLength(how === 'closed' || how === 'silent' ? 0 : 1)
+      const row = openRow(nodes.nowMs(), { sessionId: 'default', device: null, hadSocket: false, nodeId: null })
+      await one.adopt([adoptedUser('dave', nodes.nowMs(), { sessions: [row] })])
+      await one.adopted()
+      const left = (await viewerOf(one, 'dave')).sessions.map(({ id }) => id)
+      expect(left).not.toContain('default')
+    },
+  )
 
   it('the adoption of who is there already changes nothing but an earlier onlineSince', async () => {
     const { nodes, one, alice } = await lost()
