@@ -14,6 +14,8 @@ export interface ConnectOptions {
 }
 
 const FIRST_RETRY_MS = 50
+/** A link that flaps may be whole for a second only: by then the node has to be there. */
+const LAST_RETRY_MS = 200
 const DEFAULT_PORT = { alone: 6379, sentinel: 26379, cluster: 6379 } as const
 
 /** A connection that is made again when it is lost, and that refuses what it cannot send at once. */
@@ -46,7 +48,8 @@ export function connectTo(options: ConnectOptions): Connection {
 
 function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
   const { kind, hasTls, hosts, name, ...access } = parseRedisUrl(url)
-  const backoff = (attempt: number): number => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), retryWithinMs)
+  const longestMs = Math.min(LAST_RETRY_MS, retryWithinMs)
+  const backoff = (attempt: number): number => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), longestMs)
   const options: RedisOptions = {
     ...access,
     ...(hasTls ? { tls: {} } : {}),
