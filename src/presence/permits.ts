@@ -6,6 +6,8 @@
  */
 
 export interface Permits {
+  /** @returns a function that gives it back; null where none is free */
+  tryAcquire(): (() => void) | null
   /** @returns a function that gives it back */
   acquire(withinMs: number): Promise<() => void>
   /** Sends everybody in line away. */
@@ -44,17 +46,23 @@ export function createPermits(count: number, tooLate: () => Error): Permits {
     next.admit(releaseOnce())
   }
 
+  function tryAcquire(): (() => void) | null {
+    if (freeCount === 0 || closedFor !== null) return null
+    freeCount -= 1
+    return releaseOnce()
+  }
+
   function turnAway(reason: Error): void {
     for (const waiting of line) waiting.refuse(reason)
   }
 
   return {
+    tryAcquire,
+
     async acquire(withinMs) {
       if (closedFor !== null) throw closedFor
-      if (freeCount > 0) {
-        freeCount -= 1
-        return releaseOnce()
-      }
+      const release = tryAcquire()
+      if (release !== null) return release
       return await new Promise((resolve, reject) => {
         const timer = setTimeout(() => waiting.refuse(tooLate()), withinMs)
         timer.unref()

@@ -15,37 +15,63 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
+interface Batch {
+  readonly waiting: Waiting[]
+  readonly userIds: Set<string>
+}
+
 export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
-  const waiting: Waiting[] = []
+  /** In the order in which they go; the last one takes beats in. */
+  const batches: Batch[] = []
   let timer: NodeJS.Timeout | null = null
 
   function flush(): void {
     timer = null
-    if (waiting.length === 0) return
-    const batch = waiting.splice(0, most)
-    timer = setTimeout(flush, waiting.length > 0 ? 0 : flushMs)
-    send(batch.map(({ beat }) => beat)).then(
+    if (batches.length === 0) return
+    sendFirst()
+    timer = setTimeout(flush, batches.length > 0 ? 0 : flushMs)
+  }
+
+  function sendFirst(): void {
+    const { waiting } = batches.shift() as Batch
+    send(waiting.map(({ beat }) => beat)).then(
       (answers) => {
-        for (const [index, { resolve }] of batch.entries()) resolve(answers[index] as BeatAnswer)
+        for (const [index, { resolve }] of waiting.entries()) resolve(answers[index] as BeatAnswer)
       },
       (error) => {
-        for (const { reject } of batch) reject(error)
+        for (const { reject } of waiting) reject(error)
       },
     )
+  }
+
+  function batchWithRoom(): Batch {
+    const last = batches.at(-1)
+    if (last !== undefined && last.waiting.length < most) return last
+    const batch = { waiting: [], userIds: new Set<string>() }
+    batches.push(batch)
+    return batch
   }
 
   return {
     beat(beat: Beat): Promise<BeatAnswer> {
       return new Promise((resolve, reject) => {
+        const { waiting, userIds } = batchWithRoom()
         waiting.push({ beat, resolve, reject })
+        userIds.add(beat.userId)
         if (flushMs === 0 || timer === null) flush()
       })
+    },
+
+    /** Sends a user's beats now: what is asked for the user next must not overtake them. */
+    sendOf(userId: string): void {
+      const last = batches.findLastIndex(({ userIds }) => userIds.has(userId))
+      for (let sent = 0; sent <= last; sent += 1) sendFirst()
     },
 
     /** @param reason - what beats hear that did not go yet */
     close(reason: Error): void {
       if (timer !== null) clearTimeout(timer)
-      for (const { reject } of waiting.splice(0)) reject(reason)
+      for (const { waiting } of batches.splice(0)) for (const { reject } of waiting) reject(reason)
     },
   }
 }

@@ -13,6 +13,7 @@ import { endReasonOf, graceMs } from '../../presence/rules.ts'
 import type {
   AdoptedUser,
   AttachAnswer,
+  AttachRequest,
   BeatAnswer,
   EndAnswer,
   Loss,
@@ -37,6 +38,7 @@ import {
 } from './answers.ts'
 import { createBeatBatches } from './beats.ts'
 import { type BellMessage, openBell } from './bell.ts'
+import { createCallOrder } from './call-order.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
@@ -124,6 +126,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     most: USERS_AT_ONCE,
     send: async (batch) => (await ask<BeatReply[]>(work, 'beat', batch)).map(beatAnswer),
   })
+  const order = createCallOrder()
 
   /** Before anything goes through a connection: is what lies there what this node knows? */
   function join(foundRunId: string, run: RunScript): Promise<void> {
@@ -217,8 +220,44 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     return { isExpired: isWhole === 0, entries: entries.map(logEntry), lastSeq }
   }
 
+  /**
+   * Calls a script about one user. All of it goes through one connection, and Redis does it in the order in which it
+   * was sent: so it is sent after all that was asked for the user before.
+   */
+  function callOf(userId: string, script: ScriptName, request: unknown): Promise<unknown> {
+    return order.send(userId, () => {
+      beats.sendOf(userId)
+      return work.call(script, JSON.stringify(request))
+    })
+  }
+
+  async function askOf<Answer>(userId: string, script: ScriptName, request: unknown): Promise<Answer> {
+    return JSON.parse(String(await callOf(userId, script, request))) as Answer
+  }
+
+  async function attach(request: AttachRequest, release: () => void): Promise<AttachAnswer> {
+    try {
+      beats.sendOf(request.userId)
+      const answer = await ask<AttachReply>(work, 'attach', { ...request, startId: randomUUID() })
+      const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed] = answer
+      if (kind !== 'attached') return { kind }
+      return {
+        kind,
+        session: session === false ? null : sessionView(session),
+        isResumed,
+        replacedFence: orNull(replacedFence),
+        lastActiveAtMs: orNull(lastActiveAtMs),
+        lastActiveForMs,
+        atMs,
+      }
+    } finally {
+      release()
+    }
+  }
+
   async function changeRoom(request: RoomRequest, isJoin: boolean): Promise<RoomAnswer> {
-    const [kind, session] = await ask<[RoomAnswer['kind'], SessionAnswer]>(work, 'change-room', { ...request, isJoin })
+    const asked = { ...request, isJoin }
+    const [kind, session] = await askOf<[RoomAnswer['kind'], SessionAnswer]>(request.userId, 'change-room', asked)
     return kind === 'done' ? { kind, session: sessionView(session) } : { kind }
   }
 
@@ -237,41 +276,28 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 
   return {
-    async attach(request) {
-      const release = await permits.acquire(timing.nodeTtlMs)
-      try {
-        const answer = await ask<AttachReply>(work, 'attach', { ...request, startId: randomUUID() })
-        const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed] = answer
-        if (kind !== 'attached') return { kind }
-        return {
-          kind,
-          session: session === false ? null : sessionView(session),
-          isResumed,
-          replacedFence: orNull(replacedFence),
-          lastActiveAtMs: orNull(lastActiveAtMs),
-          lastActiveForMs,
-          atMs,
-        }
-      } finally {
-        release()
-      }
+    attach(request) {
+      const release = order.isWaiting(request.userId) ? null : permits.tryAcquire()
+      if (release !== null) return attach(request, release)
+      return order.sendWhen(request.userId, async () => {
+        const permit = await permits.acquire(timing.nodeTtlMs)
+        return () => attach(request, permit)
+      })
     },
 
     async detach({ cause, silentForMs, ...request }) {
-      await work.call(
-        'detach',
-        JSON.stringify({
-          ...request,
-          graceMs: Math.round(graceMs(cause, silentForMs, timing)),
-          reason: endReasonOf(cause),
-        }),
-      )
+      await callOf(request.userId, 'detach', {
+        ...request,
+        graceMs: Math.round(graceMs(cause, silentForMs, timing)),
+        reason: endReasonOf(cause),
+      })
     },
 
-    beat: beats.beat,
+    beat: (beat) => order.send(beat.userId, () => beats.beat(beat)),
 
     async end(request) {
-      const [kind, sessionCount, fences] = await ask<[EndAnswer['kind'], number, string[]]>(work, 'end', request)
+      const answer = await askOf<[EndAnswer['kind'], number, string[]]>(request.userId, 'end', request)
+      const [kind, sessionCount, fences] = answer
       return { kind, sessionCount, fences: listOf(fences) }
     },
 
@@ -279,7 +305,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     leave: (request) => changeRoom(request, false),
 
     async setUser(request) {
-      await work.call('set-user', JSON.stringify(request))
+      await callOf(request.userId, 'set-user', request)
     },
 
     async adopt(users) {
@@ -346,7 +372,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async viewer(userId) {
-      const viewer = await ask<false | 'pending' | ViewerAnswer>(work, 'viewer', [userId])
+      const viewer = await askOf<false | 'pending' | ViewerAnswer>(userId, 'viewer', [userId])
       if (viewer === false) return null
       return viewer === 'pending' ? viewer : viewerState(viewer)
     },

@@ -46,6 +46,11 @@ export interface LinkOptions {
   readonly log: OperatorLog
 }
 
+interface Waiting {
+  readonly send: () => void
+  readonly reject: (error: unknown) => void
+}
+
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
@@ -60,20 +65,52 @@ export function createLink({ connection, root, scripts, epoch, join, onOpen, onU
   /** Of the connection that is prepared just now. */
   let preparing: number | null = null
   let isWarned = false
+  /** While scripts are loaded again: calls that found none, and those that came after them. */
+  let untilLoaded: { readonly failed: Waiting[]; readonly held: Waiting[] } | null = null
 
   function shut(reason: string): void {
     closedBecause = reason
   }
 
-  async function run(name: ScriptName, ...args: readonly string[]): Promise<unknown> {
-    const script = scripts[name]
-    try {
-      return await redis.evalsha(script.sha, 1, root, ...args)
-    } catch (error) {
-      // It was not executed: a server that started anew does not know it.
+  /** Goes out at once: Redis does what comes through one connection in the order in which it was sent. */
+  function run(name: ScriptName, ...args: readonly string[]): Promise<unknown> {
+    const again = (): Promise<unknown> => run(name, ...args)
+    if (untilLoaded !== null) return later(untilLoaded.held, again)
+    return redis.evalsha(scripts[name].sha, 1, root, ...args).catch((error) => {
+      // It was not executed: somebody made the server forget its scripts.
       if (!isReply(error, 'NOSCRIPT')) throw error
-      return await redis.eval(script.source, 1, root, ...args)
+      untilLoaded ??= loadAgain()
+      return later(untilLoaded.failed, again)
+    })
+  }
+
+  function later(list: Waiting[], send: () => Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => list.push({ send: () => void send().then(resolve, reject), reject }))
+  }
+
+  /** What comes meanwhile is held, so that it does not overtake what found no script. */
+  function loadAgain(): NonNullable<typeof untilLoaded> {
+    const waiting = { failed: [], held: [] } as { failed: Waiting[]; held: Waiting[] }
+    const all = (): readonly Waiting[] => {
+      untilLoaded = null
+      return [...waiting.failed, ...waiting.held]
     }
+    loadScripts().then(
+      () => {
+        for (const { send } of all()) send()
+      },
+      (error) => {
+        for (const { reject } of all()) reject(error)
+      },
+    )
+    return waiting
+  }
+
+  /** Those that the server does not know. Loaded, and not sent with each call: a script must not pass another. */
+  async function loadScripts(): Promise<void> {
+    const all = Object.values(scripts)
+    const known = (await redis.script('EXISTS', ...all.map(({ sha }) => sha))) as number[]
+    await Promise.all(all.filter((_, index) => known[index] !== 1).map(({ source }) => redis.script('LOAD', source)))
   }
 
   /** Finds out where the connection leads, and joins the epoch there. One at a time a connection. */
@@ -100,6 +137,7 @@ export function createLink({ connection, root, scripts, epoch, join, onOpen, onU
         throw new Error(unusable)
       }
       if (/^role:(slave|replica)/m.test(facts)) throw new Error('Redis is a replica, and takes no writes.')
+      await loadScripts()
       await join(runId, run)
       if (of !== generation) return
       closedBecause = null
