@@ -4,6 +4,9 @@
  * Every method is atomic and resolves only when what it did is in the change log and in the records. An adapter can
  * be written from these comments, src/presence/rules.ts and tests/contract/presence-store.ts alone.
  *
+ * What one caller asks for one user takes effect in the order in which it was asked, whether the answers before were
+ * waited for or not: a heartbeat that a store gathers, or an attach that waits, is not overtaken.
+ *
  * Moments are the store's own clock. No method takes a caller's wall clock: callers tell ages. What the store counts
  * (leases, idle times, the age of the log) no step of its clock moves; the moments that it tells follow a step, but
  * those of one user never go back. A moment of the future that is handed to it (of a seed, of what is adopted) is cut

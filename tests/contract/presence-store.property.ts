@@ -87,7 +87,8 @@ const touch = {
 /** Which of all sockets that there ever were, the newest first: old ones speak as well. */
 const socket = fc.oneof(fc.integer({ min: 0, max: 3 }), fc.nat({ max: 12 }))
 
-const command = fc.oneof(
+/** What a node may ask for without waiting for the answers before. */
+const calls = [
   {
     weight: 5,
     arbitrary: fc.record({
@@ -129,17 +130,6 @@ const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('end by a socket'), socket }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('comeback'), socket }) },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      kind: fc.constant('return after beats'),
-      socket,
-      leaves: fc.constantFrom('not', 'here', 'everywhere', 'everywhere'),
-      beats: fc.constantFrom('not', 'as default', 'as default', 'as its session'),
-      ...touch,
-    }),
-  },
   {
     weight: 3,
     arbitrary: fc.record({ kind: fc.constant('room'), socket, room, isIn: fc.boolean(), isOverHttp: fc.boolean() }),
@@ -158,6 +148,28 @@ const command = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('profile'), user, profile }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('row'), user }) },
+] as const
+
+const command = fc.oneof(
+  ...calls,
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('together'),
+      calls: fc.array(fc.oneof(...calls), { minLength: 2, maxLength: 5 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('comeback'), socket }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('return after beats'),
+      socket,
+      leaves: fc.constantFrom('not', 'here', 'everywhere', 'everywhere'),
+      beats: fc.constantFrom('not', 'as default', 'as default', 'as its session'),
+      ...touch,
+    }),
+  },
   {
     weight: 5,
     arbitrary: fc.record({
@@ -173,6 +185,7 @@ const command = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('set clock'), by: fc.constantFrom(...CLOCK_STEPS) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('record'), share: fc.constantFrom(0.5, 1, 1) }) },
 )
+type Call = (typeof calls)[number]['arbitrary'] extends fc.Arbitrary<infer Value> ? Value : never
 type Command = typeof command extends fc.Arbitrary<infer Value> ? Value : never
 
 /** One command, and how a subscriber who was away replays the log after it: from which step, in pieces of which size. */
@@ -388,8 +401,13 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     const settings = { version, statusChoice, statusMessage, visibility, hideLastActive }
     if (!user.isInStore) setAhead.add(one.user)
     // The settings alone would leave the rest of the row unknown.
-    await store.setUser({ userId: one.user, settings, ...(user.isPending && { seed: seedOf(one.user, 'read') }) })
+    const done = store.setUser({
+      userId: one.user,
+      settings,
+      ...(user.isPending && { seed: seedOf(one.user, 'read') }),
+    })
     model.setUser(one.user, { settings })
+    await done
   }
 
   async function recordAll(share: number) {
@@ -408,41 +426,32 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     model.pass(renewing, returning)
   }
 
+  function newSocket({ user: userId, sessionId, nodeId }: Extract<Call, { kind: 'attach' }>): ModelSocket {
+    const socket = { userId, sessionId, nodeId, fence: `${nodeId}:${sockets.length}` }
+    sockets.push(socket)
+    return socket
+  }
+
   async function execute(one: Command): Promise<void> {
     switch (one.kind) {
-      case 'attach': {
-        const socket = {
-          userId: one.user,
-          sessionId: one.sessionId,
-          nodeId: one.nodeId,
-          fence: `${one.nodeId}:${sockets.length}`,
-        }
-        sockets.push(socket)
-        return attachSocket(socket, one, one.row)
-      }
+      case 'attach':
+        return attachSocket(newSocket(one), one, one.row)
       case 'beat over HTTP':
         return beatOverHttp(one)
-      case 'end': {
-        const answer = await store.end({ userId: one.user, sessionId: one.sessionId, fence: null, reason: one.reason })
-        const expected = model.end(one.user, one.sessionId, null, one.reason)
-        expect({ count: answer.sessionCount, fences: [...answer.fences].sort() }).toEqual({
-          count: expected.count,
-          fences: expected.fences.sort(),
+      case 'beat of a socket':
+        return withSocket(one, (socket) => beatOfSocket(one, socket))
+      case 'comeback':
+        return withSocket(one, comeBack)
+      case 'return after beats':
+        return withSocket(one, (socket) => returnAfterBeats(one, socket))
+      case 'together': {
+        // None waits for an answer before. By the model, each is done when the next one is called.
+        const calling = one.calls.map((call) => {
+          const answered = callNow(call)
+          standings.push(standingsNow())
+          return answered
         })
-        return
-      }
-      case 'settings':
-        return changeSettings(one)
-      case 'profile': {
-        if (one.profile === null) return
-        await store.setUser({ userId: one.user, profile: one.profile })
-        model.setUser(one.user, { profile: one.profile })
-        return
-      }
-      case 'row': {
-        if (!model.userOf(one.user).isPending) return
-        await store.setUser({ userId: one.user, seed: seedOf(one.user, 'read') })
-        model.bringRow(one.user)
+        await Promise.all(calling)
         return
       }
       case 'pass': {
@@ -462,38 +471,113 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       }
       case 'record':
         return recordAll(one.share)
+      default:
+        return callNow(one)
     }
+  }
+
+  async function withSocket(
+    one: { readonly socket: number },
+    run: (socket: ModelSocket) => Promise<void>,
+  ): Promise<void> {
     const socket = sockets.at(-1 - one.socket)
-    if (socket === undefined) return
+    if (socket !== undefined) await run(socket)
+  }
+
+  /** Calls the store, and then the model, before it waits for the store's answer. */
+  async function callNow(one: Call): Promise<void> {
+    switch (one.kind) {
+      case 'attach': {
+        const known = model.userOf(one.user)
+        if (model.hasRoomFor(known, one.sessionId) === 'tie') return
+        const row = rowFor(one.user, one)
+        const seed = known.isInStore ? null : seedOf(one.user, row)
+        const socket = newSocket(one)
+        const answering = store.attach({ ...socket, ...details(one), seed, comeback: null })
+        const expected = model.attach(socket, { ...details(one), isPending: row === 'unread' })
+        // An attach is a renewal as well.
+        if (expected.kind === 'attached') model.renewNode(socket.nodeId)
+        expect(await answering).toMatchObject(expected)
+        return
+      }
+      case 'beat over HTTP': {
+        const answering = store.beat({ userId: one.user, sessionId: one.sessionId, fence: null, ...details(one) })
+        const expected = model.userOf(one.user).isInStore
+          ? model.beat(one.user, one.sessionId, null, details(one))
+          : 'unknown'
+        const answer = await answering
+        expect(answer.kind === 'counted' && answer.session === null ? 'alone' : answer.kind).toBe(expected)
+        return
+      }
+      case 'end': {
+        const answering = store.end({ userId: one.user, sessionId: one.sessionId, fence: null, reason: one.reason })
+        const expected = model.end(one.user, one.sessionId, null, one.reason)
+        const { sessionCount, fences } = await answering
+        expect({ count: sessionCount, fences: [...fences].sort() }).toEqual({
+          count: expected.count,
+          fences: expected.fences.sort(),
+        })
+        return
+      }
+      case 'settings':
+        return changeSettings(one)
+      case 'profile': {
+        if (one.profile === null) return
+        const done = store.setUser({ userId: one.user, profile: one.profile })
+        model.setUser(one.user, { profile: one.profile })
+        return done
+      }
+      case 'row': {
+        if (!model.userOf(one.user).isPending) return
+        const done = store.setUser({ userId: one.user, seed: seedOf(one.user, 'read') })
+        model.bringRow(one.user)
+        return done
+      }
+      default:
+        return withSocket(one, (socket) => callOfSocket(one, socket))
+    }
+  }
+
+  async function callOfSocket(one: Extract<Call, { readonly socket: number }>, socket: ModelSocket): Promise<void> {
     const { userId, sessionId, fence } = socket
     switch (one.kind) {
       case 'detach': {
-        await store.detach({ userId, sessionId, fence, cause: one.cause, silentForMs: one.silentFor * stepMs })
+        const silentForMs = one.silentFor * stepMs
+        const done = store.detach({ userId, sessionId, fence, cause: one.cause, silentForMs })
         model.detach(socket, one.cause, one.silentFor)
+        return done
+      }
+      case 'beat of a socket': {
+        const answering = store.beat({ ...socket, ...details(one) })
+        const isKnown = model.userOf(userId).isInStore
+        const expected = isKnown ? model.beat(userId, sessionId, fence, details(one)) : 'unknown'
+        expect((await answering).kind).toBe(expected)
         return
       }
-      case 'beat of a socket':
-        return beatOfSocket(one, socket)
       case 'end by a socket': {
-        const answer = await store.end({ userId, sessionId, fence, reason: 'WENT_OFFLINE' })
-        expect(answer.sessionCount).toBe(model.end(userId, sessionId, fence, 'WENT_OFFLINE').count)
+        const answering = store.end({ userId, sessionId, fence, reason: 'WENT_OFFLINE' })
+        const { count } = model.end(userId, sessionId, fence, 'WENT_OFFLINE')
+        expect((await answering).sessionCount).toBe(count)
         return
       }
-      case 'comeback':
-        return comeBack(socket)
-      case 'return after beats':
-        return returnAfterBeats(one, socket)
       case 'room': {
         const request = { userId, sessionId, fence: one.isOverHttp ? null : fence, room: one.room }
-        const answer = await (one.isIn ? store.join(request) : store.leave(request))
-        expect(answer.kind).toBe(model.setRoom(userId, sessionId, request.fence, one.room, one.isIn))
+        const answering = one.isIn ? store.join(request) : store.leave(request)
+        const expected = model.setRoom(userId, sessionId, request.fence, one.room, one.isIn)
+        expect((await answering).kind).toBe(expected)
         return
       }
     }
   }
 
-  /** The state before the step under way, by the model. */
-  let before = new Map(model.standings().map((standing) => [standing.id, standing]))
+  /** What everyone saw before the step under way, by the model. */
+  let before = standingsNow()
+  /** What they saw after each call within it. */
+  const standings: (typeof before)[] = []
+
+  function standingsNow(): Map<string, Standing> {
+    return new Map(model.standings().map((standing) => [standing.id, standing]))
+  }
 
   async function compare(): Promise<void> {
     await compareChanges()
@@ -520,9 +604,27 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     )
     expectSame(entries.length, position.seq - previous.seq)
 
-    // One entry a user, for each user whose standing changed and for nobody else, from what it was to what it is.
-    const after = new Map(model.standings().map((standing) => [standing.id, standing]))
+    let compared = 0
+    for (const after of [...standings.splice(0), standingsNow()])
+      compared += compareStep(entries.slice(compared), after)
+    expectSame(compared, entries.length)
+
+    for (const { filter, users } of watchers) {
+      for (const entry of entries) {
+        const change = changeOf(entry, filter)
+        if (change !== null) apply(users, change)
+      }
+    }
+  }
+
+  /**
+   * One entry a user, for each user whose standing changed and for nobody else, from what it was to what it is.
+   *
+   * @returns how many entries that are
+   */
+  function compareStep(entriesFromHere: readonly LogEntry[], after: Map<string, Standing>): number {
     const changed = [...after.values()].filter((standing) => !isSame(standing, before.get(standing.id)))
+    const entries = entriesFromHere.slice(0, changed.length)
     const told = entries.map((entry) => plain(entry.after.user, entry.after.rooms))
     expectSame(sorted(told), sorted(changed))
     for (const entry of entries) {
@@ -540,13 +642,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         })
     }
     before = after
-
-    for (const { filter, users } of watchers) {
-      for (const entry of entries) {
-        const change = changeOf(entry, filter)
-        if (change !== null) apply(users, change)
-      }
-    }
+    return entries.length
   }
 
   async function compareLists(): Promise<void> {

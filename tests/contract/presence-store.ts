@@ -15,6 +15,7 @@ import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
 import { describeLists } from './presence-store/lists.ts'
 import { describeNodes } from './presence-store/nodes.ts'
+import { describeOrder } from './presence-store/order.ts'
 import { describeRecords } from './presence-store/records.ts'
 import { describeRooms } from './presence-store/rooms.ts'
 import { describeSessions } from './presence-store/sessions.ts'
@@ -42,5 +43,6 @@ export function describePresenceStore(name: string, open: Open): void {
     describeComebacks(rule)
     describeDismissals(rule)
     describeClock(rule)
+    describeOrder(rule)
   })
 }

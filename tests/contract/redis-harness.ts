@@ -28,6 +28,8 @@ export interface NodeOptions {
   readonly timeLimitMs?: number
   /** Where a connection leads, where it is not to the server itself. */
   readonly through?: Partial<Readonly<Record<'work' | 'lease' | 'bell', string>>>
+  /** Heartbeats are gathered for so long. */
+  readonly beatFlushMs?: number
   /** All that the bell should say by its steps is lost on the way. */
   readonly isMute?: boolean
   /** Told what the store tells an operator. */
@@ -85,13 +87,13 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   }
 
   function open(options: NodeOptions = {}): PresenceStore {
-    const { recordsKept, timeLimitMs = 5000, through = {}, isMute = false, onInfo = () => {} } = options
+    const { recordsKept, timeLimitMs = 5000, through = {}, beatFlushMs = 0, isMute = false, onInfo = () => {} } = options
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
       timing,
       scripts: loadScripts({ timing, shared, ...(recordsKept === undefined ? {} : { recordsKept }) }),
       app: namespace,
-      beatFlushMs: 0,
+      beatFlushMs,
       connect: (purpose) => {
         return connectTo({
           url: through[purpose] ?? url,

@@ -1,7 +1,11 @@
+import type { Open } from './presence-store/harness.ts'
 import { describePresenceStoreProperties } from './presence-store.property.ts'
 import { openRedis } from './redis-harness.ts'
 
-describePresenceStoreProperties('the Redis store under random histories', openRedis, {
+// Some beats go at once, and those that follow shortly are gathered.
+const openGathering: Open = (request) => openRedis(request, { beatFlushMs: 5 })
+
+describePresenceStoreProperties('the Redis store under random histories', openGathering, {
   stepMs: 100,
   runs: 40,
   mostCommands: 60,
