@@ -20,6 +20,7 @@ import type { Log } from './presence/log.ts'
 import { createNode, type PresenceNode } from './presence/node.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
+import { createUserSettings, type UserSettings } from './presence/settings.ts'
 import { createSockets } from './presence/sockets.ts'
 import type { PresenceStore } from './presence/store.ts'
 import { createStepWatch, processClock } from './presence/timing.ts'
@@ -120,7 +121,14 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     const store = openStore((reason) => {
       unusable = reason
     })
-    const recorder = createRecorder({ database, records: store.records, timing, log })
+    const settings = createUserSettings({ store, directory, monotonicMs })
+    const recorder = createRecorder({
+      database,
+      records: store.records,
+      timing,
+      onNewerSettings: settings.doubt,
+      log,
+    })
     let isGivenUp = false
     giveUp = async () => {
       isGivenUp = true
@@ -154,7 +162,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       sockets.dismiss(userId, issuedUpToMs)
       streams.dismiss(userId, issuedUpToMs)
     }
-    const presence = createPresence({ store, directory, timing, sockets: { ended: sockets.ended, dismiss } })
+    const presence = createPresence({ store, directory, settings, timing, sockets: { ended: sockets.ended, dismiss } })
     const node = createNode({
       store,
       sockets,
@@ -211,7 +219,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       mask,
     })
     const background = startBackground(
-      jobs({ store, hub, node, presence, webSockets, streams }),
+      jobs({ store, hub, node, presence, settings, webSockets, streams }),
       monotonicMs,
       (job, error) => logFailure({ job, error }, 'A background job failed; it comes again.'),
     )
@@ -311,6 +319,11 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   async function adoptWhatWasLeft(directory: UserDirectory, store: PresenceStore): Promise<void> {
+    for (;;) {
+      const users = await store.inherited(ADOPTED_AT_ONCE)
+      if (users.length === 0) break
+      await store.adopt(await directory.recorded(users))
+    }
     let after: string | null = null
     for (;;) {
       const users = await directory.leftOpen(after, ADOPTED_AT_ONCE)
@@ -326,10 +339,11 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly hub: Hub
     readonly node: PresenceNode
     readonly presence: Presence
+    readonly settings: UserSettings
     readonly webSockets: WebSockets
   }
 
-  function jobs({ store, hub, node, presence, webSockets, streams }: Parts): Job[] {
+  function jobs({ store, hub, node, presence, settings, webSockets, streams }: Parts): Job[] {
     const clockStepMs = createStepWatch(clock)
     return [
       { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
@@ -352,6 +366,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         name: 'settings',
         everyMs: 1000,
         async run() {
+          await settings.settle()
           await presence.seedWaiting()
         },
       },

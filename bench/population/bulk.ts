@@ -107,5 +107,11 @@ function adoptedUser(): AdoptedUser {
     endedAtMs: null,
     endReason: null,
   }
-  return { userId: randomId(), seed: { ...seed(), lastActiveAtMs: atMs }, onlineSinceMs: atMs, sessions: [row] }
+  return {
+    userId: randomId(),
+    seed: { ...seed(), lastActiveAtMs: atMs },
+    onlineSinceMs: atMs,
+    sessions: [row],
+    tokensValidAfterMs: null,
+  }
 }

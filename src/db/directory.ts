@@ -7,17 +7,9 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { alias } from 'drizzle-orm/pg-core'
 import { LRUCache } from 'lru-cache'
-import type { StoredUser, UserDirectory } from '../presence/directory.ts'
-import type {
-  EndReason,
-  Profile,
-  PublicUser,
-  SessionRow,
-  Settings,
-  StatusChoice,
-  Visibility,
-} from '../presence/model.ts'
-import type { AdoptedUser } from '../presence/store.ts'
+import type { SettingsChange, StoredUser, UserDirectory } from '../presence/directory.ts'
+import type { Profile, PublicUser, SessionRow, Settings, StatusChoice, Visibility } from '../presence/model.ts'
+import type { AdoptedUser, InheritedUser } from '../presence/store.ts'
 import type { Database } from './client.ts'
 import { jsonOf, storable } from './storable.ts'
 import { presenceSessions, users } from './tables.ts'
@@ -73,9 +65,18 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
       throw new Error('A user row could be neither read nor made.')
     },
 
-    async setSettings(userId, change) {
-      const [row] = await rowsOf<SettingsRow>(settingsStatement(userId, change))
+    async setSettings(userId, change, base) {
+      const [row] = await rowsOf<SettingsRow>(settingsStatement(userId, change, base))
       return row === undefined ? null : settingsOf(row)
+    },
+
+    async settings(userIds) {
+      if (userIds.length === 0) return []
+      const rows = await rowsOf<SettingsRow & { readonly id: string }>(sql`
+        select ${stored.id}, ${settingsColumns} from ${users} as ${stored}
+        where ${stored.id} in (select jsonb_array_elements_text(${jsonOf(userIds)}::jsonb))`)
+      const found = new Map(rows.map((row) => [row.id, settingsOf(row)]))
+      return userIds.map((userId) => found.get(userId) ?? null)
     },
 
     async setProfile(userId, change) {
@@ -129,6 +130,12 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
       const rows = await rowsOf<LeftOpenRow>(leftOpenStatement(after, limit))
       return rows.map(adoptedUser)
     },
+
+    async recorded(inherited) {
+      const rows = await rowsOf<LeftOpenRow>(recordedStatement(inherited))
+      const found = new Map(rows.map((row) => [row.id, adoptedUser(row)]))
+      return inherited.map(({ userId }) => found.get(userId) ?? { ...WITHOUT_A_ROW, userId })
+    },
   }
 }
 
@@ -162,7 +169,7 @@ interface StoredRow extends PublicRow, SettingsRow {
 }
 
 interface LeftOpenRow extends StoredRow {
-  readonly sessions: readonly Omit<SessionRow, 'endedAtMs' | 'endReason'>[]
+  readonly sessions: readonly SessionRow[]
 }
 
 /** A moment as milliseconds since the epoch: exact, since every column keeps milliseconds. */
@@ -246,17 +253,21 @@ export const newerProfile = sql`
  * Who hides is offline in the public columns at once, and stays so whatever records are still under way; the private
  * truth is in the sessions. Nothing else of the settings is public, so nothing else moves `updated_at`.
  */
-function settingsStatement(userId: string, change: Partial<Omit<Settings, 'version'>>): SQL {
+function settingsStatement(userId: string, change: SettingsChange, base: Settings | null): SQL {
   const statusMessage = change.statusMessage == null ? null : storable(change.statusMessage)
-  const hides = sql`${change.visibility === 'NOBODY'}::boolean`
-  const hidesLastActive = sql`${change.hideLastActive === true}::boolean`
+  const kept = newerSettings(base)
+  const visibility = sql`coalesce(${change.visibility ?? null}::text, ${kept.visibility})`
+  const hideLastActive = sql`coalesce(${change.hideLastActive ?? null}::boolean, ${kept.hideLastActive})`
+  const hides = sql`(${visibility} = 'NOBODY')`
+  const hidesLastActive = sql`(${hideLastActive})`
+  const isChange = sql`${Object.values(change).some((value) => value !== undefined)}::boolean`
   return sql`
     update ${users} as ${stored} set
-      chosen_status = coalesce(${change.statusChoice ?? null}::text, ${stored.chosenStatus}),
-      status_message = case when ${change.statusMessage !== undefined}::boolean then ${statusMessage}::text else ${stored.statusMessage} end,
-      visibility = coalesce(${change.visibility ?? null}::text, ${stored.visibility}),
-      hide_last_active = coalesce(${change.hideLastActive ?? null}::boolean, ${stored.hideLastActive}),
-      settings_version = ${stored.settingsVersion} + 1,
+      chosen_status = coalesce(${change.statusChoice ?? null}::text, ${kept.statusChoice}),
+      status_message = case when ${change.statusMessage !== undefined}::boolean then ${statusMessage}::text else ${kept.statusMessage} end,
+      visibility = ${visibility},
+      hide_last_active = ${hideLastActive},
+      settings_version = ${kept.version} + case when ${isChange} or ${kept.isOfTwoHistories} then 1 else 0 end,
       is_online = ${stored.isOnline} and not ${hides},
       online_since = case when ${hides} then null else ${stored.onlineSince} end,
       last_active = case when ${hidesLastActive} then null else ${stored.lastActive} end,
@@ -266,6 +277,44 @@ function settingsStatement(userId: string, change: Partial<Omit<Settings, 'versi
       end
     where ${stored.id} = ${userId}
     returning ${settingsColumns}`
+}
+
+/** `newerSettings` of src/presence/rules.ts, of the row and of what the live store goes by, as expressions. */
+function newerSettings(base: Settings | null) {
+  const message = base?.statusMessage == null ? null : storable(base.statusMessage)
+  const given = {
+    version: sql`${base?.version ?? null}::integer`,
+    statusChoice: sql`${base?.statusChoice ?? null}::text`,
+    statusMessage: sql`${message}::text`,
+    visibility: sql`${base?.visibility ?? null}::text`,
+    hideLastActive: sql`${base?.hideLastActive ?? null}::boolean`,
+  }
+  const isNewer = sql`coalesce(${given.version} > ${stored.settingsVersion}, false)`
+  const isOfTwoHistories = sql`coalesce(${given.version} = ${stored.settingsVersion}
+    and (${given.statusChoice}, ${given.statusMessage}, ${given.visibility}, ${given.hideLastActive}) is distinct from
+      (${stored.chosenStatus}, ${stored.statusMessage}, ${stored.visibility}, ${stored.hideLastActive}), false)`
+  const pick = (whereNewer: SQL, ofTwo: SQL, own: unknown): SQL =>
+    sql`case when ${isNewer} then ${whereNewer} when ${isOfTwoHistories} then ${ofTwo} else ${own} end`
+  return {
+    isOfTwoHistories,
+    version: sql`greatest(${given.version}, ${stored.settingsVersion})`,
+    statusChoice: pick(given.statusChoice, sql`${stored.chosenStatus}`, stored.chosenStatus),
+    statusMessage: pick(
+      given.statusMessage,
+      sql`case when ${given.statusMessage} is null then null else ${stored.statusMessage} end`,
+      stored.statusMessage,
+    ),
+    visibility: pick(
+      given.visibility,
+      sql`case when ${given.visibility} = 'NOBODY' then 'NOBODY' else ${stored.visibility} end`,
+      stored.visibility,
+    ),
+    hideLastActive: pick(
+      given.hideLastActive,
+      sql`(${given.hideLastActive} or ${stored.hideLastActive})`,
+      stored.hideLastActive,
+    ),
+  }
 }
 
 function leftOpenStatement(after: string | null, limit: number): SQL {
@@ -279,18 +328,37 @@ function leftOpenStatement(after: string | null, limit: number): SQL {
       (select ${stored.id} from ${users} as ${stored} where ${stored.isOnline} and ${stored.id} > ${from} order by id limit ${limit}::bigint)
       order by id limit ${limit}::bigint
     )
-    select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)}, (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'startId', ${presenceSessions.id}, 'sessionId', ${presenceSessions.clientSessionId},
-        'device', ${presenceSessions.device}, 'rooms', ${presenceSessions.rooms},
-        'nodeId', ${presenceSessions.node}, 'hadSocket', ${presenceSessions.hasSocket},
-        'startedAtMs', ${msOf(presenceSessions.startedAt)}, 'lastActiveAtMs', ${msOf(presenceSessions.lastActive)}
-      ) order by ${presenceSessions.startedAt}), '[]')
-      from ${presenceSessions}
-      where ${presenceSessions.userId} = ${stored.id} and ${presenceSessions.endedAt} is null
-    ) as sessions
+    select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)}, ${sessionRows(isOpen)} as sessions
     from ${users} as ${stored} join left_open on left_open.id = ${stored.id}
     order by ${stored.id}`
+}
+
+function recordedStatement(inherited: readonly InheritedUser[]): SQL {
+  const asked = inherited.map(({ userId, startIds }) => ({ id: userId, start_ids: startIds }))
+  const hasEnded = sql`${presenceSessions.endedAt} is not null
+    and ${presenceSessions.id} in (select jsonb_array_elements_text(asked.start_ids)::uuid)`
+  return sql`
+    select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)},
+      ${sessionRows(isOpen)} || ${sessionRows(hasEnded)} as sessions
+    from jsonb_to_recordset(${jsonOf(asked)}::jsonb) as asked(id text, start_ids jsonb)
+    join ${users} as ${stored} on ${stored.id} = asked.id`
+}
+
+const isOpen = sql`${presenceSessions.endedAt} is null`
+
+/** The sessions of the row in scope, as `SessionRow`s, in the order of their starts. */
+function sessionRows(condition: SQL): SQL {
+  return sql`(
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'startId', ${presenceSessions.id}, 'sessionId', ${presenceSessions.clientSessionId},
+      'device', ${presenceSessions.device}, 'rooms', ${presenceSessions.rooms},
+      'nodeId', ${presenceSessions.node}, 'hadSocket', ${presenceSessions.hasSocket},
+      'startedAtMs', ${msOf(presenceSessions.startedAt)}, 'lastActiveAtMs', ${msOf(presenceSessions.lastActive)},
+      'endedAtMs', ${msOf(presenceSessions.endedAt)}, 'endReason', ${presenceSessions.endReason}
+    ) order by ${presenceSessions.startedAt}), '[]')
+    from ${presenceSessions}
+    where ${presenceSessions.userId} = ${stored.id} and ${condition}
+  )`
 }
 
 function offlineUser(row: PublicRow): PublicUser {
@@ -345,8 +413,16 @@ function adoptedUser(row: LeftOpenRow): AdoptedUser {
       ...session,
       startedAtMs: past(session.startedAtMs, row),
       lastActiveAtMs: past(session.lastActiveAtMs, row),
-      endedAtMs: null,
-      endReason: null as EndReason | null,
+      endedAtMs: past(session.endedAtMs, row),
     })),
+    tokensValidAfterMs: row.tokensValidAfterMs,
   }
+}
+
+/** Of whom the database knows nothing. */
+const WITHOUT_A_ROW: Omit<AdoptedUser, 'userId'> = {
+  seed: { settings: null, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
+  onlineSinceMs: null,
+  sessions: [],
+  tokensValidAfterMs: null,
 }

@@ -5,7 +5,7 @@
  * Records are whole states, so a batch keeps the last one of each row, and writing one twice does no harm.
  */
 import { type SQL, sql } from 'drizzle-orm'
-import type { PresenceRecord, Profile, PublicColumns, SessionRow } from '../presence/model.ts'
+import type { PresenceRecord, Profile, SessionRow } from '../presence/model.ts'
 import { newerProfile, stored } from './directory.ts'
 import { jsonOf } from './storable.ts'
 import { presenceSessions, recorderCheckpoint, users } from './tables.ts'
@@ -22,7 +22,10 @@ export interface Standing {
   readonly checkpoint: Checkpoint
 }
 
-/** Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean }`. */
+/**
+ * Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean, newer: string[] }`: the users
+ * whose row has settings that their record does not know, a later version or others under the same one.
+ */
 export function writeStatement(records: readonly PresenceRecord[], standing: Standing, to: Checkpoint): SQL {
   const rows = rowsOf(records)
   return sql`
@@ -30,17 +33,33 @@ export function writeStatement(records: readonly PresenceRecord[], standing: Sta
       update ${recorderCheckpoint} set epoch = ${to.epoch}, seq = ${to.seq}::bigint, held_until = ${heldUntil(standing)}
       where ${standsAt(standing)} returning 1
     ),
-    shown as (
-      insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at, is_online, online_since, last_active)
-      select given.* from jsonb_to_recordset(${jsonOf(rows.shownUsers)}::jsonb) as given(
+    given as (
+      select * from jsonb_to_recordset(${jsonOf(rows.shownUsers)}::jsonb) as given(
         id text, name text, avatar_url text, profile_issued_at timestamptz(3),
-        is_online boolean, online_since timestamptz(3), last_active timestamptz(3)
-      ) where exists (select from moved)
+        is_online boolean, online_since timestamptz(3), last_active timestamptz(3),
+        settings_version integer, chosen_status text, status_message text, visibility text, hide_last_active boolean
+      )
+    ),
+    newer as (
+      select given.id from given join ${users} as ${stored} on ${stored.id} = given.id
+      where given.settings_version < ${stored.settingsVersion} or given.settings_version = ${stored.settingsVersion}
+        and (given.chosen_status, given.status_message, given.visibility, given.hide_last_active) is distinct from
+          (${stored.chosenStatus}, ${stored.statusMessage}, ${stored.visibility}, ${stored.hideLastActive})
+    ),
+    shown as (
+      insert into ${users} as ${stored} (
+        id, name, avatar_url, profile_issued_at, is_online, online_since, last_active,
+        settings_version, chosen_status, status_message, visibility, hide_last_active
+      )
+      select given.* from given where exists (select from moved)
       on conflict (id) do update set
         name = ${next.name}, avatar_url = ${next.avatarUrl}, profile_issued_at = ${next.profileIssuedAt},
         is_online = ${next.isOnline}, online_since = ${next.onlineSince}, last_active = ${next.lastActive},
+        settings_version = ${newest('settingsVersion')}, chosen_status = ${newest('chosenStatus')},
+        status_message = ${newest('statusMessage')}, visibility = ${newest('visibility')},
+        hide_last_active = ${newest('hideLastActive')},
         updated_at = case when ${isPublicChange} then now() else ${stored.updatedAt} end
-      where ${isPublicChange} or ${isNewerProfile}
+      where ${isPublicChange} or ${isNewerProfile} or ${areNewerSettings}
     ),
     unshown as (
       insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at)
@@ -65,7 +84,7 @@ export function writeStatement(records: readonly PresenceRecord[], standing: Sta
       -- What ended stays ended. UNRECORDED was a guess, and a record knows better.
       where known.ended_at is null or known.end_reason = 'UNRECORDED'
     )
-    select exists (select from moved) as moved`
+    select exists (select from moved) as moved, (select coalesce(jsonb_agg(id), '[]') from newer) as newer`
 }
 
 /**
@@ -147,9 +166,25 @@ function standsAt({ holder, checkpoint }: Standing): SQL {
 }
 
 const isNewerProfile = sql`coalesce(excluded.profile_issued_at > coalesce(${stored.profileIssuedAt}, '-infinity'), false)`
+/** The row went back: a standby took over that lacked the last version, or an older copy was restored. */
+const areNewerSettings = sql`(excluded.settings_version > ${stored.settingsVersion})`
+
+function newest(name: keyof typeof SETTINGS_COLUMNS): SQL {
+  return sql`case when ${areNewerSettings} then excluded.${sql.identifier(SETTINGS_COLUMNS[name])} else ${stored[name]} end`
+}
+
+const SETTINGS_COLUMNS = {
+  settingsVersion: 'settings_version',
+  chosenStatus: 'chosen_status',
+  statusMessage: 'status_message',
+  visibility: 'visibility',
+  hideLastActive: 'hide_last_active',
+} as const satisfies Partial<Record<keyof typeof stored, string>>
+
+const isHidden = sql`${newest('visibility')} = 'NOBODY'`
 /** A record that has the user online while the row has them hidden is older than their hiding. */
-const isOfBeforeHiding = sql`(excluded.is_online and ${stored.visibility} = 'NOBODY')`
-const nextIsOnline = sql`(excluded.is_online and ${stored.visibility} <> 'NOBODY')`
+const isOfBeforeHiding = sql`(excluded.is_online and ${isHidden})`
+const nextIsOnline = sql`(excluded.is_online and not ${isHidden})`
 
 /** What a row becomes where there is one already. */
 const next = {
@@ -160,7 +195,7 @@ const next = {
   onlineSince: sql`case when ${nextIsOnline} then excluded.online_since end`,
   /** Null hides it. Otherwise it never goes back. */
   lastActive: sql`case
-    when ${stored.hideLastActive} then null
+    when ${newest('hideLastActive')} then null
     when ${isOfBeforeHiding} then ${stored.lastActive}
     when excluded.last_active is null then null
     else greatest(excluded.last_active, ${stored.lastActive})
@@ -171,6 +206,8 @@ const isPublicChange = sql`
   (${next.name}, ${next.avatarUrl}, ${next.isOnline}, ${next.onlineSince}, ${next.lastActive}) is distinct from
   (${stored.name}, ${stored.avatarUrl}, ${stored.isOnline}, ${stored.onlineSince}, ${stored.lastActive})`
 
+type UserPart = Pick<PresenceRecord, 'profile' | 'columns' | 'settings'>
+
 interface Rows {
   readonly shownUsers: readonly object[]
   /** Their settings are not known: their public columns stay as they are. */
@@ -179,13 +216,14 @@ interface Rows {
 }
 
 function rowsOf(records: readonly PresenceRecord[]): Rows {
-  const lastUsers = new Map<string, { readonly profile: Profile | null; readonly columns: PublicColumns | null }>()
+  const lastUsers = new Map<string, UserPart>()
   const lastSessions = new Map<string, { readonly userId: string; readonly row: SessionRow }>()
-  for (const { userId, profile, columns, sessions } of records) {
+  for (const { userId, profile, columns, settings, sessions } of records) {
     const earlier = lastUsers.get(userId)
     lastUsers.set(userId, {
-      profile: newest(earlier?.profile ?? null, profile),
+      profile: newestProfile(earlier?.profile ?? null, profile),
       columns: columns ?? earlier?.columns ?? null,
+      settings: settings ?? earlier?.settings ?? null,
     })
     for (const row of sessions) {
       const isEnded = (lastSessions.get(row.startId)?.row.endedAtMs ?? null) !== null
@@ -195,20 +233,25 @@ function rowsOf(records: readonly PresenceRecord[]): Rows {
 
   const shownUsers: object[] = []
   const otherUsers: object[] = []
-  for (const [userId, { profile, columns }] of lastUsers) {
+  for (const [userId, { profile, columns, settings }] of lastUsers) {
     const user = {
       id: userId,
       name: profile?.name ?? null,
       avatar_url: profile?.avatarUrl ?? null,
       profile_issued_at: isoOf(profile?.issuedAtMs ?? null),
     }
-    if (columns === null) otherUsers.push(user)
+    if (columns === null || settings === null) otherUsers.push(user)
     else {
       shownUsers.push({
         ...user,
         is_online: columns.isOnline,
         online_since: isoOf(columns.onlineSinceMs),
         last_active: isoOf(columns.lastActiveAtMs),
+        settings_version: settings.version,
+        chosen_status: settings.statusChoice,
+        status_message: settings.statusMessage,
+        visibility: settings.visibility,
+        hide_last_active: settings.hideLastActive,
       })
     }
   }
@@ -228,7 +271,7 @@ function rowsOf(records: readonly PresenceRecord[]): Rows {
   return { shownUsers, otherUsers, sessions }
 }
 
-function newest(one: Profile | null, other: Profile | null): Profile | null {
+function newestProfile(one: Profile | null, other: Profile | null): Profile | null {
   if (one === null || other === null) return one ?? other
   return other.issuedAtMs >= one.issuedAtMs ? other : one
 }

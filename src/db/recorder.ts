@@ -31,6 +31,8 @@ export interface RecorderOptions {
   readonly log: OperatorLog
   /** The name of this process, of its own for each start. */
   readonly holder?: string
+  /** Told which users' rows have settings that their records do not know: the live store has to learn them. */
+  readonly onNewerSettings?: (userIds: readonly string[]) => void
   /** How long records are gathered, so that many become one write. */
   readonly gatherMs?: number
 }
@@ -48,6 +50,7 @@ export function createRecorder({
   timing,
   log,
   holder = randomUUID(),
+  onNewerSettings = () => {},
   gatherMs = 50,
 }: RecorderOptions): Recorder {
   const holdsForMs = timing.nodeTtlMs
@@ -197,7 +200,10 @@ export function createRecorder({
     const to = positionOf(batch)
     try {
       const rows = isLeftOut ? [] : batch
-      const answer = await ask<{ moved: boolean }>(writeStatement(rows, { holder, holdsForMs, checkpoint }, to))
+      const answer = await ask<{ moved: boolean; newer: readonly string[] }>(
+        writeStatement(rows, { holder, holdsForMs, checkpoint }, to),
+      )
+      if (answer !== undefined && answer.newer.length > 0) onNewerSettings(answer.newer)
       if (answer?.moved !== true) {
         isHolder = false
         isRung = true

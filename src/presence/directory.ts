@@ -4,7 +4,7 @@
  * Every method throws PresenceError `UNAVAILABLE` (`part: postgres`) where the database does not answer in time.
  */
 import type { Profile, PublicUser, Settings, UserSeed } from './model.ts'
-import type { AdoptedUser } from './store.ts'
+import type { AdoptedUser, InheritedUser } from './store.ts'
 
 export interface UserDirectory {
   /**
@@ -20,9 +20,14 @@ export interface UserDirectory {
   /**
    * Writes what is given, keeps the rest, and raises the version in the same statement.
    *
+   * @param base - what the live store goes by. Where the row is older, the rest is kept of this, by `newerSettings`,
+   *   and the version rises above both. A change that is empty raises it only where the two differ under one version
    * @returns the settings as they stand now; null where there is no such user
    */
-  setSettings(userId: string, change: Partial<Omit<Settings, 'version'>>): Promise<Settings | null>
+  setSettings(userId: string, change: SettingsChange, base: Settings | null): Promise<Settings | null>
+
+  /** @returns the settings of the row of each user, in order, null where there is no such user */
+  settings(userIds: readonly string[]): Promise<readonly (Settings | null)[]>
 
   /**
    * Counts as issued now, so that tokens issued before do not win over it. What is left out stays.
@@ -53,7 +58,17 @@ export interface UserDirectory {
    * @param after - the id after which to go on, null at first
    */
   leftOpen(after: string | null, limit: number): Promise<readonly AdoptedUser[]>
+
+  /**
+   * What the database has of users whom the live store inherited: the sessions that are open, and of the starts that
+   * are named those that have ended.
+   *
+   * @returns one a user, in order; without a row it has neither settings nor sessions
+   */
+  recorded(users: readonly InheritedUser[]): Promise<readonly AdoptedUser[]>
 }
+
+export type SettingsChange = Partial<Omit<Settings, 'version'>>
 
 export interface StoredUser {
   readonly userId: string

@@ -18,7 +18,7 @@ export interface Profile {
   readonly issuedAtMs: number
 }
 
-/** What a user chose. The higher `version` wins, wherever two of them meet. */
+/** What a user chose. The higher `version` wins, wherever two of them meet (`newerSettings`). */
 export interface Settings {
   readonly version: number
   readonly statusChoice: StatusChoice
@@ -106,6 +106,8 @@ export interface PresenceRecord {
   readonly profile: Profile | null
   /** The public columns. Null while the user's settings are not known: then they stay as they are. */
   readonly columns: PublicColumns | null
+  /** What the live store goes by, so that a database that went back learns it. Null while it is not known. */
+  readonly settings: Settings | null
   /** The rows of the sessions that this step touched. */
   readonly sessions: readonly SessionRow[]
 }

@@ -19,7 +19,7 @@ import {
   parseUserIds,
   SESSION_HEADER,
 } from './bounds.ts'
-import type { StoredUser, UserDirectory } from './directory.ts'
+import type { SettingsChange, StoredUser, UserDirectory } from './directory.ts'
 import {
   badInput,
   isUnavailable,
@@ -29,9 +29,10 @@ import {
   unauthenticated,
   unavailable,
 } from './errors.ts'
-import type { PublicUser, SessionView, Settings, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
+import type { PublicUser, SessionView, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import type { Position } from './position.ts'
 import { publicUser } from './rules.ts'
+import type { UserSettings } from './settings.ts'
 import type { AttachAnswer, AttachRequest, Page, PresenceStore } from './store.ts'
 import { withinTime } from './time-limit.ts'
 import type { PresenceTiming } from './timing.ts'
@@ -73,6 +74,7 @@ export type Attach = Omit<AttachRequest, 'seed' | 'profile'>
 export interface PresenceOptions {
   readonly store: PresenceStore
   readonly directory: UserDirectory
+  readonly settings: UserSettings
   readonly timing: PresenceTiming
   /** Told of sockets that a session's end or a user's dismissal concerns. */
   readonly sockets: {
@@ -83,7 +85,7 @@ export interface PresenceOptions {
 
 export type Presence = ReturnType<typeof createPresence>
 
-export function createPresence({ store, directory, timing, sockets }: PresenceOptions) {
+export function createPresence({ store, directory, settings, timing, sockets }: PresenceOptions) {
   /** Who was let in without their row, with the caller to read it for. */
   const unseeded = new Map<string, Caller>()
 
@@ -117,13 +119,9 @@ export function createPresence({ store, directory, timing, sockets }: PresenceOp
     }
   }
 
-  async function changeSettings(caller: Caller, change: Partial<Omit<Settings, 'version'>>): Promise<void> {
-    const settings =
-      (await directory.setSettings(caller.userId, change)) ??
-      // Never seen before: the row comes first.
-      (await directory.ensure(caller.userId, caller.profile).then(() => directory.setSettings(caller.userId, change)))
-    if (settings === null) throw notFound('userId', 'user')
-    await store.setUser({ userId: caller.userId, settings })
+  async function changeSettings({ userId, profile }: Caller, change: SettingsChange): Promise<void> {
+    const isThere = await settings.change(userId, change, () => directory.ensure(userId, profile))
+    if (!isThere) throw notFound('userId', 'user')
   }
 
   async function viewer(caller: Caller): Promise<ViewerState> {

@@ -112,6 +112,39 @@ export function newerProfile(current: Profile | null, brought: Profile | null): 
   }
 }
 
+/**
+ * The settings after others came for the same user: the higher version wins.
+ *
+ * Two that differ under one version are of two histories, because one of the stores went back. Nobody knows which of
+ * them the user asked for last, so the more private holds, field by field, until a higher version comes.
+ *
+ * @returns `current` itself where nothing changes
+ */
+export function newerSettings(current: Settings | null, brought: Settings | null): Settings | null {
+  if (brought === null) return current
+  if (current === null || brought.version > current.version) return brought
+  if (brought.version < current.version) return current
+  const merged: Settings = {
+    version: current.version,
+    statusChoice: current.statusChoice,
+    // A message that one of them lacks is shown to nobody.
+    statusMessage: brought.statusMessage === null ? null : current.statusMessage,
+    visibility: brought.visibility === 'NOBODY' ? 'NOBODY' : current.visibility,
+    hideLastActive: brought.hideLastActive || current.hideLastActive,
+  }
+  return hasSameSettings(merged, current) ? current : merged
+}
+
+export function hasSameSettings(one: Settings, other: Settings): boolean {
+  return (
+    one.version === other.version &&
+    one.statusChoice === other.statusChoice &&
+    one.statusMessage === other.statusMessage &&
+    one.visibility === other.visibility &&
+    one.hideLastActive === other.hideLastActive
+  )
+}
+
 /** What everyone sees of a user. Who is hidden looks exactly like who is offline (rule 8). */
 export function publicUser(
   user: UserFacts & {

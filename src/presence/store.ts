@@ -58,11 +58,23 @@ export interface PresenceStore {
   leave(request: RoomRequest): Promise<RoomAnswer>
 
   /**
-   * Brings settings, a profile, or the row that an attach had to do without, to a live user. A version that is not
-   * higher, a profile that is not newer, does nothing. Settings of a user who is not there are kept for a while (`SEED_MEMORY_MS`), so that an attach
-   * under way with a row that was read before does not win over them.
+   * Brings settings, a profile, or the row that an attach had to do without, to a live user. Settings are taken by
+   * `newerSettings`; a profile that is not newer does nothing. Settings of a user who is not there are remembered for a
+   * while (`SEED_MEMORY_MS`), so that an attach under way with a row that was read before does not win over them.
+   *
+   * @returns the settings that the store goes by now: those that were brought, unless it has newer ones. Null where it
+   *   knows none. A request that brings nothing asks for them
    */
-  setUser(request: SetUserRequest): Promise<void>
+  setUser(request: SetUserRequest): Promise<Settings | null>
+
+  /**
+   * Users that this life of the state found in the store, from the life before it, and that have not been adopted yet.
+   * They count as hidden until somebody confirms their settings: `adopt`, an attach with a seed, or `setUser`. For the
+   * life before may have been an older copy, that lacks what they chose and how they left since.
+   *
+   * @returns at most so many, the same ones until they are adopted; none where all are
+   */
+  inherited(limit: number): Promise<readonly InheritedUser[]>
 
   /**
    * Takes over sessions that an earlier run left open, with the users' settings and profiles where they are newer.
@@ -70,6 +82,10 @@ export interface PresenceStore {
    * ends with `SERVER_RESTART` at their last activity. A session that is live already stays as it is. A `default`
    * that lived by heartbeats ends at once, with `TAKEN_OVER`, where a session of its user has a socket by then, or is
    * in the grace after one.
+   *
+   * Of an inherited user it also confirms the settings, those of the store where the row has none; takes the row's
+   * activity where that is later; and ends each inherited session that the row says has ended, or that started before
+   * `tokensValidAfterMs`, unless somebody has shown since that it lives.
    */
   adopt(users: readonly AdoptedUser[]): Promise<void>
 
@@ -301,7 +317,16 @@ export interface AdoptedUser {
   readonly seed: UserSeed
   /** The public column: since when everyone has seen the user online. */
   readonly onlineSinceMs: number | null
+  /** Those that are open, and of an inherited user those of its starts that have ended. */
   readonly sessions: readonly SessionRow[]
+  /** Sessions that started up to this moment were ended by `disconnectUser`. */
+  readonly tokensValidAfterMs: number | null
+}
+
+export interface InheritedUser {
+  readonly userId: string
+  /** Of the sessions that the store has of them. */
+  readonly startIds: readonly string[]
 }
 
 export interface RenewRequest {

@@ -590,10 +590,21 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
 
     setUser(userId: string, brought: { readonly settings?: ModelSettings; readonly profile?: ModelProfile }): void {
       const user = userOf(userId)
-      if (brought.settings !== undefined && brought.settings.version > user.settings.version) {
-        user.settings = brought.settings
-        if (user.isPending) takeRow(user)
-        user.isPending = false
+      if (brought.settings !== undefined) {
+        if (brought.settings.version > user.settings.version) {
+          user.settings = brought.settings
+          if (user.isPending) takeRow(user)
+          user.isPending = false
+        } else if (brought.settings.version === user.settings.version) {
+          // Of two histories: whatever either of them hides is hidden.
+          const [one, other] = [user.settings, brought.settings]
+          user.settings = {
+            ...one,
+            visibility: [one.visibility, other.visibility].includes('NOBODY') ? 'NOBODY' : 'EVERYONE',
+            hideLastActive: [one.hideLastActive, other.hideLastActive].includes(true),
+            statusMessage: [one.statusMessage, other.statusMessage].includes(null) ? null : one.statusMessage,
+          }
+        }
       }
       if (brought.profile !== undefined) bringProfile(user, brought.profile)
       settle()

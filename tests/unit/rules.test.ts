@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Profile, Settings } from '../../src/presence/model.ts'
 import {
@@ -8,6 +9,7 @@ import {
   isOnline,
   isVisible,
   newerProfile,
+  newerSettings,
   nextFlipSteadyMs,
   publicUser,
   statusOf,
@@ -321,5 +323,49 @@ describe('the clocks of the process', () => {
       move(1000, second % 2)
       expect(stepMs()).toBe(0)
     }
+  })
+})
+
+describe('settings that meet others of the same user', () => {
+  const settings: fc.Arbitrary<Settings> = fc.record({
+    version: fc.integer({ min: 1, max: 3 }),
+    statusChoice: fc.constantFrom('AUTOMATIC', 'AWAY', 'BUSY'),
+    statusMessage: fc.constantFrom(null, 'here', 'there'),
+    visibility: fc.constantFrom('EVERYONE', 'NOBODY'),
+    hideLastActive: fc.boolean(),
+  })
+
+  it('give way to a higher version, whatever it says, and stay before a lower one', () => {
+    fc.assert(
+      fc.property(settings, settings, (one, other) => {
+        fc.pre(one.version !== other.version)
+        const higher = one.version > other.version ? one : other
+        expect(newerSettings(one, other)).toBe(higher)
+        expect(newerSettings(other, one)).toBe(higher)
+      }),
+    )
+  })
+
+  it('show under the same version nothing that one of them hides, in whatever order and however often they meet', () => {
+    fc.assert(
+      fc.property(settings, settings, (one, other) => {
+        const both = { ...other, version: one.version }
+        for (const met of [newerSettings(one, both), newerSettings(both, one)]) {
+          expect(met?.version).toBe(one.version)
+          expect(met?.visibility).toBe([one.visibility, other.visibility].includes('NOBODY') ? 'NOBODY' : 'EVERYONE')
+          expect(met?.hideLastActive).toBe(one.hideLastActive || other.hideLastActive)
+          if (one.statusMessage === null || other.statusMessage === null) expect(met?.statusMessage).toBeNull()
+          else expect([one.statusMessage, other.statusMessage]).toContain(met?.statusMessage)
+          expect(newerSettings(met, one)).toBe(met)
+          expect(newerSettings(met, both)).toBe(met)
+        }
+      }),
+    )
+  })
+
+  it('are the others where there were none, and stay where none come', () => {
+    expect(newerSettings(null, SETTINGS)).toBe(SETTINGS)
+    expect(newerSettings(SETTINGS, null)).toBe(SETTINGS)
+    expect(newerSettings(null, null)).toBeNull()
   })
 })

@@ -7,6 +7,7 @@ import { unavailable } from '../../src/presence/errors.ts'
 import type { SessionView, Settings } from '../../src/presence/model.ts'
 import { createNode } from '../../src/presence/node.ts'
 import { createPresence } from '../../src/presence/presence.ts'
+import { createUserSettings } from '../../src/presence/settings.ts'
 import { createSockets } from '../../src/presence/sockets.ts'
 import type {
   AttachRequest,
@@ -149,12 +150,14 @@ const DIRECTORY: UserDirectory = {
   read: async (userIds) => userIds.map(() => null),
   ensure: async (userId) => ({ userId, seed: SEED, tokensValidAfterMs: null }),
   setSettings: async () => null,
+  settings: async (userIds) => userIds.map(() => null),
   setProfile: async () => null,
   revokeTokens: async () => null,
   tokensValidAfterMs: async () => null,
   learnRevocation() {},
   forgetRevocations() {},
   leftOpen: async () => [],
+  recorded: async () => [],
 }
 
 function callerOf(userId: string, issuedAtMs = 1000): Caller {
@@ -173,7 +176,8 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
   const errors: unknown[] = []
   const onError = (error: unknown): void => void errors.push(error)
   const sockets = createSockets({ store, timing: TIMING, monotonicMs: () => nowMs, onError })
-  const presence = createPresence({ store, directory: DIRECTORY, timing: TIMING, sockets })
+  const settings = createUserSettings({ store, directory: DIRECTORY, monotonicMs: () => nowMs })
+  const presence = createPresence({ store, directory: DIRECTORY, settings, timing: TIMING, sockets })
   const node = createNode({
     store,
     sockets,

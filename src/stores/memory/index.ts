@@ -1,6 +1,6 @@
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { EndReason, UserSeed } from '../../presence/model.ts'
-import { endReasonOf, graceMs, statusOf } from '../../presence/rules.ts'
+import { endReasonOf, graceMs, newerSettings, statusOf } from '../../presence/rules.ts'
 import type {
   AttachAnswer,
   AttachRequest,
@@ -38,7 +38,6 @@ import {
   isBackByBeats,
   isOnOwnSocket,
   isOnSocket,
-  newest,
   renewLease,
   takeProfile,
   takeSeed,
@@ -310,15 +309,18 @@ export function createMemoryStore({
       const now = clock()
       const user = users.get(userId)
       if (user === undefined) {
-        if (settings !== undefined) population.remember(userId, settings, now)
-        return
+        return settings === undefined ? population.remembered(userId) : population.remember(userId, settings, now)
       }
       const isSeedNew = seed !== undefined && takeSeed(user, seed, now)
       // The newest at once: what an older version shows must not come in between.
-      const areSettingsNew = takeSettings(user, newest(settings ?? null, seed?.settings ?? null), now, timing)
+      const areSettingsNew = takeSettings(user, newerSettings(settings ?? null, seed?.settings ?? null), now, timing)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
       if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { now, isViewerChanged: true, mustRecord: true })
+      return user.settings
     },
+
+    // One process, one life of its state: there is nobody from another.
+    inherited: async () => [],
 
     async adopt(adopted) {
       await inSlices(adopted, monotonicMs, ({ userId, seed, onlineSinceMs, sessions }) => {
@@ -334,7 +336,7 @@ export function createMemoryStore({
         const isHereBySocket = user.sessions.some(isOnOwnSocket)
         const touched: Touched[] = []
         for (const row of sessions) {
-          if (sessionOf(user, row.sessionId) !== undefined) continue
+          if (row.endedAtMs !== null || sessionOf(user, row.sessionId) !== undefined) continue
           const lastActiveAtMs = cut(row.lastActiveAtMs)
           const session = createLiveSession(
             row.sessionId,

@@ -11,6 +11,7 @@ import {
   hasSamePublicFields,
   isOnline,
   isVisible,
+  newerSettings,
   nextFlipSteadyMs,
   publicUser,
   statusOf,
@@ -168,6 +169,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
       userId: user.id,
       profile: user.profile,
       columns: user.recordedColumns,
+      settings: user.settings,
       sessions: rows,
     })
     waiting.dropThrough(waiting.lastSeq() - recordsKept)
@@ -235,6 +237,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
         userId: user.id,
         profile: user.profile,
         columns: columnsOf(user),
+        settings: user.settings,
         sessions: user.sessions.map((session) => sessionRow(session, null)),
       }))
     },
@@ -259,21 +262,29 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
 
     /** Takes in a user who was not there. */
     admit(userId: string, seed: UserSeed, now: Now): LiveUser {
-      const ahead = settingsAhead.get(userId)?.settings
-      const settings = ahead !== undefined && ahead.version > (seed.settings?.version ?? 0) ? ahead : seed.settings
+      const settings = newerSettings(seed.settings, settingsAhead.get(userId)?.settings ?? null)
       const user = createLiveUser(userId, { ...seed, settings }, now, timing)
       users.set(userId, user)
       unlisted.set(userId, user)
       return user
     },
 
-    /** Keeps settings of who is not there, for an attach under way with an older row. */
-    remember(userId: string, settings: Settings, { steadyMs }: Now): void {
-      if (settings.version <= (settingsAhead.get(userId)?.settings.version ?? -1)) return
+    /**
+     * Remembers settings of who is not there, for an attach under way with an older row.
+     *
+     * @returns those that are remembered now
+     */
+    remember(userId: string, brought: Settings, { steadyMs }: Now): Settings {
+      const known = settingsAhead.get(userId)?.settings ?? null
+      const settings = newerSettings(known, brought) ?? brought
+      if (settings === known) return known
       // Deleted first: the map is in the order of their ends.
       settingsAhead.delete(userId)
       settingsAhead.set(userId, { settings, untilSteadyMs: steadyMs + SEED_MEMORY_MS })
+      return settings
     },
+
+    remembered: (userId: string): Settings | null => settingsAhead.get(userId)?.settings ?? null,
 
     /** Lets go of what is past its age. */
     forget({ steadyMs }: Now): void {

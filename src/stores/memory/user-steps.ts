@@ -1,7 +1,7 @@
 /** What can happen to one user or session of the memory store, before anything that follows from it is drawn. */
 import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
-import { isOnline, isVisible, newerProfile } from '../../presence/rules.ts'
+import { isOnline, isVisible, newerProfile, newerSettings } from '../../presence/rules.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
 
@@ -30,13 +30,14 @@ export function countActivity(
   user.activityFlushSteadyMs ??= steadyMs + timing.lastActiveFlushMs
 }
 
-/** @returns whether they were newer */
+/** @returns whether anything of them is new */
 export function takeSettings(user: LiveUser, settings: Settings | null, now: Now, timing: PresenceTiming): boolean {
-  if (settings === null || (user.settings !== null && settings.version <= user.settings.version)) return false
+  const newer = newerSettings(user.settings, settings)
+  if (newer === user.settings) return false
   const wasVisible = isVisible(user.settings)
-  user.settings = settings
+  user.settings = newer
   // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-  if (!wasVisible && isVisible(settings) && isOnline(user, now.steadyMs, timing)) {
+  if (!wasVisible && isVisible(newer) && isOnline(user, now.steadyMs, timing)) {
     user.shownLastActiveAtMs = date(user, now)
   }
   return true
@@ -139,11 +140,6 @@ export function renewLease(session: LiveSession, { steadyMs }: Now, timing: Pres
   session.leaseReason = 'EXPIRED'
   session.reapedFence = null
   session.isInGrace = false
-}
-
-export function newest(one: Settings | null, other: Settings | null): Settings | null {
-  if (one === null || other === null) return one ?? other
-  return one.version >= other.version ? one : other
 }
 
 function later(one: number | null, other: number | null): number | null {

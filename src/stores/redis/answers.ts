@@ -7,6 +7,7 @@ import type {
   PublicUser,
   SessionRow,
   SessionView,
+  Settings,
   StatusChoice,
   ViewerState,
   Visibility,
@@ -14,7 +15,7 @@ import type {
 
 type Nullable<Value> = Value | false
 /** Lua writes an empty list as an empty object. */
-type List<Item> = readonly Item[] | Readonly<Record<string, never>>
+export type List<Item> = readonly Item[] | Readonly<Record<string, never>>
 
 /** public_of in lua/shared/user.lua. */
 export type PublicAnswer = readonly [
@@ -63,12 +64,24 @@ type RowAnswer = readonly [
   endReason: Nullable<EndReason>,
 ]
 
+/** settings_of in lua/shared/steps.lua. Of who is not there they are as they were brought. */
+export type SettingsAnswer = Omit<Settings, 'statusMessage'> & { readonly statusMessage: Nullable<string> | null }
+
 /** record_of in lua/shared/commit.lua. */
 type RecordAnswer = readonly [
   userId: string,
   profile: Nullable<readonly [name: Nullable<string>, avatarUrl: Nullable<string>, issuedAtMs: number]>,
   columns: Nullable<readonly [isOnline: boolean, onlineSinceMs: Nullable<number>, lastActiveAtMs: Nullable<number>]>,
   sessions: List<RowAnswer>,
+  settings: Nullable<
+    readonly [
+      version: number,
+      statusChoice: StatusChoice,
+      statusMessage: Nullable<string>,
+      visibility: Visibility,
+      hideLastActive: boolean,
+    ]
+  >,
 ]
 
 /** viewer.lua. */
@@ -135,6 +148,13 @@ export function viewerState([user, status, settings, lastActiveAtMs, sessions]: 
   }
 }
 
+export function settingsOf(answer: Nullable<SettingsAnswer>): Settings | null {
+  if (answer === false) return null
+  const { version, statusChoice, visibility, hideLastActive } = answer
+  const statusMessage = answer.statusMessage === false ? null : answer.statusMessage
+  return { version, statusChoice, statusMessage, visibility, hideLastActive }
+}
+
 export function logEntry(text: string): LogEntry {
   const [seq, atMs, before, roomsBefore, after, roomsAfter] = JSON.parse(text) as EntryAnswer
   return {
@@ -146,7 +166,7 @@ export function logEntry(text: string): LogEntry {
 }
 
 export function presenceRecord(seq: number, text: string): PresenceRecord {
-  const [userId, profile, columns, sessions] = JSON.parse(text) as RecordAnswer
+  const [userId, profile, columns, sessions, settings] = JSON.parse(text) as RecordAnswer
   return {
     seq,
     userId,
@@ -156,6 +176,16 @@ export function presenceRecord(seq: number, text: string): PresenceRecord {
       columns === false
         ? null
         : { isOnline: columns[0], onlineSinceMs: orNull(columns[1]), lastActiveAtMs: orNull(columns[2]) },
+    settings:
+      settings === false
+        ? null
+        : {
+            version: settings[0],
+            statusChoice: settings[1],
+            statusMessage: orNull(settings[2]),
+            visibility: settings[3],
+            hideLastActive: settings[4],
+          },
     sessions: listOf(sessions).map(sessionRow),
   }
 }

@@ -25,6 +25,7 @@ import type {
 } from '../../presence/store.ts'
 import type { PresenceTiming } from '../../presence/timing.ts'
 import {
+  type List,
   listOf,
   logEntry,
   orNull,
@@ -32,7 +33,9 @@ import {
   presenceRecord,
   publicUser,
   type SessionAnswer,
+  type SettingsAnswer,
   sessionView,
+  settingsOf,
   type ViewerAnswer,
   viewerState,
 } from './answers.ts'
@@ -305,12 +308,17 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     leave: (request) => changeRoom(request, false),
 
     async setUser(request) {
-      await callOf(request.userId, 'set-user', request)
+      return settingsOf(await askOf<false | SettingsAnswer>(request.userId, 'set-user', request))
+    },
+
+    async inherited(limit) {
+      const answer = JSON.parse(String(await work.call('inherited', String(limit)))) as InheritedReply
+      return listOf(answer).map(([userId, startIds]) => ({ userId, startIds: listOf(startIds) }))
     },
 
     async adopt(users) {
       for (let from = 0; from < users.length; from += USERS_AT_ONCE) {
-        const slice: readonly AdoptedUser[] = users.slice(from, from + USERS_AT_ONCE)
+        const slice = users.slice(from, from + USERS_AT_ONCE).map(withFreshStarts)
         await work.call('adopt', JSON.stringify(slice))
       }
     },
@@ -486,12 +494,21 @@ type RenewReply = readonly [
   bell: number,
 ]
 
+/** inherited.lua. */
+type InheritedReply = List<readonly [userId: string, startIds: List<string>]>
+
 type PageReply = readonly [
   users: readonly PublicAnswer[],
   hasMore: boolean,
   totalCount: number,
   position: readonly [epoch: string, seq: number],
 ]
+
+/** A session of a start that is over in the database may go on in a socket: then it is another start. */
+function withFreshStarts(user: AdoptedUser): object {
+  const sessions = user.sessions.map((row) => (row.endedAtMs === null ? row : { ...row, freshStartId: randomUUID() }))
+  return { ...user, sessions }
+}
 
 function beatAnswer([kind, session, lastActiveAtMs]: BeatReply): BeatAnswer {
   if (kind !== 'counted') return { kind }

@@ -23,6 +23,7 @@ const SCRIPT_NAMES = [
   'count',
   'detach',
   'end',
+  'inherited',
   'join-epoch',
   'lookup',
   'page',

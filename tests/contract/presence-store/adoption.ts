@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
 import {
   adoptedUser,
@@ -150,6 +151,27 @@ export function describeAdoption(rule: Rule): void {
       expect(await seen(store, 'alice')).toMatchObject({ status: 'BUSY' })
       await store.adopt([chosen(2, 'AWAY')])
       expect(await seen(store, 'alice')).toMatchObject({ status: 'BUSY' })
+    })
+
+    rule('and the rows of which have ended end nothing that is live', GRACES, async ({ store, pass }) => {
+      const nowMs = await storeNowMs(store)
+      expect(await store.inherited(10)).toEqual([])
+      const socket = await connect(store, 'alice', { rooms: ['bar'] })
+      const { startId, startedAtMs } = await rowOf(store, socket)
+      const ended = openRow(nowMs, { endedAtMs: nowMs - 1000, endReason: 'WENT_OFFLINE' })
+      await expectNothingShown(store, ['alice', 'bob'], ['bar', 'hall'], async () => {
+        await store.adopt([
+          adoptedUser('alice', nowMs, {
+            sessions: [{ ...ended, startId: randomUUID() }],
+            tokensValidAfterMs: startedAtMs,
+          }),
+        ])
+        await pass(600)
+      })
+      expect(await rowOf(store, socket)).toMatchObject({ startId, endedAtMs: null })
+      await store.adopt([adoptedUser('bob', nowMs, { sessions: [ended] })])
+      expect(await isOnline(store, 'bob')).toBe(false)
+      expect((await viewerOf(store, 'bob')).sessions).toEqual([])
     })
 
     rule('may be told twice', GRACES, async ({ store }) => {

@@ -342,6 +342,7 @@ export function adoptedUser(userId: string, nowMs: number, details: Partial<Adop
     seed: seedOf(VISIBLE, { lastActiveAtMs: nowMs - 2000, shownLastActiveAtMs: nowMs - 2000 }),
     onlineSinceMs: nowMs - 9000,
     sessions: [],
+    tokensValidAfterMs: null,
     ...details,
   }
 }

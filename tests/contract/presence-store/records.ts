@@ -45,6 +45,7 @@ export function describeRecords(rule: Rule): void {
         userId: 'alice',
         profile: { name: 'Alice', avatarUrl: 'https://pictures.test/a.png', issuedAtMs: 4 },
         columns: { isOnline: true, onlineSinceMs: alice?.onlineSinceMs, lastActiveAtMs: alice?.lastActiveAtMs },
+        settings: VISIBLE,
         sessions: [
           {
             startId: expect.stringMatching(UUID),
@@ -107,9 +108,9 @@ export function describeRecords(rule: Rule): void {
       await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2, hideLastActive: true } })
       await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 3 } })
       expect(await mark.records()).toMatchObject([
-        { profile: { name: 'Alice', issuedAtMs: 3 }, columns: { isOnline: true } },
-        { columns: { isOnline: true, lastActiveAtMs: null } },
-        { columns: { isOnline: false, onlineSinceMs: null } },
+        { profile: { name: 'Alice', issuedAtMs: 3 }, columns: { isOnline: true }, settings: VISIBLE },
+        { columns: { isOnline: true, lastActiveAtMs: null }, settings: { version: 2, hideLastActive: true } },
+        { columns: { isOnline: false, onlineSinceMs: null }, settings: { ...HIDDEN, version: 3 } },
       ])
     })
 

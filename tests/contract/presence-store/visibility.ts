@@ -172,16 +172,44 @@ export function describeVisibility(rule: Rule): void {
   })
 
   describe('settings', () => {
-    rule('of a lower or the same version do nothing', async ({ store }) => {
+    rule('of a lower version do nothing, and the answer says what holds', async ({ store }) => {
       await connect(store, 'alice')
-      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 5, statusChoice: 'BUSY' } })
+      const live = { ...VISIBLE, version: 5, statusChoice: 'BUSY', statusMessage: 'here' } as const
+      expect(await store.setUser({ userId: 'alice', settings: live })).toEqual(live)
       const mark = await markOf(store)
       await expectNothingShown(store, ['alice'], [], async () => {
-        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 4 } })
-        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 5 } })
+        expect(await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 4 } })).toEqual(live)
+        expect(await store.setUser({ userId: 'alice', settings: live })).toEqual(live)
+        expect(await store.setUser({ userId: 'alice' })).toEqual(live)
       })
       expect(await mark.records()).toEqual([])
       expect(await viewerOf(store, 'alice')).toMatchObject({ statusChoice: 'BUSY', visibility: 'EVERYONE' })
+    })
+
+    rule('that differ under one version are of two histories: the more private hold', async ({ store }) => {
+      const socket = await connect(store, 'alice', { rooms: ['hall'] })
+      const one = { ...VISIBLE, version: 5, statusChoice: 'BUSY', statusMessage: 'here' } as const
+      const other = {
+        ...VISIBLE,
+        version: 5,
+        statusChoice: 'AWAY',
+        hideLastActive: true,
+        visibility: 'NOBODY',
+      } as const
+      await store.setUser({ userId: 'alice', settings: one })
+      const mark = await markOf(store)
+      const both = { ...other, statusChoice: 'BUSY', statusMessage: null }
+      expect(await store.setUser({ userId: 'alice', settings: other })).toEqual(both)
+      expect(told(await mark.changes())).toEqual(['alice LEAVE'])
+      expect((await mark.records()).at(-1)).toMatchObject({ settings: both, columns: { isOnline: false } })
+      await expectNothingShown(store, ['alice'], ['hall'], async () => {
+        await store.setUser({ userId: 'alice', settings: one })
+        await connect(store, 'alice', { seed: seedOf(one) })
+        await beat(store, socket)
+      })
+      expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', hideLastActive: true })
+      await store.setUser({ userId: 'alice', settings: { ...one, version: 6 } })
+      expect(await seen(store, 'alice')).toMatchObject({ status: 'BUSY', statusMessage: 'here' })
     })
 
     rule('that change what is public are one update', async ({ store }) => {
@@ -196,7 +224,11 @@ export function describeVisibility(rule: Rule): void {
     })
 
     rule('of who is not there are remembered for the attach that is under way', async ({ store }) => {
-      await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 9 } })
+      expect(await store.setUser({ userId: 'alice' })).toBeNull()
+      const settings = { ...HIDDEN, version: 9, statusMessage: 'here' }
+      expect(await store.setUser({ userId: 'alice', settings })).toEqual(settings)
+      expect(await store.setUser({ userId: 'alice', settings: VISIBLE })).toEqual(settings)
+      expect(await store.setUser({ userId: 'alice' })).toEqual(settings)
       expect(await store.viewer('alice')).toBeNull()
       await expectNothingShown(store, ['bob'], [], () => connect(store, 'alice', { seed: seedOf(VISIBLE) }))
       expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', isOnline: true })
@@ -206,6 +238,17 @@ export function describeVisibility(rule: Rule): void {
       await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 3 } })
       await connect(store, 'alice', { seed: seedOf({ ...VISIBLE, version: 4 }) })
       expect(await isOnline(store, 'alice')).toBe(true)
+    })
+
+    rule('of who is not there, and others under the same version, hide together', async ({ store }) => {
+      await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 4 } })
+      await connect(store, 'alice', { seed: seedOf({ ...VISIBLE, version: 4 }) })
+      expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', isOnline: true })
+      await store.setUser({ userId: 'bob', settings: { ...VISIBLE, version: 4 } })
+      expect(await store.setUser({ userId: 'bob', settings: { ...HIDDEN, version: 4 } })).toEqual({
+        ...HIDDEN,
+        version: 4,
+      })
     })
 
     rule('of who is not there are worth something for longer than a row is read', async () => {

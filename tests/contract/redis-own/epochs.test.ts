@@ -20,7 +20,7 @@ import {
   viewerOf,
 } from '../presence-store/harness.ts'
 import { type RedisNodes, untilJoined } from '../redis-harness.ts'
-import { listenTo, ownRedis, renew } from './own-redis.ts'
+import { adoptInherited, listenTo, ownRedis, renew } from './own-redis.ts'
 
 const NODE = { sweepIntervalMs: 50, nodeRenewMs: 100, nodeTtlMs: 600, reconnectGraceMs: 1000 }
 const UNAVAILABLE = { code: 'UNAVAILABLE' }
@@ -329,6 +329,7 @@ describe('after a restart of Redis that kept its data', () => {
       bob: await sessionOf(one, bob),
       position: await one.changes.position(),
       row: await rowOf(one, alice),
+      columns: { onlineSinceMs: nodes.nowMs() - 200 },
     }
     await until(() => told.other.changes.length === 2, { what: 'both JOINs' })
     await redis.server().restart()
@@ -344,6 +345,8 @@ describe('after a restart of Redis that kept its data', () => {
     const { nodes, one, other, told, alice, bob, before } = await restarted()
     await expectNoReads(one)
     const socket = await announce(one, alice, 'node-1b', { rooms: ['hall'], device: before.alice?.device ?? null })
+    const adopted = await adoptInherited(one, ({ userId }) => adoptedUser(userId, nodes.nowMs(), before.columns))
+    expect(adopted.map(({ userId }) => userId)).toEqual(['alice', 'bob'])
     await one.adopted()
     for (const store of [one, other]) await store.announced()
     await nodes.pass(one, 2 * NODE.nodeRenewMs, { renewing: ['node-1b', 'node-2b'] })

@@ -1,7 +1,13 @@
 /** A Redis of a test file's own, whose keys, clients and limits it may do to as it likes. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll } from 'vitest'
-import type { ChangeListener, NodeListener, PresenceStore } from '../../../src/presence/store.ts'
+import type {
+  AdoptedUser,
+  ChangeListener,
+  InheritedUser,
+  NodeListener,
+  PresenceStore,
+} from '../../../src/presence/store.ts'
 import type { PresenceTiming } from '../../../src/presence/timing.ts'
 import { cleanupsAfterEach } from '../../support/cleanup.ts'
 import { type RedisOptions, type RedisServer, startRedis } from '../../support/redis.ts'
@@ -71,6 +77,20 @@ export function listenTo(store: PresenceStore) {
   store.nodes.listen(node)
   store.viewers.listen((userId) => void told.viewers.push(userId))
   return told
+}
+
+/** What a node does with users whom the epoch found in the store, given what the database has of them. */
+export async function adoptInherited(
+  store: PresenceStore,
+  recorded: (user: InheritedUser) => AdoptedUser,
+): Promise<readonly InheritedUser[]> {
+  const all: InheritedUser[] = []
+  for (;;) {
+    const users = await store.inherited(2)
+    if (users.length === 0) return all
+    all.push(...users)
+    await store.adopt(users.map(recorded))
+  }
 }
 
 /** What a node says of itself, and nothing more. */

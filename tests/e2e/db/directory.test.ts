@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'drizzle-orm'
+import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { Database } from '../../../src/db/client.ts'
 import { createDirectory } from '../../../src/db/directory.ts'
 import type { UserDirectory } from '../../../src/presence/directory.ts'
+import type { Settings } from '../../../src/presence/model.ts'
+import { hasSameSettings, newerSettings } from '../../../src/presence/rules.ts'
 import { DATABASES, empty, type OpenedDatabase, rows } from './databases.ts'
 
 describe.each(DATABASES)('the directory on $name', ({ open }) => {
@@ -133,8 +136,8 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
 
   it('raises the version with the settings, and keeps what is left out', async () => {
     await directory.ensure('alice', null)
-    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'writing' })
-    const settings = await directory.setSettings('alice', { hideLastActive: true })
+    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'writing' }, null)
+    const settings = await directory.setSettings('alice', { hideLastActive: true }, null)
     expect(settings).toEqual({
       version: 2,
       statusChoice: 'BUSY',
@@ -142,18 +145,74 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
       visibility: 'EVERYONE',
       hideLastActive: true,
     })
-    expect(await directory.setSettings('alice', { statusMessage: null })).toMatchObject({
+    expect(await directory.setSettings('alice', { statusMessage: null }, null)).toMatchObject({
       version: 3,
       statusMessage: null,
     })
     expect((await directory.ensure('alice', null)).seed.settings).toMatchObject({ version: 3, statusChoice: 'BUSY' })
-    expect(await directory.setSettings('nobody', { statusChoice: 'BUSY' })).toBeNull()
+    expect(await directory.setSettings('nobody', { statusChoice: 'BUSY' }, null)).toBeNull()
+  })
+
+  it('builds a change on what the live store goes by, where the row went back', async () => {
+    await directory.ensure('alice', null)
+    await directory.setSettings('alice', { statusMessage: 'old' }, null)
+    const base: Settings = {
+      version: 5,
+      statusChoice: 'BUSY',
+      statusMessage: 'new',
+      visibility: 'NOBODY',
+      hideLastActive: true,
+    }
+    await rows(database, sql`update rollcall.users set is_online = true, online_since = now(), last_active = now()`)
+    expect(await directory.setSettings('alice', { statusChoice: 'AWAY' }, base)).toEqual({
+      ...base,
+      version: 6,
+      statusChoice: 'AWAY',
+    })
+    const [row] = await rows(database, sql`select is_online, online_since, last_active from rollcall.users`)
+    expect(row).toEqual({ is_online: false, online_since: null, last_active: null })
+    // The row is the newer one from now on.
+    expect(await directory.setSettings('alice', { visibility: 'EVERYONE' }, base)).toMatchObject({
+      version: 7,
+      statusChoice: 'AWAY',
+    })
+    expect(await directory.settings(['nobody', 'alice'])).toMatchObject([null, { version: 7, statusMessage: 'new' }])
+    expect(await directory.settings([])).toEqual([])
+  })
+
+  it('brings a row and the live store together by the rule of both', async () => {
+    const settings: fc.Arbitrary<Settings> = fc.record({
+      version: fc.integer({ min: 1, max: 2 }),
+      statusChoice: fc.constantFrom('AUTOMATIC', 'BUSY'),
+      statusMessage: fc.constantFrom(null, 'here', 'there'),
+      visibility: fc.constantFrom('EVERYONE', 'NOBODY'),
+      hideLastActive: fc.boolean(),
+    })
+    await directory.ensure('alice', null)
+    await fc.assert(
+      fc.asyncProperty(settings, settings, async (row, live) => {
+        await rows(
+          database,
+          sql`update rollcall.users set settings_version = ${row.version}, chosen_status = ${row.statusChoice},
+            status_message = ${row.statusMessage}, visibility = ${row.visibility}, hide_last_active = ${row.hideLastActive}`,
+        )
+        const newer = newerSettings(row, live) as Settings
+        const areOfTwoHistories = row.version === live.version && !hasSameSettings(row, live)
+        const expected = { ...newer, version: newer.version + (areOfTwoHistories ? 1 : 0) }
+        expect(await directory.setSettings('alice', {}, live)).toEqual(expected)
+        // Once they agree, nothing is written any more.
+        expect(await directory.setSettings('alice', {}, expected)).toEqual(expected)
+      }),
+      { numRuns: 60 },
+    )
   })
 
   it('gives each of many changes at once a version of its own', async () => {
     await directory.ensure('alice', null)
     const answers = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => directory.setSettings('alice', { statusMessage: `message ${index}` })),
+      Array.from({ length: 20 }, (_, index) =>
+        directory.setSettings('alice', { statusMessage: `message ${index}` }, null),
+      ),
     )
     expect(new Set(answers.map((settings) => settings?.version)).size).toBe(20)
   })
@@ -161,19 +220,19 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
   it('takes who hides out of the public columns at once', async () => {
     await directory.ensure('alice', null)
     await rows(database, sql`update rollcall.users set is_online = true, online_since = now(), last_active = now()`)
-    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true })
+    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true }, null)
     const [row] = await rows(database, sql`select is_online, online_since, last_active from rollcall.users`)
     expect(row).toEqual({ is_online: false, online_since: null, last_active: null })
   })
 
   it('moves updated_at with what everyone may see, and with no setting of who hides', async () => {
     await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 })
-    await directory.setSettings('alice', { visibility: 'NOBODY' })
+    await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
     const atFirst = await updatedAt('alice')
 
-    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'secret' })
-    await directory.setSettings('alice', { visibility: 'EVERYONE' })
-    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true })
+    await directory.setSettings('alice', { statusChoice: 'BUSY', statusMessage: 'secret' }, null)
+    await directory.setSettings('alice', { visibility: 'EVERYONE' }, null)
+    await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true }, null)
     await directory.revokeTokens('alice')
     await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 2000 })
     expect(await updatedAt('alice')).toBe(atFirst)
@@ -268,6 +327,41 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     expect(await isOver()).toBe(true)
     await addSession('alice', { lastActive: '2026-01-01T12:30:00Z' })
     expect(await isOver()).toBe(false)
+  })
+
+  it('says of users whom the live store inherited what is open, and which of their starts have ended', async () => {
+    for (const id of ['alice', 'bob', 'carol']) await directory.ensure(id, null)
+    const moment = '2026-01-01T11:00:00Z'
+    const openId = await addSession('alice', { lastActive: moment })
+    const endedId = await addSession('alice', { lastActive: moment, endedAt: moment, endReason: 'WENT_OFFLINE' })
+    await addSession('alice', { lastActive: moment, endedAt: moment, endReason: 'LOST' })
+    const bobsId = await addSession('bob', { lastActive: moment, endedAt: moment, endReason: 'WENT_OFFLINE' })
+    await directory.setSettings('bob', { visibility: 'NOBODY' }, null)
+    const validAfterMs = await directory.revokeTokens('bob')
+
+    const unknownId = randomUUID()
+    const answer = await directory.recorded([
+      { userId: 'carol', startIds: [] },
+      { userId: 'nobody', startIds: [unknownId] },
+      { userId: 'alice', startIds: [endedId, unknownId, bobsId] },
+      { userId: 'bob', startIds: [bobsId] },
+    ])
+    expect(answer.map(({ userId }) => userId)).toEqual(['carol', 'nobody', 'alice', 'bob'])
+    expect(answer.map(({ sessions }) => sessions.map(({ startId, endReason }) => [startId, endReason]))).toEqual([
+      [],
+      [],
+      [
+        [openId, null],
+        [endedId, 'WENT_OFFLINE'],
+      ],
+      [[bobsId, 'WENT_OFFLINE']],
+    ])
+    expect(answer[1]?.seed.settings).toBeNull()
+    expect(answer[3]).toMatchObject({
+      seed: { settings: { version: 1, visibility: 'NOBODY' }, isActivityOver: true },
+      tokensValidAfterMs: validAfterMs,
+      sessions: [{ endedAtMs: at(moment) }],
+    })
   })
 
   it('pages through whoever an earlier run left open, ordered by the bytes of the id', async () => {

@@ -243,7 +243,7 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     await flushed(recorder)
     expect(await usersOf(database)).toMatchObject([{ online: true, active: Date.UTC(2027, 0, 1) }])
 
-    const settings = await createDirectory({ database }).setSettings('alice', { hideLastActive: true })
+    const settings = await createDirectory({ database }).setSettings('alice', { hideLastActive: true }, null)
     await store.setUser({ userId: 'alice', settings: settings ?? EVERYONE })
     await flushed(recorder)
     expect(await usersOf(database)).toMatchObject([{ online: true, active: null }])
@@ -258,7 +258,7 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     await come('alice')
     await flushed(recorder)
     // The row is hidden first. What the live store records until it learns of it says `online`.
-    const settings = await directory.setSettings('alice', { visibility: 'NOBODY' })
+    const settings = await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
     pass(1000)
     await come('alice', '6b8f9c5e-0d3b-4c5e-9a55-0c9d9f0b1a11')
     await flushed(recorder)
@@ -277,6 +277,80 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     expect((await sessionsOf(database)).map((session) => session.active)).toContain(START_MS + 6000)
     expect(await usersOf(database)).toEqual(hidden)
     expect(await updatedAt()).toBe(hiddenAt)
+  })
+
+  it.each([
+    {
+      how: 'went back',
+      goBack: sql`update rollcall.users set settings_version = 3, visibility = 'EVERYONE', status_message = 'old'`,
+    },
+    { how: 'is gone', goBack: sql`delete from rollcall.users` },
+  ])('brings settings back to a row that $how, and shows nothing of who hides', async ({ goBack }) => {
+    const { store, come, beat, pass, sweep } = openStore()
+    const newer: string[] = []
+    const recorder = await startRecorder({
+      database,
+      records: store.records,
+      onNewerSettings: (userIds) => void newer.push(...userIds),
+    })
+    const settings: Settings = {
+      version: 5,
+      statusChoice: 'BUSY',
+      statusMessage: 'here',
+      visibility: 'NOBODY',
+      hideLastActive: false,
+    }
+    await come('alice', 'default', settings)
+    await flushed(recorder)
+    await rows(database, goBack)
+
+    await come('alice', '6b8f9c5e-0d3b-4c5e-9a55-0c9d9f0b1a11')
+    pass(1000)
+    await beat('alice')
+    pass(1000)
+    await sweep()
+    await flushed(recorder)
+    const directory = createDirectory({ database })
+    expect(await directory.settings(['alice'])).toEqual([settings])
+    expect(await usersOf(database)).toMatchObject([{ online: false, since: null, active: null }])
+
+    await store.setUser({ userId: 'alice', settings: { ...settings, version: 6, visibility: 'EVERYONE' } })
+    await flushed(recorder)
+    expect(await directory.settings(['alice'])).toMatchObject([{ version: 6, visibility: 'EVERYONE' }])
+    expect(await usersOf(database)).toMatchObject([{ online: true }])
+    expect(newer).toEqual([])
+  })
+
+  it.each([
+    { what: 'a later version', version: 6 },
+    { what: 'others under the same version', version: 5 },
+  ])('says whose row has $what, and shows nothing that the row hides', async ({ version }) => {
+    const { store, come, beat, pass, sweep } = openStore()
+    const newer: string[] = []
+    const recorder = await startRecorder({
+      database,
+      records: store.records,
+      onNewerSettings: (userIds) => void newer.push(...userIds),
+    })
+    for (const id of ['alice', 'bob']) await come(id, 'default', { ...EVERYONE, version: 5 })
+    await flushed(recorder)
+    expect(newer).toEqual([])
+    await rows(
+      database,
+      sql`update rollcall.users set settings_version = ${version}, visibility = 'NOBODY', is_online = false,
+        online_since = null where id = 'alice'`,
+    )
+    pass(1000)
+    for (const id of ['alice', 'bob']) await beat(id)
+    pass(1000)
+    await sweep()
+    await flushed(recorder)
+    expect(newer).toEqual(['alice'])
+    expect(await usersOf(database)).toMatchObject([
+      { id: 'alice', online: false, since: null, active: START_MS },
+      { id: 'bob', online: true, active: START_MS + 1000 },
+    ])
+    expect(await createDirectory({ database }).settings(['alice'])).toMatchObject([{ version, visibility: 'NOBODY' }])
   })
 
   it('keeps the newer profile, wherever it came from', async () => {

@@ -1,48 +1,103 @@
--- adopt: takes over sessions that the database has open and nobody has brought.
+-- adopt: takes over sessions that the database has open and nobody has brought, and confirms inherited users.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: a list of AdoptedUser of src/presence/store.ts
+-- ARGV[2]  JSON: a list of AdoptedUser of src/presence/store.ts; each row that has ended has a freshStartId
 -- Returns  'done'
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 
-for _, adopted in ipairs(cjson.decode(ARGV[2])) do
+-- Sessions of before that ended since. One whose node is there goes on, as another start: the row of this one is over.
+local function end_inherited(user, adopted)
+  local touched, rows, sessions = {}, {}, {}
+  for _, row in ipairs(adopted.sessions) do rows[row.startId] = given(row.endedAtMs) and row end
+  for index, session in ipairs(user.sessions) do sessions[index] = session end
+  local dismissedAtMs = given(adopted.tokensValidAfterMs)
+  for _, session in ipairs(sessions) do
+    local row = rows[session.startId]
+    if row and not session.isInherited then
+      session.startId = row.freshStartId
+      touched[#touched + 1] = { session = session, finish = false }
+    elseif row then
+      end_session(user, session, row.endReason)
+      touched[#touched + 1] = { session = session, finish = { atMs = row.endedAtMs, reason = row.endReason } }
+    elseif session.isInherited and dismissedAtMs and session.startedAtMs <= dismissedAtMs then
+      end_session(user, session, 'DISCONNECTED')
+      touched[#touched + 1] = { session = session, finish = { atMs = dismissedAtMs, reason = 'DISCONNECTED' } }
+    end
+  end
+  return touched
+end
+
+local function adopt_session(user, row)
+  local lastActiveAtMs = cut_to_now(row.lastActiveAtMs)
+  local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), lastActiveAtMs,
+    steady_of(lastActiveAtMs))
+  user.latestAtMs = math.max(user.latestAtMs or 0, session.startedAtMs, lastActiveAtMs)
+  session.device = given(row.device)
+  session.rooms = row.rooms
+  session.nodeId = given(row.nodeId)
+  session.hadSocket = row.hadSocket
+  session.isInGrace = row.hadSocket
+  session.leaseEndsSteadyMs = steadyMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
+  session.leaseReason = 'SERVER_RESTART'
+  add_session(user, session)
+  return session
+end
+
+-- The column may lack the last JOIN, and the state of before the last ones: the later one is right.
+local function date_back(user, columnMs)
+  local formerMs = user.inheritedSinceMs
+  local sinceMs = later(columnMs, formerMs)
+  user.inheritedSinceMs = false
+  if not user.before.public[4] then
+    user.shownSinceMs = sinceMs
+  elseif meta.isAnnouncing and sinceMs then
+    -- Their node came first, and nobody has read it yet.
+    user.shownSinceMs = formerMs and sinceMs or math.min(user.shownSinceMs, sinceMs)
+  end
+  return sinceMs
+end
+
+local function adopt(adopted)
   local known = load_to_change(adopted.userId)
   local user = known or admit(adopted.userId, adopted.seed)
-  if known then
-    -- What was chosen last may have been lost with the state of before, and is in the database.
-    take_settings(user, given(adopted.seed.settings))
-    take_profile(user, adopted.seed.profile)
-  end
-  local onlineSinceMs = cut_to_now(adopted.onlineSinceMs)
-  if not user.before.public[4] then
-    user.shownSinceMs = onlineSinceMs
-  elseif meta.isAnnouncing and onlineSinceMs then
-    -- Their node came first, and nobody has read it yet.
-    user.shownSinceMs = math.min(user.shownSinceMs, onlineSinceMs)
-  end
-  local isHereBySocket, touched = false, {}
+  local wasInherited, wasUnconfirmed = user.isInherited, user.isUnconfirmed
+  local touched = known and end_inherited(user, adopted) or {}
+  local isNew = not known or #touched > 0
+  local isHereBySocket = false
   for _, session in ipairs(user.sessions) do if is_on_own_socket(session) then isHereBySocket = true end end
   for _, row in ipairs(adopted.sessions) do
-    local goneCount = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*'))
-    if goneCount == 0 and not session_of(user, row.sessionId) then
-      local lastActiveAtMs = cut_to_now(row.lastActiveAtMs)
-      local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), lastActiveAtMs,
-        steady_of(lastActiveAtMs))
-      user.latestAtMs = math.max(user.latestAtMs or 0, session.startedAtMs, lastActiveAtMs)
-      session.device = given(row.device)
-      session.rooms = row.rooms
-      session.nodeId = given(row.nodeId)
-      session.hadSocket = row.hadSocket
-      session.isInGrace = row.hadSocket
-      session.leaseEndsSteadyMs = steadyMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
-      session.leaseReason = 'SERVER_RESTART'
-      add_session(user, session)
+    local isGone = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*')) > 0
+    if not given(row.endedAtMs) and not isGone and not session_of(user, row.sessionId) then
+      local session = adopt_session(user, row)
       if isHereBySocket and session.id == limits.defaultSessionId and not row.hadSocket then
         touched[#touched + 1] = { session = session, finish = end_session(user, session, 'TAKEN_OVER') }
       end
+      isNew = true
     end
   end
-  commit(user, { touched = touched, mustRecord = true, isViewerChanged = true })
+  if known then
+    if wasInherited then take_seed(user, adopted.seed) end
+    -- What was chosen last may have been lost with the state of before, and is in the database. Without a row, what was
+    -- chosen is what the state of before says.
+    local settings = given(adopted.seed.settings) or (wasUnconfirmed and settings_of(user))
+    if take_settings(user, settings) then isNew = true end
+    if take_profile(user, adopted.seed.profile) then isNew = true end
+  end
+  local sinceMs = date_back(user, cut_to_now(adopted.onlineSinceMs))
+  -- What they did since everyone saw them online, everyone saw.
+  if wasInherited and is_visible(user) and sinceMs and user.lastActiveAtMs and user.lastActiveAtMs >= sinceMs then
+    user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, user.lastActiveAtMs)
+  end
+  commit(user, { touched = touched, mustRecord = isNew, isViewerChanged = isNew })
+end
+
+local userIds = {}
+for index, adopted in ipairs(cjson.decode(ARGV[2])) do
+  adopt(adopted)
+  userIds[index] = adopted.userId
+end
+if #userIds > 0 then
+  for _, key in ipairs(redis.call('LRANGE', INHERITED, 0, -1)) do redis.call('ZREM', key, unpack(userIds)) end
 end
 return 'done'

@@ -15,7 +15,9 @@ local known = load_to_change(request.userId)
 if request.onlyAfterBeats and not (known and is_back_by_beats(known, request.sessionId)) then
   return cjson.encode({ 'moved' })
 end
-if not known and not seed then return cjson.encode({ 'unseeded' }) end
+-- A node that announces need not ask: its users are adopted.
+local isSeedNeeded = not known or (known.isUnconfirmed and not comeback)
+if isSeedNeeded and not seed then return cjson.encode({ 'unseeded' }) end
 if fence and redis.call('EXISTS', refused_key(fence)) == 1 then return cjson.encode({ 'moved' }) end
 local isForUserAlone = not given(request.sessionId) and known and is_on_socket(known)
 local sessionId = given(request.sessionId) or limits.defaultSessionId
@@ -80,10 +82,9 @@ if not live and takenOver then describe(session, takenOver.device, takenOver.roo
 -- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
 if live and not fence and request.isActive then count_activity(user, session, 0) end
 if live and comeback then bring_activity(session) end
--- A session that lives keeps its own, which may have been changed over HTTP. But where a new epoch kept it, its last
--- changes may be lost, and its node knows them.
-local isKept = meta.isAnnouncing and heldElsewhere
-local isDescribed = (not live or not comeback or isKept) and describe(session, request.device, request.rooms)
+-- A session that lives keeps its own, which may have been changed over HTTP. But of an inherited one the last changes may
+-- be lost, and its node knows them.
+local isDescribed = (not live or not comeback or live.isInherited) and describe(session, request.device, request.rooms)
 if fence then hang(user, session, fence, nodeId) else renew_lease(session) end
 touched[#touched + 1] = { session = session, finish = false }
 commit(user, {

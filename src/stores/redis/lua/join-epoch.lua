@@ -10,8 +10,16 @@ read_meta()
 local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
 if isNew then
   if meta.epoch and keep_steady() then keep_jump() end
-  -- The state is kept, as far as it is there: every session has to be announced anew, and what hangs on the nodes of
-  -- before falls to its grace when announcements are over.
+  -- The state is inherited, as far as it is there: every session has to be announced again, and what hangs on the nodes
+  -- of before falls to its grace when announcements are over. It may be an older copy, so nobody is in a list before
+  -- their settings are confirmed. Renamed, which costs the same at a million users: `adopt` goes through them.
+  for number, key in ipairs({ ONLINE, UNLISTED }) do
+    if redis.call('EXISTS', key) == 1 then
+      local inherited = INHERITED .. ':' .. ARGV[2] .. ':' .. number
+      redis.call('RENAME', key, inherited)
+      redis.call('RPUSH', INHERITED, inherited)
+    end
+  end
   redis.call('DEL', LOG, ANNOUNCING, DISMISSED)
   redis.call('HSET', META, 'epoch', ARGV[2], 'runId', ARGV[1], 'openedAtMs', steadyMs, 'isAnnouncing', 1, 'isAdopted', 0,
     'seq', 0, 'bell', 0, 'sweptAtMs', nowMs, 'reapedAtMs', steadyMs)

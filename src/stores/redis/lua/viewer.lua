@@ -9,7 +9,7 @@ local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local user = load(cjson.decode(ARGV[2])[1])
 if not user then return 'false' end
-if not user.settingsVersion then return '"pending"' end
+if not are_settings_known(user) then return '"pending"' end
 local sessions = {}
 for index, session in ipairs(user.sessions) do sessions[index] = session_view(session) end
 return cjson.encode({

@@ -54,7 +54,11 @@ end
 
 local function record_of(user, rows)
   local profile = user.hasProfile and { user.name, user.avatarUrl, user.profileIssuedAtMs } or false
-  return cjson.encode({ user.id, profile, columns_of(user), rows })
+  local settings = false
+  if are_settings_known(user) then
+    settings = { user.settingsVersion, user.statusChoice, user.statusMessage, user.visibility, user.hideLastActive }
+  end
+  return cjson.encode({ user.id, profile, columns_of(user), rows, settings })
 end
 
 local function record(user, touched)
@@ -122,6 +126,7 @@ local function commit(user, step)
 
   local isOwnStatusFlipped = ownStatus ~= user.ownStatus
   user.ownStatus = ownStatus
+  if ownStatus == 'OFFLINE' then user.inheritedSinceMs = false end
 
   local columns = columns_of(user)
   local was = before.columns
@@ -131,7 +136,8 @@ local function commit(user, step)
   if step.mustRecord or #touched > 0 or areColumnsChanged then message.record = record(user, touched) end
 
   schedule(user)
-  if isChanged and (before.public[4] or after.public[4]) then
+  -- Nobody has a place in a log that cannot be read yet, and a new epoch finds everybody at once.
+  if isChanged and not meta.isAnnouncing and (before.public[4] or after.public[4]) then
     message.seq, message.entry = append(user, before, after)
   end
   save(user)

@@ -36,6 +36,7 @@ local function hang(user, session, fence, nodeId)
   session.reapedFence = false
   session.leaseEndsSteadyMs = false
   session.isInGrace = false
+  session.isInherited = false
   if formerFence and formerFence ~= fence then lose(formerNodeId, formerFence, 'replaced') end
   if formerFence and formerNodeId ~= nodeId then leave_node(user, formerNodeId) end
   renew_node(nodeId)

@@ -6,6 +6,7 @@ local root = KEYS[1]
 local META = root .. ':meta' -- hash: the epoch, the numbers that count up, and when things last happened
 local ONLINE = root .. ':online' -- zset, by id: who everyone sees online
 local UNLISTED = root .. ':unlisted' -- zset, by id: who is in the store and in no list
+local INHERITED = root .. ':inherited' -- list: keys of zsets, by id: who was listed or not when this epoch began, and is to be adopted
 local DUE = root .. ':due' -- zset: user ids by the moment that something of theirs may be due
 local DEPARTING = root .. ':departing' -- zset: users without sessions by their last record
 local LOG = root .. ':log' -- stream `<seq>-0`: the changes
@@ -16,8 +17,11 @@ local DISMISSED = root .. ':dismissed' -- stream `<n>-0`: users whose sockets ha
 local ANNOUNCING = root .. ':announcing' -- set: nodes that still bring their sessions to a new epoch
 local BELL = root .. ':bell' -- channel: says at once what the streams keep
 
+local meta = {}
+
 local function user_key(userId) return root .. ':user:' .. userId end
-local function room_key(room) return root .. ':room:' .. room end
+-- zset, by id: who everyone sees in the room. Of one epoch: who was in it before is not in it before they are confirmed.
+local function room_key(room, epoch) return root .. ':room:' .. (epoch or meta.epoch) .. ':' .. room end
 local function node_key(nodeId) return root .. ':node:' .. nodeId end -- set: users with a socket there
 local function losses_key(nodeId) return root .. ':losses:' .. nodeId end -- list: what it was not told yet
 local function loss_count_key(nodeId) return root .. ':loss-count:' .. nodeId end
@@ -31,7 +35,6 @@ local function refused_key(fence) return root .. ':refused:' .. fence end -- a f
 -- but `sweptAtMs` are steady ones; their names are those of versions that had only TIME, and share the state.
 local nowMs = store_time_ms()
 local steadyMs = nowMs
-local meta = {}
 
 -- Where no sweep came for so long, Redis was away or its clock was set forward: nobody could tell anything meanwhile.
 local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, limits.sweepLateMs)

@@ -26,17 +26,66 @@ local function end_activity(user)
   user.activityOverSteadyMs = steadyMs
 end
 
--- Returns whether they were newer.
+-- As JSON takes and brings them; false while there are none.
+local function settings_of(user)
+  if not user.settingsVersion then return false end
+  return {
+    version = user.settingsVersion, statusChoice = user.statusChoice, statusMessage = user.statusMessage,
+    visibility = user.visibility, hideLastActive = user.hideLastActive,
+  }
+end
+
+-- newerSettings of src/presence/rules.ts. Returns `current` itself where nothing changes.
+local function newer_settings(current, brought)
+  if not brought then return current end
+  if not current or brought.version > current.version then return brought end
+  if brought.version < current.version then return current end
+  local message = given(current.statusMessage)
+  local isPublic = brought.visibility == 'EVERYONE' or brought.visibility == current.visibility
+  local isLastActivePublic = not brought.hideLastActive or current.hideLastActive
+  local isMessageLacking = message and not given(brought.statusMessage)
+  if isPublic and isLastActivePublic and not isMessageLacking then return current end
+  return {
+    version = current.version, statusChoice = current.statusChoice, statusMessage = not isMessageLacking and message,
+    visibility = isPublic and current.visibility or 'NOBODY',
+    hideLastActive = current.hideLastActive or not isLastActivePublic,
+  }
+end
+
+-- The settings of the epoch before are confirmed, as they were or as newer ones say: everyone sees again what they saw.
+local function show_again(user, formerVersion, formerVisibility)
+  -- By newer ones they may have been in hiding meanwhile.
+  if user.settingsVersion ~= formerVersion then user.inheritedSinceMs = false end
+  local sinceMs = user.inheritedSinceMs
+  if formerVisibility == 'NOBODY' then
+    if is_online(user) then user.shownLastActiveAtMs = date(user) end
+  elseif sinceMs and user.lastActiveAtMs and user.lastActiveAtMs >= sinceMs then
+    user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, user.lastActiveAtMs)
+  end
+  user.shownSinceMs = sinceMs
+end
+
+-- Returns whether anything of them is new.
 local function take_settings(user, settings)
-  if not settings or (user.settingsVersion and settings.version <= user.settingsVersion) then return false end
-  local wasVisible = is_visible(user)
-  user.settingsVersion = settings.version
-  user.statusChoice = settings.statusChoice
-  user.statusMessage = given(settings.statusMessage)
-  user.visibility = settings.visibility
-  user.hideLastActive = settings.hideLastActive
+  if not settings then return false end
+  local current = settings_of(user)
+  local newer = newer_settings(current, settings)
+  if newer == current and not user.isUnconfirmed then return false end
+  local wasVisible, wasUnconfirmed = is_visible(user), user.isUnconfirmed
+  user.settingsVersion = newer.version
+  user.statusChoice = newer.statusChoice
+  user.statusMessage = given(newer.statusMessage)
+  user.visibility = newer.visibility
+  user.hideLastActive = newer.hideLastActive
+  user.isUnconfirmed = false
+  if not is_visible(user) then
+    user.inheritedSinceMs = false
+  elseif wasUnconfirmed and current then
+    show_again(user, current.version, current.visibility)
   -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
-  if not wasVisible and is_visible(user) and is_online(user) then user.shownLastActiveAtMs = date(user) end
+  elseif not wasVisible and is_online(user) then
+    user.shownLastActiveAtMs = date(user)
+  end
   return true
 end
 
@@ -85,6 +134,12 @@ local function take_seed(user, seed)
   -- Without any activity since, the row knows best whether the last one is over.
   if not user.lastActiveAtMs and seed.isActivityOver then end_activity(user) end
   local lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
+  if user.isInherited and seed.isActivityOver and lastActiveAtMs and (user.lastActiveAtMs or 0) <= lastActiveAtMs then
+    end_activity(user)
+    -- A node that has not spoken yet may bring some that is later.
+    user.activityOverSteadyMs = steady_of(lastActiveAtMs)
+  end
+  user.isInherited = false
   if lastActiveAtMs then user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steady_of(lastActiveAtMs)) end
   user.lastActiveAtMs = later(user.lastActiveAtMs, lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, cut_to_now(seed.shownLastActiveAtMs))
@@ -160,26 +215,23 @@ local function renew_lease(session)
   session.leaseReason = 'EXPIRED'
   session.reapedFence = false
   session.isInGrace = false
+  session.isInherited = false
 end
 
 local function create_session(id, startId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
   return {
     id = id, startId = startId, device = false, rooms = {}, fence = false, nodeId = false, hadSocket = false,
     startedAtMs = startedAtMs, lastActiveAtMs = lastActiveAtMs, leaseEndsSteadyMs = false, leaseReason = 'EXPIRED',
-    isInGrace = false, hasUnrecordedActivity = false, lastActiveSteadyMs = lastActiveSteadyMs,
+    isInGrace = false, hasUnrecordedActivity = false, lastActiveSteadyMs = lastActiveSteadyMs, isInherited = false,
   }
 end
 
 -- Takes in a user who was not there.
 local function admit(userId, seed)
-  local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE' }
+  local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE', epoch = meta.epoch }
   set_profile(user, given(seed.profile))
-  local settings, ahead = given(seed.settings), redis.call('GET', ahead_key(userId))
-  if ahead then
-    ahead = cjson.decode(ahead)
-    if ahead.version > (settings and settings.version or 0) then settings = ahead end
-  end
-  take_settings(user, settings)
+  local ahead = redis.call('GET', ahead_key(userId))
+  take_settings(user, newer_settings(given(seed.settings), ahead and cjson.decode(ahead)))
   user.lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
   user.lastActiveSteadyMs = user.lastActiveAtMs and steady_of(user.lastActiveAtMs)
   user.shownLastActiveAtMs = cut_to_now(seed.shownLastActiveAtMs)

@@ -9,11 +9,17 @@ local USER_FIELDS = {
   'lastActiveSteadyMs',
   'wentOfflineAtMs', -- when goOffline ended a session the last time
   'latestAtMs', -- the latest moment that anything of theirs was dated: their moments never go back
+  'epoch', -- in which this was written
+  'isInherited', -- from an epoch before, and their row has not been read in this one
+  'isUnconfirmed', -- the settings are those of an epoch before, and nobody has confirmed them in this one
+  'inheritedSinceMs', -- since when everyone saw them online in the epoch before, until they are adopted
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
   'leaseEndsSteadyMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
-  'lastActiveSteadyMs', 'reapedFence', -- reaped from it, while nobody has told yet how that socket was lost
+  'lastActiveSteadyMs',
+  'reapedFence', -- reaped from it, while nobody has told yet how that socket was lost
+  'isInherited', -- from an epoch before, and nobody has shown in this one that it lives
 }
 
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
@@ -43,7 +49,9 @@ local function session_of(user, sessionId)
   return nil
 end
 
-local function is_visible(user) return user.settingsVersion and user.visibility == 'EVERYONE' end
+local function are_settings_known(user) return user.settingsVersion and not user.isUnconfirmed end
+
+local function is_visible(user) return are_settings_known(user) and user.visibility == 'EVERYONE' end
 
 -- Rule 2.
 local function is_online(user)
@@ -69,7 +77,7 @@ local function next_flip_steady_ms(user)
 end
 
 local function shown_last_active(user)
-  if user.settingsVersion and user.hideLastActive then return false end
+  if user.isUnconfirmed or (user.settingsVersion and user.hideLastActive) then return false end
   return user.shownLastActiveAtMs
 end
 
@@ -99,7 +107,7 @@ end
 
 -- The public columns of the database, false while the settings are not known.
 local function columns_of(user)
-  if not user.settingsVersion then return false end
+  if not are_settings_known(user) then return false end
   local isShown = user.shownStatus ~= 'OFFLINE'
   return { isShown, isShown and user.shownSinceMs or false, shown_last_active(user) }
 end
@@ -109,6 +117,18 @@ local function remember(user)
   user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user) }
   user.before.rooms, user.before.isIn = rooms_of(user)
   return user
+end
+
+-- The user was written in an epoch before, of which the state may be an older copy: whether they hid or left since is not
+-- known. So they are in no list until their settings are confirmed.
+local function inherit(user)
+  user.former = { epoch = user.epoch, rooms = rooms_of(user) }
+  user.epoch = meta.epoch
+  user.isInherited, user.isUnconfirmed = true, true
+  user.inheritedSinceMs = user.shownStatus ~= 'OFFLINE' and user.shownSinceMs or user.inheritedSinceMs
+  user.shownStatus = 'OFFLINE'
+  user.shownSinceMs = false
+  for _, session in ipairs(user.sessions) do session.isInherited = true end
 end
 
 -- The user as the store has them, nil where it does not know them.
@@ -131,12 +151,18 @@ local function load(userId)
   if user.lastActiveAtMs then
     user.lastActiveSteadyMs = math.min(user.lastActiveSteadyMs or user.lastActiveAtMs, steadyMs)
   end
+  if user.epoch ~= meta.epoch then inherit(user) end
   return user
 end
 
 local function load_to_change(userId)
   local user = load(userId)
-  return user and remember(user)
+  if not user then return nil end
+  if user.former then
+    for _, room in ipairs(user.former.rooms) do redis.call('ZREM', room_key(room, user.former.epoch), userId) end
+    redis.call('ZADD', UNLISTED, 0, userId)
+  end
+  return remember(user)
 end
 
 -- The moment of what happens to a user now: that of TIME, but never before one that was told of them.

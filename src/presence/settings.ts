@@ -1,0 +1,122 @@
+/**
+ * What users chose, in two places that have to agree: their rows in Postgres, which are written first, and the live
+ * store, which decides what everyone sees.
+ *
+ * Either of them may go back (a standby that lacks the last commits, an older backup, an older snapshot), and a change
+ * may stop half-way (the other part is away, the process dies). So a change builds on the newer of both, holds only
+ * when both have it, and what did not get so far is in doubt until a later round has brought the two together.
+ */
+import type { SettingsChange, UserDirectory } from './directory.ts'
+import { isUnavailable, unavailable } from './errors.ts'
+import type { Settings } from './model.ts'
+import { hasSameSettings } from './rules.ts'
+import type { PresenceStore } from './store.ts'
+
+/** Others may change the same settings at the same moment; each round is one of theirs that came in between. */
+const MOST_ROUNDS = 5
+/** Some 1 MB. Who does not fit is found by their next record. */
+const DOUBTS_KEPT = 10_000
+const DOUBTS_AT_ONCE = 500
+/** Longer than a statement that was given up may still be under way in Postgres. */
+const DOUBTED_FOR_MS = 30_000
+
+export interface UserSettings {
+  /**
+   * Changes what is given. When it resolves, the change holds in the row and in the live store.
+   *
+   * @param makeRow - called where the user has none
+   * @returns false where there is no such user
+   * @throws PresenceError `UNAVAILABLE`: whether it took effect is not known, and `settle` finds out
+   */
+  change(userId: string, change: SettingsChange, makeRow: () => Promise<unknown>): Promise<boolean>
+
+  /** The row and the live store may differ: the next `settle` looks. */
+  doubt(userIds: readonly string[]): void
+
+  /**
+   * Brings together what is in doubt.
+   *
+   * @throws PresenceError `UNAVAILABLE`: the next call goes on
+   */
+  settle(): Promise<void>
+}
+
+export interface UserSettingsOptions {
+  readonly store: PresenceStore
+  readonly directory: UserDirectory
+  readonly monotonicMs: () => number
+}
+
+export function createUserSettings({ store, directory, monotonicMs }: UserSettingsOptions): UserSettings {
+  /** Until when a change that was given up may still arrive in the row, the oldest doubt first. */
+  const doubts = new Map<string, { readonly untilMs: number }>()
+
+  function doubt(userId: string, forMs: number): void {
+    doubts.delete(userId)
+    doubts.set(userId, { untilMs: monotonicMs() + forMs })
+    if (doubts.size <= DOUBTS_KEPT) return
+    for (const oldest of doubts.keys()) {
+      doubts.delete(oldest)
+      return
+    }
+  }
+
+  async function write(userId: string, change: SettingsChange, makeRow: () => Promise<unknown>): Promise<boolean> {
+    // What the live store goes by may be newer than a row that went back.
+    let base = await store.setUser({ userId })
+    for (let round = 0; round < MOST_ROUNDS; round += 1) {
+      let written: Settings | null
+      try {
+        written = await directory.setSettings(userId, change, base)
+        if (written === null) {
+          await makeRow()
+          written = await directory.setSettings(userId, change, base)
+        }
+        if (written === null) return false
+        base = await store.setUser({ userId, settings: written })
+      } catch (error) {
+        if (isUnavailable(error)) doubt(userId, DOUBTED_FOR_MS)
+        throw error
+      }
+      if (base === null || hasSameSettings(base, written) || holds(change, base)) return true
+    }
+    doubt(userId, 0)
+    throw unavailable('store', 'These settings are changed by others all the time.')
+  }
+
+  /** Brings what the row has to the live store, and what only that has back to the row. */
+  async function agree(userId: string, row: Settings): Promise<void> {
+    const live = await store.setUser({ userId, settings: row })
+    if (live === null || hasSameSettings(live, row)) return
+    const settings = await directory.setSettings(userId, {}, live)
+    if (settings !== null) await store.setUser({ userId, settings })
+  }
+
+  return {
+    change: write,
+
+    doubt(userIds) {
+      for (const userId of userIds) if (!doubts.has(userId)) doubt(userId, 0)
+    },
+
+    async settle() {
+      const page = [...doubts].slice(0, DOUBTS_AT_ONCE)
+      if (page.length === 0) return
+      const rows = await directory.settings(page.map(([userId]) => userId))
+      for (const [index, [userId, known]] of page.entries()) {
+        const row = rows[index] ?? null
+        if (row !== null) await agree(userId, row)
+        if (doubts.get(userId) !== known) continue
+        doubts.delete(userId)
+        // At the end of the line: the others have their turn.
+        if (monotonicMs() < known.untilMs) doubts.set(userId, known)
+      }
+    },
+  }
+}
+
+function holds(change: SettingsChange, settings: Settings): boolean {
+  return Object.entries(change).every(
+    ([name, value]) => value === undefined || settings[name as keyof SettingsChange] === value,
+  )
+}

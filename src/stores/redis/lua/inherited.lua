@@ -1,0 +1,26 @@
+-- inherited: users that the epoch found in the store, and that have not been adopted yet.
+-- KEYS[1]  the root
+-- ARGV[1]  the epoch that the node believes in
+-- ARGV[2]  at most so many
+-- Returns  JSON: { { user id, { startId... } }... }
+local refusal = refuse_stranger(ARGV[1])
+if refusal then return refusal end
+local users, limit = {}, tonumber(ARGV[2])
+while #users == 0 do
+  local key = redis.call('LINDEX', INHERITED, 0)
+  if not key then break end
+  local userIds = redis.call('ZRANGE', key, 0, limit - 1)
+  if #userIds == 0 then redis.call('LPOP', INHERITED) end
+  for _, userId in ipairs(userIds) do
+    local user = load(userId)
+    if user then
+      local startIds = {}
+      for index, session in ipairs(user.sessions) do startIds[index] = session.startId end
+      users[#users + 1] = { userId, startIds }
+    else
+      -- Gone since, when its last record was acknowledged.
+      redis.call('ZREM', key, userId)
+    end
+  end
+end
+return cjson.encode(users)
