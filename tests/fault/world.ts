@@ -30,6 +30,8 @@ export interface World {
   /** What their keys lie under. */
   readonly app: string
   readonly databaseUrl: string
+  /** What lies between all of them and Postgres, where it was asked for. */
+  readonly databaseWire: TcpProxy | null
   close(): Promise<void>
 }
 
@@ -37,15 +39,22 @@ export interface WorldOptions {
   readonly nodeCount?: number
   readonly settings?: SettingTexts
   readonly redis?: RedisOptions
+  readonly isDatabaseWired?: boolean
 }
 
 export async function openWorld({
   nodeCount = 3,
   settings = {},
   redis: options = {},
+  isDatabaseWired = false,
 }: WorldOptions = {}): Promise<World> {
   const [data, redis] = await Promise.all([postgresData(), startRedis(options)])
   const app = randomUUID()
+  const databaseUrl = new URL(String(data.settings.DATABASE_URL))
+  const far = { host: databaseUrl.hostname, port: Number(databaseUrl.port) }
+  const databaseWire = isDatabaseWired ? await openTcpProxy(far) : null
+  const wiredUrl = new URL(databaseUrl)
+  if (databaseWire !== null) wiredUrl.port = String(databaseWire.port)
 
   async function startNode(): Promise<Node> {
     const wire = await openTcpProxy(redis)
@@ -53,7 +62,7 @@ export async function openWorld({
     const start = () =>
       startProcess(
         {
-          ...data.settings,
+          DATABASE_URL: wiredUrl.href,
           REDIS_URL: `redis://127.0.0.1:${wire.port}`,
           REDIS_APP: app,
           SOCKETS_PER_USER: '10000',
@@ -86,11 +95,13 @@ export async function openWorld({
     nodes,
     redis,
     app,
-    databaseUrl: String(data.settings.DATABASE_URL),
+    databaseUrl: databaseUrl.href,
+    databaseWire,
     async close() {
       // One that is stopped does not hear a softer word.
       await Promise.all(nodes.map((node) => node.process().end('SIGKILL')))
       await Promise.all(nodes.map((node) => node.wire.close()))
+      await databaseWire?.close()
       await redis.stop()
       await data.drop()
     },
