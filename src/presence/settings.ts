@@ -42,8 +42,8 @@ export interface UserSettings {
 }
 
 export interface UserSettingsOptions {
-  readonly store: PresenceStore
-  readonly directory: UserDirectory
+  readonly store: Pick<PresenceStore, 'setUser'>
+  readonly directory: Pick<UserDirectory, 'setSettings' | 'settings'>
   readonly monotonicMs: () => number
 }
 

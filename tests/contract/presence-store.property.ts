@@ -524,13 +524,15 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         if (one.profile === null) return
         const done = store.setUser({ userId: one.user, profile: one.profile })
         model.setUser(one.user, { profile: one.profile })
-        return done
+        await done
+        return
       }
       case 'row': {
         if (!model.userOf(one.user).isPending) return
         const done = store.setUser({ userId: one.user, seed: seedOf(one.user, 'read') })
         model.bringRow(one.user)
-        return done
+        await done
+        return
       }
       default:
         return withSocket(one, (socket) => callOfSocket(one, socket))
