@@ -87,7 +87,14 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   }
 
   function open(options: NodeOptions = {}): PresenceStore {
-    const { recordsKept, timeLimitMs = 5000, through = {}, beatFlushMs = 0, isMute = false, onInfo = () => {} } = options
+    const {
+      recordsKept,
+      timeLimitMs = 5000,
+      through = {},
+      beatFlushMs = 0,
+      isMute = false,
+      onInfo = () => {},
+    } = options
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
       timing,

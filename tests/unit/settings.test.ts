@@ -14,7 +14,7 @@ const noRow = async (): Promise<void> => {}
 
 function openWorld() {
   let nowMs = 0
-  const memory = createMemoryStore({ timing: CALM, clock: () => 1_000_000 + nowMs })
+  const memory = createMemoryStore({ timing: CALM, clock: () => ({ steadyMs: nowMs, wallMs: 1_000_000 + nowMs }) })
   const rows = new Map<string, Settings>()
   const faults = {
     /** The statement takes effect, and its answer does not come. */
