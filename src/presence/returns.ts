@@ -33,9 +33,12 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
   }
 
   function ask(): Promise<void> {
-    asking ??= askNow().finally(() => {
-      asking = null
-    })
+    // Sockets that go offline in one step are told one after the other: the newest of them is known after the last.
+    asking ??= Promise.resolve()
+      .then(askNow)
+      .finally(() => {
+        asking = null
+      })
     return asking
   }
 

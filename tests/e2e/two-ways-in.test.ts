@@ -56,9 +56,11 @@ describe.each(NODES)('two ways in $name', ({ prepare, count }) => {
     return { userId, kinds: () => changes.map(({ kind }) => kind), changes }
   }
 
-  async function sessionsOf(userId: string): Promise<{ id: string; isAttached: boolean; rooms: string[] }[]> {
-    const answer = await ask(userId, '{ viewer { sessions { id isAttached rooms } } }')
-    return answer.data?.viewer.sessions
+  /** Asked again where the store or the database is too slow for an answer. */
+  function sessionsOf(userId: string): Promise<{ id: string; isAttached: boolean; rooms: string[] }[]> {
+    return until(
+      async () => (await ask(userId, '{ viewer { sessions { id isAttached rooms } } }')).data?.viewer.sessions,
+    )
   }
 
   async function untilOnlyOn(tab: Tab, userId: string): Promise<void> {

@@ -512,6 +512,7 @@ describe('where the live state begins anew', () => {
     // The store knows the user by then, so one attach does.
     const { attachment: first } = await open('alice')
     await first.goOffline()
+    await settle()
     const release = holdBack('attach', 'held')
     const opening = open('alice', { rooms: ['hall'] })
     await settle()
@@ -628,6 +629,21 @@ describe('a socket whose session went offline, and whose client beats over HTTP 
     await release()
     await until(() => attachment.fence !== null && attachment.fence !== formerFence, { what: 'the return' })
     expect(await world.sessions('alice')).toMatchObject([{ id: attachment.sessionId }])
+  })
+
+  it('is the newest, where the word and the beat came from elsewhere and both are known at once', async () => {
+    const world = openWorld()
+    const older = await world.open('alice')
+    const newest = await world.open('alice')
+    const former = newest.attachment.fence
+    const release = world.holdBack('renewNode', 'held')
+    await world.life().end({ userId: 'alice', sessionId: null, fence: null, reason: 'WENT_OFFLINE' })
+    await world.beatOverHttp('alice')
+    await release()
+    await until(() => older.attachment.fence === null && newest.attachment.fence !== former, { what: 'the return' })
+    await settle()
+    expect(older.attachment.fence).toBeNull()
+    expect(await world.sessions('alice')).toMatchObject([{ id: newest.attachment.sessionId }])
   })
 
   it('stays without where it was told to close, or is closed', async () => {

@@ -123,9 +123,12 @@ export function testTwoWays(open: (options: StockOptions) => Stock): void {
       }
       opened.add(app)
 
-      async function sessions(): Promise<{ id: string; isAttached: boolean; rooms: string[] }[]> {
-        const answer = await post(far(), `dev:${userId}`, '{ viewer { sessions { id isAttached rooms } } }')
-        return answer.data?.viewer.sessions
+      /** Asked again where the store or the database is too slow for an answer. */
+      function sessions(): Promise<{ id: string; isAttached: boolean; rooms: string[] }[]> {
+        return until(async () => {
+          const answer = await post(far(), `dev:${userId}`, '{ viewer { sessions { id isAttached rooms } } }')
+          return answer.data?.viewer.sessions
+        })
       }
 
       return {
