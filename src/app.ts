@@ -162,7 +162,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       sockets.dismiss(userId, issuedUpToMs)
       streams.dismiss(userId, issuedUpToMs)
     }
-    const presence = createPresence({ store, directory, settings, timing, sockets: { ended: sockets.ended, dismiss } })
+    const presence = createPresence({ store, directory, settings, timing, sockets: { ...sockets, dismiss } })
     const node = createNode({
       store,
       sockets,

@@ -7,8 +7,9 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
-import { isUnavailable, unauthenticated, unavailable } from './errors.ts'
-import type { EndReason, SessionView } from './model.ts'
+import { isUnavailable, notFound, unauthenticated, unavailable } from './errors.ts'
+import type { SessionView } from './model.ts'
+import { Postponed } from './operation-queues.ts'
 import {
   type Attach,
   type HeartbeatResult,
@@ -52,10 +53,12 @@ export interface Attachment extends SessionChannel {
 interface Challenge {
   readonly nonce: string
   untilMs: number
-  /** What the socket says meanwhile waits for it; rejected where the socket did not answer. */
-  readonly settled: Promise<void>
-  readonly pass: () => void
-  readonly fail: (error: Error) => void
+  /** What the socket says meanwhile, in order. */
+  readonly waiting: { readonly resume: () => void; readonly fail: (error: Error) => void }[]
+  /** An error: why nothing that the socket says counts any more. */
+  outcome: 'open' | 'passed' | Error
+  /** Whether its user ended all sessions meanwhile: then it starts none of its own. */
+  isEnded: boolean
   /** The session that the socket was a duplicate of, as far as it is known. */
   readonly other: Pick<SessionView, 'device' | 'rooms'> | null
 }
@@ -128,6 +131,8 @@ export class OpenSocket implements Attachment {
   #isDismissed = false
   /** Its session went offline, and the socket stays open. */
   #isParted = false
+  /** It is closed, and all that it said before has been done. */
+  #isLeft = false
 
   /** @param namedSessionId - null for an observer */
   constructor(
@@ -163,40 +168,48 @@ export class OpenSocket implements Attachment {
   async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.heartbeat(words)
+    this.#refuseIfClosed()
     // Whether the store hears of it or not, for it may have to be told later.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
-    const answer = await this.#speak((sessionId, fence) =>
-      this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
+    return this.#presence.operations.runBeat(
+      this.caller.userId,
+      this,
+      () => this.#tryBeat(words),
+      () => this.#beat(words),
     )
-    if (answer?.kind === 'counted') {
-      this.#relearn(answer.session)
-      return this.#presence.heartbeatResult(answer.session)
-    }
-    // The session is over: only activity starts it again (rule 5).
-    if (!words.isActive) return this.#presence.heartbeatResult(null)
-    return this.#presence.heartbeatResult(await this.start(words))
   }
 
-  async changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView> {
+  changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.changeRoom(kind, room)
-    const answer = await this.#speak((sessionId, fence) =>
-      this.#node.store[kind]({ userId: this.caller.userId, sessionId, fence, room }),
-    )
-    const session = sessionOf(answer ?? { kind: 'unknown' })
-    this.#relearn(session)
-    return session
+    return this.#run(async () => {
+      const answer = await this.#speak((sessionId, fence) =>
+        this.#node.store[kind]({ userId: this.caller.userId, sessionId, fence, room }),
+      )
+      if (answer instanceof Postponed) return answer
+      const session = sessionOf(answer ?? { kind: 'unknown' })
+      this.#relearn(session)
+      return session
+    })
   }
 
-  async goOffline(): Promise<void> {
+  goOffline(): Promise<void> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.goOffline()
-    await this.#end('WENT_OFFLINE')
+    return this.#run(async () => {
+      const answer = await this.#speak((sessionId, fence) =>
+        this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
+      )
+      if (answer instanceof Postponed) return answer
+      // Nor is it brought back where the live state began anew while the answer was on its way.
+      this.#absence = null
+      this.#part()
+    })
   }
 
   /** Hangs the session that the client named on the socket. */
   start(words: HeartbeatWords): Promise<SessionView | null> {
-    return this.#attach(() => ({ ...words, sessionId: this.sessionId, comeback: null }))
+    return this.#run(() => this.#start(words))
   }
 
   pong(nonce: string): void {
@@ -215,7 +228,7 @@ export class OpenSocket implements Attachment {
 
   #challengeFailed(): void {
     this.#node.challenged.delete(this)
-    this.challenge?.fail(unauthenticated('Another socket has taken this session.'))
+    this.#failChallenge(unauthenticated('Another socket has taken this session.'))
     // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
     this.#release('ended', 0).catch(this.#node.onError)
     this.socket.terminate()
@@ -238,6 +251,19 @@ export class OpenSocket implements Attachment {
     this.#lostEarly = loss
   }
 
+  /** Its user ended its session over HTTP: it is not brought back. */
+  ended(): void {
+    this.#absence = null
+  }
+
+  /** Its user ended all sessions: what waits for a proof came before that, and starts none. */
+  endedEverywhere(): void {
+    this.#absence = null
+    if (this.challenge === null) return
+    this.challenge.isEnded = true
+    for (const { fail } of this.challenge.waiting.splice(0)) fail(notFound('sessionId', 'session'))
+  }
+
   lost(cause: Loss['cause']): void {
     if (cause === 'replaced') startChallenge(this.#node, this, null)
     else if (cause === 'reaped') this.#provesToBeThere()
@@ -252,7 +278,11 @@ export class OpenSocket implements Attachment {
   }
 
   /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */
-  async returnAfterBeats(): Promise<void> {
+  returnAfterBeats(): Promise<void> {
+    return this.#presence.operations.run(this.caller.userId, () => this.#returnAfterBeats())
+  }
+
+  async #returnAfterBeats(): Promise<void> {
     await this.#attach(() =>
       this.isParted() ? { sessionId: this.sessionId, isActive: false, comeback: null, onlyAfterBeats: true } : null,
     )
@@ -273,9 +303,11 @@ export class OpenSocket implements Attachment {
   comeBack(): Promise<void> {
     // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
     if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
-    this.#returning ??= this.#returnNow().finally(() => {
-      this.#returning = null
-    })
+    this.#returning ??= this.#presence.operations
+      .run(this.caller.userId, () => this.#return())
+      .finally(() => {
+        this.#returning = null
+      })
     return this.#returning
   }
 
@@ -289,8 +321,57 @@ export class OpenSocket implements Attachment {
     if (this.#closedAs !== null) return
     this.#closedAs = { cause, silentForMs, atMs: this.#node.monotonicMs() }
     this.#node.remove(this)
-    this.challenge?.fail(unauthenticated('The socket is closed.'))
-    await this.#release(cause, silentForMs)
+    this.#failChallenge(closedError())
+    // What it said before it closed counts, and comes first.
+    await this.#presence.operations.run(this.caller.userId, async () => {
+      while (this.#attaching !== null) await this.#attaching.catch(() => null)
+      this.#isLeft = true
+      await this.#releaseClosed()
+    })
+  }
+
+  isClosed(): boolean {
+    return this.#closedAs !== null
+  }
+
+  /** Runs it after all that was asked for the user before. */
+  async #run<Result>(operation: () => Promise<Result | Postponed>): Promise<Result> {
+    this.#refuseIfClosed()
+    return this.#presence.operations.run(this.caller.userId, operation)
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closedAs !== null) throw closedError()
+  }
+
+  /** @returns null where the beat needs more than this one step */
+  async #tryBeat(words: HeartbeatWords): Promise<HeartbeatResult | null> {
+    const { fence, sessionId } = this
+    if (fence === null || sessionId === null) return null
+    if (this.challenge !== null || this.#absence !== null || this.#attaching !== null) return null
+    const answer = await this.#node.store.beat(beatOf(this.caller, words, sessionId, fence))
+    if (answer.kind !== 'counted') return null
+    this.#relearn(answer.session)
+    return this.#presence.heartbeatResult(answer.session)
+  }
+
+  /** All that a heartbeat may need: its socket's proof, its session's comeback, its session's start. */
+  async #beat(words: HeartbeatWords): Promise<HeartbeatResult | Postponed> {
+    const answer = await this.#speak((sessionId, fence) =>
+      this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
+    )
+    if (answer instanceof Postponed) return answer
+    if (answer?.kind === 'counted') {
+      this.#relearn(answer.session)
+      return this.#presence.heartbeatResult(answer.session)
+    }
+    // The session is over: only activity starts it again (rule 5).
+    if (!words.isActive) return this.#presence.heartbeatResult(null)
+    return this.#presence.heartbeatResult(await this.#start(words))
+  }
+
+  #start(words: HeartbeatWords): Promise<SessionView | null> {
+    return this.#attach(() => ({ ...words, sessionId: this.sessionId, comeback: null }))
   }
 
   /**
@@ -352,11 +433,7 @@ export class OpenSocket implements Attachment {
       if (replaced !== undefined && replaced !== this) startChallenge(this.#node, replaced, answer.session)
     }
     // It may have closed while the store worked: then nobody else would take the session from it.
-    if (this.#closedAs !== null)
-      await this.#release(
-        this.#closedAs.cause,
-        this.#closedAs.silentForMs + (this.#node.monotonicMs() - this.#closedAs.atMs),
-      )
+    if (this.#isLeft) await this.#releaseClosed()
     else if (this.#isDismissed) {
       const sessionId = answer.session.id
       this.#forget()
@@ -398,21 +475,32 @@ export class OpenSocket implements Attachment {
     await this.#node.tellDetach({ userId: this.caller.userId, sessionId, fence, cause, silentForMs })
   }
 
-  /** Says something of the socket's own session; where another socket took it, after proving to be there. */
+  async #releaseClosed(): Promise<void> {
+    if (this.#closedAs === null) return
+    const { cause, silentForMs, atMs } = this.#closedAs
+    await this.#release(cause, silentForMs + (this.#node.monotonicMs() - atMs))
+  }
+
+  /**
+   * Says something of the socket's own session; where another socket took it, after proving to be there.
+   *
+   * @returns null where it has no session
+   */
   async #speak<Answer extends { readonly kind: string }>(
     words: (sessionId: string, fence: string) => Promise<Answer>,
-  ): Promise<Exclude<Answer, { kind: 'late' }> | null> {
+  ): Promise<Exclude<Answer, { kind: 'late' }> | Postponed | null> {
     for (;;) {
       if (this.#attaching !== null && this.challenge === null) await this.#attaching.catch(() => null)
-      if (this.challenge !== null) await this.challenge.settled
+      if (this.challenge !== null) return afterChallenge(this.challenge)
       // It speaks, so it is there.
-      if (this.#absence !== null) await this.comeBack()
+      if (this.#absence !== null) await this.#return()
       // Its app may have beaten over HTTP a moment ago: then it speaks of that session.
-      if (this.isParted()) await this.returnAfterBeats()
+      if (this.isParted()) await this.#returnAfterBeats()
       if (this.challenge !== null) continue
       if (this.sessionId === null || this.fence === null) return null
       const answer = await words(this.sessionId, this.fence)
       if (answer.kind !== 'late') return answer as Exclude<Answer, { kind: 'late' }>
+      this.#refuseIfClosed()
       startChallenge(this.#node, this, null)
     }
   }
@@ -422,24 +510,19 @@ export class OpenSocket implements Attachment {
     return this.sessionId === null ? this.#presence.httpChannel(this.caller, null) : null
   }
 
-  async #end(reason: EndReason): Promise<void> {
-    await this.#speak((sessionId, fence) =>
-      this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason }),
-    )
-    this.#part()
-  }
-
   /** The duplicated tab is a session of its own from now on, and nobody did anything in it. */
   async #becomeOwn(challenge: Challenge): Promise<void> {
     try {
       const other = challenge.other ?? (await this.#otherSession())
       await this.#release('ended', 0)
       this.sessionId = randomUUID()
-      await this.#attach(() => ({ sessionId: this.sessionId, isActive: false, comeback: null, ...other }))
+      const own = { sessionId: this.sessionId, isActive: false, comeback: null, ...other }
+      await this.#attach(() => (challenge.isEnded ? null : own))
       this.challenge = null
-      challenge.pass()
+      challenge.outcome = 'passed'
+      for (const { resume } of challenge.waiting.splice(0)) resume()
     } catch (error) {
-      challenge.fail(unavailable('store', 'The session could not be started.', { cause: error }))
+      this.#failChallenge(unavailable('store', 'The session could not be started.', { cause: error }))
       this.socket.terminate()
       throw error
     }
@@ -457,22 +540,24 @@ export class OpenSocket implements Attachment {
     const proof = { nonce: randomUUID(), untilMs }
     this.#absence = { formerFences: [], reapedFence: this.fence, proof }
     this.#forget()
-    this.socket.ping(proof.nonce)
+    if (this.#closedAs === null) this.socket.ping(proof.nonce)
   }
 
   /** Hangs the session on the socket again, unless it moved on or is over. */
-  async #returnNow(): Promise<void> {
+  async #return(): Promise<void> {
     let isAsked = false
     try {
       const session = await this.#attach(() => {
         // By its turn it may be there again, or closed.
-        if (this.#absence === null || this.#closedAs !== null || this.sessionId === null) return null
+        if (this.#absence === null || this.#isLeft || this.sessionId === null) return null
         isAsked = true
         return this.#comebackOf(this.#absence, this.sessionId)
       })
       if (!isAsked) return
       this.#absence = null
-      if (session === null) startChallenge(this.#node, this, null)
+      if (session !== null) return
+      this.#refuseIfClosed()
+      startChallenge(this.#node, this, null)
     } catch (error) {
       // Out of reach, it is tried again; all else is an answer.
       if (!isUnavailable(error)) this.#absence = null
@@ -495,6 +580,13 @@ export class OpenSocket implements Attachment {
     this.#forget()
     this.#isParted = true
     this.#node.parted(this)
+  }
+
+  #failChallenge(error: Error): void {
+    const { challenge } = this
+    if (challenge?.outcome !== 'open') return
+    challenge.outcome = error
+    for (const { fail } of challenge.waiting.splice(0)) fail(error)
   }
 
   /** The session is over, or another's; the socket stays. */
@@ -523,16 +615,29 @@ function startChallenge(
   open: OpenSocket,
   other: Challenge['other'],
 ): void {
-  if (open.challenge !== null) return
-  let pass = (): void => {}
-  let fail = (_error: Error): void => {}
-  const settled = new Promise<void>((resolve, reject) => {
-    pass = resolve
-    fail = reject
-  })
-  // Whether anything waits for it or not, a refusal is not an unhandled one.
-  settled.catch(() => {})
-  open.challenge = { nonce: randomUUID(), untilMs: monotonicMs() + timing.pongTimeoutMs, settled, pass, fail, other }
+  if (open.challenge !== null || open.isClosed()) return
+  open.challenge = {
+    nonce: randomUUID(),
+    untilMs: monotonicMs() + timing.pongTimeoutMs,
+    waiting: [],
+    outcome: 'open',
+    isEnded: false,
+    other,
+  }
   challenged.add(open)
   open.socket.ping(open.challenge.nonce)
+}
+
+/** What a challenged socket says holds nobody up: the socket that took its session is the user's as well. */
+function afterChallenge(challenge: Challenge): Postponed {
+  return new Postponed((resume, fail) => {
+    const { outcome, waiting } = challenge
+    if (outcome === 'open') waiting.push({ resume, fail })
+    else if (outcome === 'passed') resume()
+    else fail(outcome)
+  })
+}
+
+function closedError(): Error {
+  return unauthenticated('The socket is closed.')
 }

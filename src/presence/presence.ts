@@ -30,6 +30,7 @@ import {
   unavailable,
 } from './errors.ts'
 import type { PublicUser, SessionView, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
+import { OperationQueues } from './operation-queues.ts'
 import type { Position } from './position.ts'
 import { publicUser } from './rules.ts'
 import type { UserSettings } from './settings.ts'
@@ -79,6 +80,8 @@ export interface PresenceOptions {
   /** Told of sockets that a session's end or a user's dismissal concerns. */
   readonly sockets: {
     ended(fences: readonly string[]): void
+    /** @param sessionId - null: all of the user's sessions */
+    endedByUser(userId: string, sessionId: string | null): void
     dismiss(userId: string, issuedUpToMs: number | null): void
   }
 }
@@ -88,6 +91,9 @@ export type Presence = ReturnType<typeof createPresence>
 export function createPresence({ store, directory, settings, timing, sockets }: PresenceOptions) {
   /** Who was let in without their row, with the caller to read it for. */
   const unseeded = new Map<string, Caller>()
+  const operations = new OperationQueues()
+  /** The last change of each user's row that is under way, by what was asked here. */
+  const rowChanges = new Map<string, Promise<unknown>>()
 
   async function attach(caller: Caller, request: Attach): Promise<Exclude<AttachAnswer, { kind: 'unseeded' }>> {
     const known = await store.attach({ ...request, profile: caller.profile, seed: null })
@@ -119,8 +125,26 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     }
   }
 
+  /**
+   * Changes a user's row after the changes that were asked for before: two statements on two connections to Postgres
+   * could pass each other. Heartbeats do not wait for it: Postgres may be slow.
+   */
+  async function inRowOrder<Result>(userId: string, change: () => Promise<Result>): Promise<Result> {
+    const before = rowChanges.get(userId)
+    // Where the one before had no answer in time, those behind it need not wait for the same.
+    const mine = before === undefined ? change() : before.catch(throwUnavailable).then(change)
+    rowChanges.set(userId, mine)
+    try {
+      return await mine
+    } finally {
+      if (rowChanges.get(userId) === mine) rowChanges.delete(userId)
+    }
+  }
+
   async function changeSettings({ userId, profile }: Caller, change: SettingsChange): Promise<void> {
-    const isThere = await settings.change(userId, change, () => directory.ensure(userId, profile))
+    const isThere = await inRowOrder(userId, () =>
+      settings.change(userId, change, () => directory.ensure(userId, profile)),
+    )
     if (!isThere) throw notFound('userId', 'user')
   }
 
@@ -155,19 +179,22 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     return {
       sessionId,
 
-      async heartbeat(words) {
-        const beat = { userId: caller.userId, sessionId: namedSessionId, fence: null, ...words }
-        const answer = await store.beat({ ...beat, profile: caller.profile })
-        if (answer.kind === 'counted') return heartbeatResult(answer.session)
-        const started = await attach(caller, { ...beat, nodeId: null, comeback: null })
-        return heartbeatResult(started.kind === 'attached' ? started.session : null)
+      heartbeat(words) {
+        const request = { userId: caller.userId, sessionId: namedSessionId, fence: null, ...words }
+        return operations.run(caller.userId, async () => {
+          const answer = await store.beat({ ...request, profile: caller.profile })
+          if (answer.kind === 'counted') return heartbeatResult(answer.session)
+          const started = await attach(caller, { ...request, nodeId: null, comeback: null })
+          return heartbeatResult(started.kind === 'attached' ? started.session : null)
+        })
       },
 
-      async changeRoom(kind, room) {
-        const answer = await store[kind]({ userId: caller.userId, sessionId, fence: null, room })
-        if (answer.kind === 'unknown' && namedSessionId === null) throw noDefaultSession(`Name the session ${NAMED}.`)
-        return sessionOf(answer)
-      },
+      changeRoom: (kind, room) =>
+        operations.run(caller.userId, async () => {
+          const answer = await store[kind]({ userId: caller.userId, sessionId, fence: null, room })
+          if (answer.kind === 'unknown' && namedSessionId === null) throw noDefaultSession(`Name the session ${NAMED}.`)
+          return sessionOf(answer)
+        }),
 
       async goOffline() {
         const endedCount = await end(caller, sessionId)
@@ -183,15 +210,21 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     return { session, nextHeartbeatInMs: timing.heartbeatIntervalMs }
   }
 
-  /** @returns how many sessions ended */
-  async function end(caller: Caller, sessionId: string | null): Promise<number> {
-    const request = { userId: caller.userId, sessionId, fence: null, reason: 'WENT_OFFLINE' as const }
-    const { sessionCount, fences } = await store.end(request)
-    sockets.ended(fences)
-    return sessionCount
+  /**
+   * @param sessionId - null: all of them
+   * @returns how many sessions ended
+   */
+  function end({ userId }: Caller, sessionId: string | null): Promise<number> {
+    return operations.run(userId, async () => {
+      const { sessionCount, fences } = await store.end({ userId, sessionId, fence: null, reason: 'WENT_OFFLINE' })
+      sockets.ended(fences)
+      sockets.endedByUser(userId, sessionId)
+      return sessionCount
+    })
   }
 
   return {
+    operations,
     attach,
     viewer,
     httpChannel,
@@ -260,15 +293,17 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
       parseUserId('userId', userId)
       const validAfterMs = await directory.revokeTokens(userId)
       if (validAfterMs === null) throw notFound('userId', 'user')
-      const { sessionCount } = await store.end({
-        userId,
-        sessionId: null,
-        fence: null,
-        reason: 'DISCONNECTED',
-        tokensIssuedUpToMs: validAfterMs,
+      return operations.run(userId, async () => {
+        const { sessionCount } = await store.end({
+          userId,
+          sessionId: null,
+          fence: null,
+          reason: 'DISCONNECTED',
+          tokensIssuedUpToMs: validAfterMs,
+        })
+        sockets.dismiss(userId, null)
+        return { userId, sessionCount }
       })
-      sockets.dismiss(userId, null)
-      return { userId, sessionCount }
     },
 
     async updateUser(
@@ -282,9 +317,11 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
         ...(typeof name === 'string' ? { name: parseDisplayName('name', name) } : {}),
         ...(typeof avatarUrl === 'string' ? { avatarUrl: parseAvatarUrl('avatarUrl', avatarUrl) } : {}),
       }
-      const profile = await directory.setProfile(userId, change)
-      if (profile === null) throw notFound('userId', 'user')
-      await store.setUser({ userId, profile })
+      await inRowOrder(userId, async () => {
+        const profile = await directory.setProfile(userId, change)
+        if (profile === null) throw notFound('userId', 'user')
+        await store.setUser({ userId, profile })
+      })
       const [user] = await users({ ...caller, everyone: true }, [userId])
       if (user === null || user === undefined) throw notFound('userId', 'user')
       return user
@@ -314,6 +351,10 @@ export function refuseDismissed({ issuedAtMs }: Caller, tokensValidAfterMs: numb
   if (tokensValidAfterMs !== null && issuedAtMs <= tokensValidAfterMs) {
     throw unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
   }
+}
+
+function throwUnavailable(error: unknown): void {
+  if (isUnavailable(error)) throw error
 }
 
 const NAMED = `by \`sessionId\`, or over HTTP by the header \`${SESSION_HEADER}\``

@@ -74,6 +74,13 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     if (ofUser?.size === 0) byUser.delete(open.caller.userId)
   }
 
+  /** One of this node's sockets no longer has its session. */
+  function lost(loss: Loss): void {
+    const open = byFence.get(loss.fence)
+    if (open?.fence === loss.fence) open.lost(loss.cause)
+    else open?.lostBeforeAnswer(loss)
+  }
+
   return {
     /**
      * Takes in a socket whose client said who they are, and starts or attaches its session.
@@ -114,7 +121,15 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
 
     /** Their sessions ended by a word from elsewhere. */
     ended(fences: readonly string[]): void {
-      for (const fence of fences) byFence.get(fence)?.lost('WENT_OFFLINE')
+      for (const fence of fences) lost({ fence, cause: 'WENT_OFFLINE' })
+    },
+
+    /** The user ended a session over HTTP, whether it hung on a socket or not. @param sessionId - null: all */
+    endedByUser(userId: string, sessionId: string | null): void {
+      for (const open of byUser.get(userId) ?? []) {
+        if (sessionId === null) open.endedEverywhere()
+        else if (open.sessionId === sessionId) open.ended()
+      }
     },
 
     /** @param issuedUpToMs - only sockets whose token is not younger; null: all of the user's */
@@ -130,13 +145,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     isReturning: (): boolean => absent.size > 0 || untold.size > 0,
 
     returns,
-
-    /** One of this node's sockets no longer has its session. */
-    lost(loss: Loss): void {
-      const open = byFence.get(loss.fence)
-      if (open?.fence === loss.fence) open.lost(loss.cause)
-      else open?.lostBeforeAnswer(loss)
-    },
+    lost,
 
     /** The live state begins anew: under another name, every session has to be attached again (`comeBack`). */
     startAnew(): void {

@@ -169,7 +169,7 @@ export function createOperations(
 
     async execute(args) {
       // Taken before anything else of the answer is read: then it is not later than any of it.
-      if (asksForPosition(args.document)) await (args.contextValue as RequestContext).position().catch(() => {})
+      if (asksForPosition(args)) await (args.contextValue as RequestContext).position().catch(() => {})
       return maskedResult(await execute(args), mask)
     },
 
@@ -217,7 +217,12 @@ class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
 /** Whether `position` stands at the root of a query, in whatever selection. */
 const asking = new WeakMap<DocumentNode, boolean>()
 
-function asksForPosition(document: DocumentNode): boolean {
+function asksForPosition({ document, operationName }: ExecutionArgs): boolean {
+  // A mutation has none: where it waited for one, what came after it would overtake it.
+  return mayAskForPosition(document) && getOperationAST(document, operationName)?.operation === 'query'
+}
+
+function mayAskForPosition(document: DocumentNode): boolean {
   let asks = asking.get(document)
   if (asks === undefined) {
     asks = document.definitions.some(

@@ -200,6 +200,7 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
   return {
     ...faulty,
     sockets,
+    presence,
     node,
     errors,
     pass,
@@ -952,4 +953,214 @@ describe('what an earlier run left open', () => {
     finish()
     await until(() => requests('adopted').length === 1, { what: 'the word that it is done' })
   })
+})
+
+describe('what a socket said before it closed', () => {
+  it('is done first, and its session gets its grace then', async () => {
+    const { open, sessions, holdBack, pass, requests } = openWorld()
+    const { attachment } = await open('alice')
+    await pass(1000)
+    const release = holdBack('beat', 'held')
+    const all = [
+      attachment.heartbeat({ isActive: true, rooms: ['hall'] }),
+      attachment.changeRoom('join', 'bar'),
+      attachment.closed('closed', 0),
+    ]
+    await settle()
+    expect(requests('detach')).toEqual([])
+    await release()
+    await Promise.all(all)
+    const [session] = await sessions('alice')
+    expect(session).toMatchObject({ fence: null, rooms: ['hall', 'bar'] })
+    expect(session?.lastActiveAtMs).toBe(Number(session?.startedAtMs) + 1000)
+  })
+
+  it('starts its session where it is over, and that gets its grace', async () => {
+    const { open, sessions } = openWorld()
+    const { attachment } = await open('alice')
+    await attachment.goOffline()
+    const beating = attachment.heartbeat({ isActive: true, rooms: ['hall'] })
+    const joining = attachment.changeRoom('join', 'bar')
+    await Promise.all([beating, joining, attachment.closed('closed', 0)])
+    expect(await sessions('alice')).toMatchObject([{ fence: null, rooms: ['hall', 'bar'] }])
+  })
+
+  it('counts where its session was reaped meanwhile', async () => {
+    const { open, node, beThoughtDead, sessions } = openWorld()
+    const { attachment, told } = await open('alice')
+    await beThoughtDead()
+    await node.renew()
+    await Promise.all([attachment.heartbeat({ isActive: true, rooms: ['hall'] }), attachment.closed('ended', 0)])
+    expect(await sessions('alice')).toMatchObject([{ fence: null, rooms: ['hall'] }])
+    expect(told.pings).toHaveLength(1)
+  })
+
+  it('starts no challenge on it, and takes nothing from the socket that replaced it', async () => {
+    const { open, sessions, life, sockets, pass } = openWorld()
+    const { attachment, told } = await open('alice')
+    const fence = 'another-node:1'
+    await life().attach({
+      userId: 'alice',
+      sessionId: attachment.sessionId,
+      fence,
+      nodeId: 'another-node',
+      isActive: false,
+      profile: null,
+      seed: null,
+      comeback: null,
+    })
+    const beating = attachment.heartbeat({ isActive: true, rooms: ['hall'] })
+    const closing = attachment.closed('closed', 0)
+    await expect(beating).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+    await closing
+    expect(told.pings).toEqual([])
+    expect(await sessions('alice')).toMatchObject([{ fence, rooms: [] }])
+    await pass(TIMING.pongTimeoutMs)
+    sockets.checkChallenges(false)
+    expect(told.isTerminated).toBe(false)
+  })
+
+  it('is all that counts: what comes after it is refused', async () => {
+    const { open, sessions } = openWorld()
+    const { attachment } = await open('alice')
+    await attachment.goOffline()
+    await attachment.closed('closed', 0)
+    const refused = { code: 'UNAUTHENTICATED' }
+    await expect(attachment.heartbeat({ isActive: true })).rejects.toMatchObject(refused)
+    await expect(attachment.changeRoom('join', 'hall')).rejects.toMatchObject(refused)
+    await expect(attachment.goOffline()).rejects.toMatchObject(refused)
+    expect(await sessions('alice')).toEqual([])
+  })
+})
+
+describe('a socket that was replaced, and has not answered yet', () => {
+  async function replaced() {
+    const world = openWorld()
+    const older = await world.open('alice', { rooms: ['hall'] })
+    const newer = await world.open('alice', { sessionId: String(older.attachment.sessionId) })
+    await settle()
+    expect(older.told.pings).toHaveLength(1)
+    return { ...world, older, newer }
+  }
+
+  it('does not hold up the socket that replaced it, nor its user over HTTP', async () => {
+    const { older, newer, presence, sessions } = await replaced()
+    const waiting = older.attachment.heartbeat({ isActive: true, rooms: ['old'] })
+    await newer.attachment.changeRoom('join', 'bar')
+    await newer.attachment.heartbeat({ isActive: true })
+    await presence.httpChannel(callerOf('alice'), newer.attachment.sessionId).changeRoom('join', 'cellar')
+    expect(await sessions('alice')).toMatchObject([{ rooms: ['hall', 'bar', 'cellar'] }])
+
+    older.attachment.pong(String(older.told.pings[0]))
+    expect((await waiting).session).toMatchObject({ id: older.attachment.sessionId, rooms: ['old'] })
+    expect(await sessions('alice')).toMatchObject([{ rooms: ['hall', 'bar', 'cellar'] }, { rooms: ['old'] }])
+  })
+
+  it('does what it was asked in that order when it has answered', async () => {
+    const { older, sessions } = await replaced()
+    const all = [
+      older.attachment.heartbeat({ isActive: true, rooms: ['a'] }),
+      older.attachment.changeRoom('join', 'b'),
+      older.attachment.goOffline(),
+      older.attachment.heartbeat({ isActive: true, rooms: ['c'] }),
+      older.attachment.changeRoom('join', 'd'),
+    ]
+    await settle()
+    older.attachment.pong(String(older.told.pings[0]))
+    const last = older.attachment.changeRoom('leave', 'c')
+    await Promise.all([...all, last])
+    expect((await sessions('alice')).map(({ rooms }) => rooms)).toEqual([['hall'], ['d']])
+  })
+
+  it('starts no session where its user went offline everywhere since', async () => {
+    const { older, presence, sessions, life, newer } = await replaced()
+    const waiting = older.attachment.heartbeat({ isActive: true })
+    await settle()
+    await presence.goOffline(callerOf('alice'), newer.attachment, true)
+    await expect(waiting).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    older.attachment.pong(String(older.told.pings[0]))
+    await settle()
+    expect(await sessions('alice')).toEqual([])
+    expect(await life().viewer('alice')).toMatchObject({ isOnline: false })
+    await older.attachment.heartbeat({ isActive: true })
+    expect(await sessions('alice')).toMatchObject([{ id: older.attachment.sessionId }])
+  })
+
+  it('is refused all that it was asked where it does not answer', async () => {
+    const { older, pass, sockets, sessions, newer } = await replaced()
+    const all = [older.attachment.heartbeat({ isActive: true }), older.attachment.goOffline()]
+    const refusals = Promise.allSettled(all)
+    await pass(TIMING.pongTimeoutMs)
+    sockets.checkChallenges(false)
+    for (const { status } of await refusals) expect(status).toBe('rejected')
+    await expect(older.attachment.changeRoom('join', 'bar')).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+    await older.attachment.closed('ended', 0)
+    expect(await sessions('alice')).toMatchObject([{ fence: newer.attachment.fence, rooms: ['hall'] }])
+  })
+})
+
+describe('what is asked over HTTP for the session of a socket', () => {
+  it('takes effect after the heartbeats of the socket that are under way, and before those that come later', async () => {
+    const { open, presence, sessions, holdBack } = openWorld()
+    const { attachment } = await open('alice')
+    const named = presence.httpChannel(callerOf('alice'), attachment.sessionId)
+    const release = holdBack('beat', 'held')
+    const before = attachment.heartbeat({ isActive: true })
+    const leaving = named.goOffline()
+    const after = attachment.heartbeat({ isActive: false })
+    await settle()
+    await release()
+    expect((await before).session).toMatchObject({ id: attachment.sessionId })
+    await leaving
+    expect((await after).session).toBeNull()
+    expect(attachment.fence).toBeNull()
+    expect(await sessions('alice')).toEqual([])
+    await attachment.heartbeat({ isActive: true })
+    expect(await sessions('alice')).toMatchObject([{ id: attachment.sessionId, fence: attachment.fence }])
+  })
+
+  it('ends a session that its node lost, which then does not come back', async () => {
+    const { open, presence, sessions, node, beThoughtDead } = openWorld()
+    const { attachment, told } = await open('alice')
+    await open('alice', {})
+    await beThoughtDead()
+    await node.renew()
+    await presence.httpChannel(callerOf('alice'), attachment.sessionId).goOffline()
+    attachment.pong(String(told.pings[0]))
+    await node.renew()
+    await settle()
+    expect((await sessions('alice')).map(({ id }) => id)).not.toContain(attachment.sessionId)
+  })
+
+  it('waits for a comeback that is under way', async () => {
+    const { open, presence, sessions, node, beThoughtDead, holdBack } = openWorld()
+    const { attachment, told } = await open('alice')
+    await beThoughtDead()
+    await node.renew()
+    const release = holdBack('attach', 'held')
+    attachment.pong(String(told.pings[0]))
+    const leaving = presence.goOffline(callerOf('alice'), attachment, true)
+    await settle()
+    await release()
+    await leaving
+    await node.renew()
+    await settle()
+    expect(attachment.fence).toBeNull()
+    expect(await sessions('alice')).toEqual([])
+  })
+})
+
+it('goOffline holds where the live state begins anew while its answer is on the way', async () => {
+  const { open, node, sessions, holdBack, loseState } = openWorld()
+  const { attachment } = await open('alice')
+  await node.renew()
+  const release = holdBack('end', 'held')
+  const leaving = attachment.goOffline()
+  await settle()
+  loseState()
+  await release()
+  await leaving
+  await node.renew()
+  await settle()
+  expect(await sessions('alice')).toEqual([])
 })

@@ -1,0 +1,153 @@
+/**
+ * The operations of each user on this node, in the order in which they came: also where one takes several steps, such
+ * as a heartbeat that finds no session and starts it. A `goOffline` that came later must not end the session between
+ * the two.
+ *
+ * A user has a queue only while one of their operations is under way.
+ */
+
+/**
+ * Instead of a result: the operation has to wait for something that must not hold up the user's other operations, and
+ * runs again then, before all that came after it.
+ */
+export class Postponed {
+  /** Takes what runs the operation again, and what fails it: one of them is to be called, once. */
+  readonly wait: (resume: () => void, fail: (error: Error) => void) => void
+
+  constructor(wait: Postponed['wait']) {
+    this.wait = wait
+  }
+}
+
+type Run<Result> = () => Promise<Result | Postponed>
+
+interface Waiting {
+  /** In the order in which operations came. */
+  readonly number: number
+  /** Whose heartbeat it is; null for what runs alone. */
+  readonly beatOf: object | null
+  readonly start: () => void
+}
+
+interface Queue {
+  /** Operations that run now: several heartbeats of one socket, or one operation alone. */
+  runningCount: number
+  /** Whose heartbeats run now. */
+  beatsOf: object | null
+  /** In order. */
+  readonly waiting: Waiting[]
+}
+
+export class OperationQueues {
+  readonly #queues = new Map<string, Queue>()
+  #operationCount = 0
+
+  /** Runs an operation after all those of its user that came before, and before all that come later. */
+  run<Result>(userId: string, operation: Run<Result>): Promise<Result> {
+    this.#operationCount += 1
+    return this.#runInOrder(userId, this.#operationCount, operation)
+  }
+
+  /**
+   * Runs a heartbeat of a socket like any operation, but beside other heartbeats of the same socket, so that those sent
+   * together share a batch.
+   *
+   * @param tryBeat - the heartbeat's only step in most cases; null where it takes more
+   * @param beatAlone - all of its steps
+   */
+  runBeat<Result>(
+    userId: string,
+    socket: object,
+    tryBeat: () => Promise<Result | null>,
+    beatAlone: Run<Result>,
+  ): Promise<Result> {
+    this.#operationCount += 1
+    const number = this.#operationCount
+    const queue = this.#queueOf(userId)
+    if (queue.runningCount === 0 || (queue.beatsOf === socket && queue.waiting.length === 0)) {
+      return this.#runBeside(userId, queue, socket, number, tryBeat, beatAlone)
+    }
+    return new Promise((resolve, reject) => {
+      const start = (): void =>
+        void this.#runBeside(userId, queue, socket, number, tryBeat, beatAlone).then(resolve, reject)
+      queue.waiting.push({ number, beatOf: socket, start })
+    })
+  }
+
+  /** Whether nothing is under way. */
+  isIdle(): boolean {
+    return this.#queues.size === 0
+  }
+
+  #queueOf(userId: string): Queue {
+    let queue = this.#queues.get(userId)
+    if (queue === undefined) {
+      queue = { runningCount: 0, beatsOf: null, waiting: [] }
+      this.#queues.set(userId, queue)
+    }
+    return queue
+  }
+
+  #runInOrder<Result>(userId: string, number: number, operation: Run<Result>): Promise<Result> {
+    const queue = this.#queueOf(userId)
+    if (queue.runningCount === 0) return this.#runAlone(userId, queue, number, operation)
+    return new Promise((resolve, reject) => {
+      const start = (): void => void this.#runAlone(userId, queue, number, operation).then(resolve, reject)
+      const before = queue.waiting.findLastIndex((waiting) => waiting.number < number)
+      queue.waiting.splice(before + 1, 0, { number, beatOf: null, start })
+    })
+  }
+
+  async #runAlone<Result>(userId: string, queue: Queue, number: number, operation: Run<Result>): Promise<Result> {
+    queue.runningCount += 1
+    queue.beatsOf = null
+    let later: Promise<Result>
+    try {
+      const result = await operation()
+      if (!(result instanceof Postponed)) return result
+      later = this.#runAfter(result, userId, number, operation)
+    } finally {
+      this.#done(userId, queue)
+    }
+    return later
+  }
+
+  async #runBeside<Result>(
+    userId: string,
+    queue: Queue,
+    socket: object,
+    number: number,
+    tryBeat: () => Promise<Result | null>,
+    beatAlone: Run<Result>,
+  ): Promise<Result> {
+    queue.runningCount += 1
+    queue.beatsOf = socket
+    let later: Promise<Result>
+    try {
+      const result = await tryBeat()
+      if (result !== null) return result
+      later = this.#runInOrder(userId, number, beatAlone)
+    } finally {
+      this.#done(userId, queue)
+    }
+    return later
+  }
+
+  #runAfter<Result>(postponed: Postponed, userId: string, number: number, operation: Run<Result>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      postponed.wait(() => this.#runInOrder(userId, number, operation).then(resolve, reject), reject)
+    })
+  }
+
+  #done(userId: string, queue: Queue): void {
+    queue.runningCount -= 1
+    if (queue.runningCount > 0) return
+    const next = queue.waiting.shift()
+    if (next === undefined) {
+      this.#queues.delete(userId)
+      return
+    }
+    next.start()
+    while (next.beatOf !== null && queue.waiting[0]?.beatOf === next.beatOf) queue.waiting.shift()?.start()
+  }
+}
