@@ -6,8 +6,10 @@
  * `ORDER_RUNS=200 npx vitest run tests/e2e/order.test.ts` runs each pair 200 times.
  */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import type { SettingTexts } from '../../src/config.ts'
 import { type Answer, closeTabs, openTab, post, type Tab } from '../support/clients.ts'
 import { postTogether } from '../support/pipeline.ts'
@@ -111,21 +113,32 @@ describe.each(STORES)('on $name', ({ prepare, flush }) => {
     const other = await openTab(server, randomUUID())
     const found = await results(async () => {
       const userId = randomUUID()
-      const tab = await openTab(server, userId)
+      const socket = await openSocket(userId)
       await beatOfAnother(other)
       const { lastActive } = await lastSessionOf(userId)
       await untilAfter(lastActive)
-      // Written as they are: nobody waits for answers, and the socket closes right behind them.
-      for (const query of [beatIn('a'), join('b')]) {
-        tab.wire().send(JSON.stringify({ id: randomUUID(), type: 'subscribe', payload: { query } }))
-      }
-      tab.wire().close(1000)
+      // Nobody waits for answers: the socket closes right behind the operations.
+      for (const query of [beatIn('a'), join('b')]) send(socket, { type: 'subscribe', id: query, payload: { query } })
+      socket.close(1000)
       await until(async () => !(await lastSessionOf(userId)).isAttached, { what: 'the end of the socket' })
       const after = await lastSessionOf(userId)
       return { isOnline: after.lastActive > lastActive, rooms: after.rooms }
     })
     expectAll(found, { isOnline: true, rooms: ['a', 'b'] })
   })
+
+  /** Without a client, which would come back. */
+  async function openSocket(userId: string): Promise<WebSocket> {
+    const socket = new WebSocket(server.wsUrl, 'graphql-transport-ws')
+    await once(socket, 'open')
+    send(socket, { type: 'connection_init', payload: { authorization: `Bearer dev:${userId}` } })
+    await once(socket, 'message')
+    return socket
+  }
+
+  function send(socket: WebSocket, message: object): void {
+    socket.send(JSON.stringify(message))
+  }
 
   async function lastSessionOf(userId: string) {
     const { data: answer } = await post(
