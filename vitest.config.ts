@@ -30,6 +30,8 @@ export default defineConfig({
           include: ['tests/fault/**/*.test.ts'],
           // Each runs several processes and measures how late they are: one at a time, and after the others.
           maxWorkers: 1,
+          // Those of one file that are marked so wait at the same time.
+          maxConcurrency: 10,
           sequence: { groupOrder: 1 },
         },
       },

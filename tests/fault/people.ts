@@ -5,7 +5,7 @@
 import { setTimeout as pass } from 'node:timers/promises'
 import { type Answer, post } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
-import { createPerson, type Person } from './person.ts'
+import { createPerson, type Person, type Visitor } from './person.ts'
 import type { Random } from './random.ts'
 import { type Watcher, watch } from './watcher.ts'
 import type { Node } from './world.ts'
@@ -154,7 +154,7 @@ export async function askOverHttp(node: Pick<Node, 'url'>, userId: string, query
 }
 
 /** @returns null where none came in time, or an error */
-export async function askOverSocket(person: Person, query: string): Promise<Answer | null> {
+export async function askOverSocket(person: Visitor, query: string): Promise<Answer | null> {
   return Promise.race([(person.ask(query) as Promise<Answer>).catch(() => null), pass(3000, null)])
 }
 
@@ -236,7 +236,7 @@ function few(lines: readonly string[]): string {
 }
 
 /** Waits until everybody is connected. */
-export async function untilConnected(people: readonly Person[], withinMs = 20_000): Promise<void> {
+export async function untilConnected(people: readonly Visitor[], withinMs = 20_000): Promise<void> {
   await until(() => people.every((person) => person.isConnected()), {
     withinMs,
     everyMs: 20,
@@ -254,17 +254,17 @@ export interface OwnSession {
 }
 
 /** What a heartbeat over somebody's socket says of its session. */
-export async function beatOver(person: Person): Promise<OwnSession | string> {
+export async function beatOver(person: Visitor): Promise<OwnSession | string> {
   const answer = await askOverSocket(person, 'mutation { heartbeat { session { id isAttached rooms } } }')
   return answer?.data?.heartbeat?.session ?? JSON.stringify(answer)
 }
 
 /** Whose own socket does not answer for their own session, as the only socket of it: a sentence each. */
-export async function wrongSockets(
-  people: readonly Person[],
-  rooms: (person: Person) => readonly string[],
+export async function wrongSockets<Member extends Visitor>(
+  people: readonly Member[],
+  rooms: (person: Member) => readonly string[],
 ): Promise<readonly string[]> {
-  const answers: { readonly person: Person; readonly is: OwnSession | string }[] = []
+  const answers: { readonly person: Member; readonly is: OwnSession | string }[] = []
   for (let from = 0; from < people.length; from += ASKED_AT_ONCE) {
     const some = people.slice(from, from + ASKED_AT_ONCE)
     answers.push(...(await Promise.all(some.map(async (person) => ({ person, is: await beatOver(person) })))))

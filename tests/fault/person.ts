@@ -3,26 +3,30 @@ import { randomUUID } from 'node:crypto'
 import { type Client, createClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
 
-export interface Person {
+/** Somebody with a graphql-ws client of whatever settings. */
+export interface Visitor {
   readonly id: string
   readonly sessionId: string
   /** Whether the server has acknowledged the socket that is open now. */
   isConnected(): boolean
   /** Since when, by the monotonic clock; null while it is not. */
   connectedSinceMs(): number | null
-  /** Where the socket leads. */
-  wsUrl(): string
   /** Each time that the socket was acknowledged or lost. */
   readonly log: readonly { readonly what: 'connected' | 'lost'; readonly atMs: number; readonly why: string }[]
   ask(query: string): Promise<unknown>
+  /** Closes the tab. */
+  close(): Promise<void>
+}
+
+export interface Person extends Visitor {
+  /** Where the socket leads. */
+  wsUrl(): string
   /** As a network does: no close frame. The client comes back by itself. */
   reset(): void
   /** The network is gone, and nobody says so: nothing that comes is read any more, and nothing is closed. */
   fallSilent(): void
   /** Does not come back once the connection is lost. */
   giveUp(): void
-  /** Closes the tab. */
-  close(): Promise<void>
 }
 
 export interface PersonOptions {
@@ -37,9 +41,7 @@ export interface PersonOptions {
 }
 
 export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs = 200 }: PersonOptions): Person {
-  const log: { what: 'connected' | 'lost'; atMs: number; why: string }[] = []
   let wire: WebSocket | null = null
-  let connectedSinceMs: number | null = null
   let url = ''
   let hasGivenUp = false
   const client: Client = createClient({
@@ -64,23 +66,45 @@ export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs 
       opened: (socket) => {
         wire = socket as WebSocket
       },
-      connected: () => {
-        connectedSinceMs = performance.now()
-        log.push({ what: 'connected', atMs: connectedSinceMs, why: url })
-      },
-      closed: (event) => {
-        const { code, reason } = event as { code?: number; reason?: string }
-        if (connectedSinceMs !== null) log.push({ what: 'lost', atMs: performance.now(), why: `${code} ${reason}` })
-        connectedSinceMs = null
-      },
     },
+  })
+  return {
+    ...visitorOf({ id, sessionId, client }),
+    wsUrl: () => url,
+    reset: () => wire?.terminate(),
+    fallSilent: () => wire?.pause(),
+    giveUp() {
+      hasGivenUp = true
+    },
+  }
+}
+
+/** @param client - not connected yet */
+export function visitorOf({
+  id,
+  sessionId,
+  client,
+}: {
+  readonly id: string
+  readonly sessionId: string
+  readonly client: Client
+}): Visitor {
+  const log: { what: 'connected' | 'lost'; atMs: number; why: string }[] = []
+  let connectedSinceMs: number | null = null
+  client.on('connected', () => {
+    connectedSinceMs = performance.now()
+    log.push({ what: 'connected', atMs: connectedSinceMs, why: '' })
+  })
+  client.on('closed', (event) => {
+    const { code, reason } = event as { code?: number; reason?: string }
+    if (connectedSinceMs !== null) log.push({ what: 'lost', atMs: performance.now(), why: `${code} ${reason}` })
+    connectedSinceMs = null
   })
   return {
     id,
     sessionId,
     isConnected: () => connectedSinceMs !== null,
     connectedSinceMs: () => connectedSinceMs,
-    wsUrl: () => url,
     log,
     ask: (query) =>
       new Promise((resolve, reject) => {
@@ -96,11 +120,6 @@ export function createPerson({ id, sessionId = randomUUID(), rooms, at, retryMs 
           },
         )
       }),
-    reset: () => wire?.terminate(),
-    fallSilent: () => wire?.pause(),
-    giveUp() {
-      hasGivenUp = true
-    },
     async close() {
       try {
         await client.dispose()

@@ -34,6 +34,9 @@ export const QUICK: SettingTexts = {
   DRAIN_TIME: '0ms',
 }
 
+/** For a process that is to have the defaults: an empty variable counts as left out. */
+export const DEFAULTS: SettingTexts = Object.fromEntries(Object.keys(QUICK).map((name) => [name, '']))
+
 /** A server keeps its data here; whoever starts a second one on it starts it again after a restart. */
 export interface TestData {
   readonly settings: SettingTexts

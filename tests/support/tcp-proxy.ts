@@ -1,11 +1,21 @@
 /**
- * A connection in between that tests break: it falls silent without closing, loses answers, or cuts what is open.
+ * A connection in between that tests break: it stalls, falls silent without closing, loses answers, or cuts what is
+ * open.
  */
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
+/** `up` is what a client sends, `down` what it is sent. */
+export type Way = 'up' | 'down'
+
 export interface TcpProxy {
   readonly port: number
+  /** Stops passing on what goes these ways, of open and of new connections. Nothing is lost, and nothing is closed. */
+  hold(ways: readonly Way[]): void
+  /** Passes on what `hold` held back, in its order. */
+  release(): void
+  /** When bytes of a client were last passed on, by the monotonic clock. */
+  lastPassedUpAtMs(): number
   /** Passes nothing on any more in either direction, and closes nothing. */
   fallSilent(): void
   /** What is open passes nothing on any more, and is not closed; new connections are whole. */
@@ -30,7 +40,10 @@ export async function openTcpProxy({
   readonly host: string
   readonly port: number
 }): Promise<TcpProxy> {
-  const sockets = new Set<Socket>()
+  /** Each with the way of the bytes that are read from it. */
+  const sockets = new Map<Socket, Way>()
+  let heldWays: readonly Way[] = []
+  let lastPassedUpAtMs = Number.NEGATIVE_INFINITY
   const silenced = new WeakSet<Socket>()
   let state: 'whole' | 'silent' | 'losing' | 'refusing' = 'whole'
   let connectionCount = 0
@@ -43,16 +56,21 @@ export async function openTcpProxy({
       return
     }
     const far = connect(farPort, host)
+    sockets.set(near, 'up').set(far, 'down')
     for (const socket of [near, far]) {
-      sockets.add(socket)
       socket.on('error', () => {})
       socket.on('close', () => sockets.delete(socket))
     }
     const isSilent = (): boolean => state === 'silent' || silenced.has(near)
-    near.on('data', (chunk) => void (!isSilent() && far.write(chunk)))
+    near.on('data', (chunk) => {
+      if (isSilent()) return
+      lastPassedUpAtMs = performance.now()
+      far.write(chunk)
+    })
     far.on('data', (chunk) => void (!isSilent() && state === 'whole' && near.write(chunk)))
     near.on('close', () => far.destroy())
     far.on('close', () => void (!isSilent() && near.destroy()))
+    stopReadingHeld()
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -60,16 +78,30 @@ export async function openTcpProxy({
   if (address === null || typeof address === 'string') throw new Error('No port was given.')
 
   function cut(): void {
-    for (const socket of sockets) socket.destroy()
+    for (const socket of sockets.keys()) socket.destroy()
+  }
+
+  /** What is not read stays where it is: with the system, and beyond that with its sender. */
+  function stopReadingHeld(): void {
+    for (const [socket, way] of sockets) if (heldWays.includes(way)) socket.pause()
   }
 
   return {
     port: address.port,
+    hold(ways) {
+      heldWays = ways
+      stopReadingHeld()
+    },
+    release() {
+      heldWays = []
+      for (const socket of sockets.keys()) socket.resume()
+    },
+    lastPassedUpAtMs: () => lastPassedUpAtMs,
     fallSilent() {
       state = 'silent'
     },
     silenceOpen() {
-      for (const socket of sockets) silenced.add(socket)
+      for (const socket of sockets.keys()) silenced.add(socket)
     },
     loseAnswers() {
       state = 'losing'
