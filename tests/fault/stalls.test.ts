@@ -49,9 +49,9 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
   }, 120_000)
 
   afterAll(async () => {
-    const closing = groups.flatMap(({ visitors }) => visitors.map((visitor) => visitor.close()))
-    for (const { proxy } of groups) proxy.cut()
-    await Promise.all(closing)
+    // A client that is just connecting waits for the end of that before it closes.
+    for (const { proxy } of groups) proxy.release()
+    await Promise.all(groups.flatMap(({ visitors }) => visitors.map((visitor) => visitor.close())))
     await Promise.all(groups.map(({ proxy }) => proxy.close()))
     await place.close()
   })
