@@ -149,7 +149,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
     groups.push(group)
     await Promise.all(
       Array.from({ length: count }, async (_, number) => {
-        await pass(between([0, ENTER_OVER_MS]))
+        await pass(((number + Math.random()) / count) * ENTER_OVER_MS)
         visitors.push(openVisitor(`${name}-${number}`, `http://127.0.0.1:${proxy.port}/graphql`))
       }),
     )

@@ -18,39 +18,59 @@ function made(name: string): string {
 
 /** Every packet from and to this address of a visitor is lost from now on, where it arrives. */
 export function dropPackets(address: string): void {
-  changeDrops('add', address)
+  changeDrops('add', 'element', `{ ${address} }`)
 }
 
 export function passPackets(address: string): void {
-  changeDrops('delete', address)
+  changeDrops('delete', 'element', `{ ${address} }`)
 }
 
-function changeDrops(change: 'add' | 'delete', address: string): void {
+export function passAllPackets(): void {
+  changeDrops('flush', 'set')
+}
+
+function changeDrops(change: string, what: 'element' | 'set', ...elements: readonly string[]): void {
   for (const namespace of NAMESPACES) {
-    const rule = ['element', 'inet', 'drops', 'addresses', `{ ${address} }`]
-    execFileSync('ip', ['netns', 'exec', namespace, 'nft', change, ...rule])
+    execFileSync('ip', ['netns', 'exec', namespace, 'nft', change, what, 'inet', 'drops', 'addresses', ...elements])
   }
 }
 
 /** What the server's kernel says of its connections from this address. */
 export interface Connection {
   readonly port: number
-  /** How long ago the last bytes came. */
-  readonly silentForMs: number
+  /** When the last bytes came, by the monotonic clock. */
+  readonly lastByteAtMs: number
   /** How often what was sent and not confirmed has been sent again. */
   readonly resentCount: number
 }
 
 export function connectionsFrom(address: string): readonly Connection[] {
+  const askedAtMs = performance.now()
   const lines = execFileSync('ss', ['-tinOH', 'state', 'established', 'dst', address], { encoding: 'utf8' })
+  const lookedAtMs = (askedAtMs + performance.now()) / 2
   return lines
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => ({
       port: Number(new RegExp(`${address.replaceAll('.', '\\.')}\\]?:(\\d+)`).exec(line)?.[1]),
-      silentForMs: Number(/\blastrcv:(\d+)/.exec(line)?.[1] ?? Number.NaN),
+      lastByteAtMs: lookedAtMs - Number(/\blastrcv:(\d+)/.exec(line)?.[1] ?? Number.NaN),
       resentCount: Number(/\bretrans:\d+\/(\d+)/.exec(line)?.[1] ?? 0),
     }))
+}
+
+/**
+ * When the last bytes came of each connection from an address whose packets are dropped, by its port.
+ *
+ * The answers of `ss` are as old as it took: of several, the quickest is the most exact.
+ */
+export function lastBytesFrom(address: string): ReadonlyMap<number, number> {
+  const looks = Array.from({ length: 10 }, () => {
+    const askedAtMs = performance.now()
+    const connections = connectionsFrom(address)
+    return { connections, tookMs: performance.now() - askedAtMs }
+  })
+  const [quickest] = looks.sort((one, other) => one.tookMs - other.tookMs)
+  return new Map(quickest?.connections.map(({ port, lastByteAtMs }) => [port, lastByteAtMs]))
 }
 
 export interface VisitorsProcess {
