@@ -55,6 +55,7 @@ function watched({ processes, close }: Started): Place {
 
 export async function untilSeenToJoin({ watchers }: Place, ids: readonly string[]): Promise<void> {
   await until(() => watchers.every(({ picture }) => ids.every((id) => picture().has(id))), {
+    withinMs: 60_000,
     what: 'the sight of everybody',
   })
 }

@@ -35,42 +35,49 @@ function changeDrops(change: string, what: 'element' | 'set', ...elements: reado
   }
 }
 
-/** What the server's kernel says of its connections from this address. */
-export interface Connection {
-  readonly port: number
-  /** When the last bytes came, by the monotonic clock. */
-  readonly lastByteAtMs: number
+/** What the server's kernel says of its connections from this address, by their ports. */
+interface Connections {
+  /** How long ago the last bytes came, in ms. */
+  readonly silentForMs: ReadonlyMap<number, number>
   /** How often what was sent and not confirmed has been sent again. */
-  readonly resentCount: number
+  readonly resentCounts: ReadonlyMap<number, number>
 }
 
-export function connectionsFrom(address: string): readonly Connection[] {
-  const askedAtMs = performance.now()
+export function connectionsFrom(address: string): Connections {
   const lines = execFileSync('ss', ['-tinOH', 'state', 'established', 'dst', address], { encoding: 'utf8' })
-  const lookedAtMs = (askedAtMs + performance.now()) / 2
-  return lines
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => ({
-      port: Number(new RegExp(`${address.replaceAll('.', '\\.')}\\]?:(\\d+)`).exec(line)?.[1]),
-      lastByteAtMs: lookedAtMs - Number(/\blastrcv:(\d+)/.exec(line)?.[1] ?? Number.NaN),
-      resentCount: Number(/\bretrans:\d+\/(\d+)/.exec(line)?.[1] ?? 0),
-    }))
+  const silentForMs = new Map<number, number>()
+  const resentCounts = new Map<number, number>()
+  const end = new RegExp(`${address.replaceAll('.', '\\.')}\\]?:(\\d+)`)
+  for (const line of lines.split('\n').filter((text) => text !== '')) {
+    const port = Number(end.exec(line)?.[1])
+    silentForMs.set(port, Number(/\blastrcv:(\d+)/.exec(line)?.[1]))
+    resentCounts.set(port, Number(/\bretrans:\d+\/(\d+)/.exec(line)?.[1] ?? 0))
+  }
+  return { silentForMs, resentCounts }
 }
 
-/**
- * When the last bytes came of each connection from an address whose packets are dropped, by its port.
- *
- * The answers of `ss` are as old as it took: of several, the quickest is the most exact.
- */
-export function lastBytesFrom(address: string): ReadonlyMap<number, number> {
+/** When the last bytes came, of connections whose packets are dropped. */
+export interface LastBytes {
+  /** By the monotonic clock, by ports. */
+  readonly atMs: ReadonlyMap<number, number>
+  /** How far off all of them may be. */
+  readonly withinMs: number
+}
+
+/** An answer of `ss` is of some moment while it ran, so the quickest of several is taken. */
+export function lastBytesFrom(address: string): LastBytes {
   const looks = Array.from({ length: 10 }, () => {
     const askedAtMs = performance.now()
-    const connections = connectionsFrom(address)
-    return { connections, tookMs: performance.now() - askedAtMs }
+    const { silentForMs } = connectionsFrom(address)
+    return { silentForMs, askedAtMs, tookMs: performance.now() - askedAtMs }
   })
   const [quickest] = looks.sort((one, other) => one.tookMs - other.tookMs)
-  return new Map(quickest?.connections.map(({ port, lastByteAtMs }) => [port, lastByteAtMs]))
+  if (quickest === undefined) throw new Error('There was no look.')
+  const { silentForMs, askedAtMs, tookMs } = quickest
+  return {
+    atMs: new Map([...silentForMs].map(([port, ms]) => [port, askedAtMs + tookMs / 2 - ms])),
+    withinMs: Math.ceil(tookMs / 2),
+  }
 }
 
 export interface VisitorsProcess {
