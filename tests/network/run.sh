@@ -6,7 +6,7 @@
 #   sudo RTO_MAX_MS=1000 tests/network/run.sh    the server's kernel waits at most 1 s before it sends again (Linux 6.15)
 #
 # Needs Linux, root, iproute2 (`ip`, `ss`) and nftables (`nft`), and `npm ci`. It takes about 2 minutes, and no longer
-# than 10. Whatever it makes is in the two namespaces, and they are removed at the end, on Ctrl-C too.
+# than 10. What it makes is in the two namespaces and a temporary folder; they are removed at the end, on Ctrl-C too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -26,12 +26,16 @@ need nft nftables
 need node 'Node.js 20.19 or later'
 [ "$(id -u)" -eq 0 ] || { echo 'Network namespaces need root: sudo tests/network/run.sh' >&2; exit 1; }
 
+folder=$(mktemp -d)
+# Postgres, which does not run as root, has its data below.
+chmod 0711 "$folder"
 clean_up() {
   trap - EXIT INT TERM
   for namespace in "$server" "$visitors"; do
     ip netns pids "$namespace" 2>/dev/null | xargs --no-run-if-empty kill -KILL 2>/dev/null || true
     ip netns del "$namespace" 2>/dev/null || true
   done
+  rm -rf "$folder"
 }
 trap clean_up EXIT
 trap 'clean_up; exit 130' INT
@@ -63,7 +67,7 @@ EOF
 done
 
 # In the background and waited for, so that a signal is heard at once.
-SERVER_NAMESPACE=$server VISITORS_NAMESPACE=$visitors \
+TMPDIR=$folder SERVER_NAMESPACE=$server VISITORS_NAMESPACE=$visitors \
   SERVER_ADDRESS=$server_address VISITOR_ADDRESSES="${visitor_addresses[*]}" VISITORS=${VISITORS:-200} RTO_MAX_MS=${RTO_MAX_MS:-} \
   timeout --kill-after=10 600 ip netns exec "$server" npx vitest run --config vitest.network.config.ts "$@" &
 wait $!
