@@ -86,7 +86,7 @@ describe.each(STORES)('$name', ({ name: storeName, open }) => {
     )
 
     for (const { group, lost, seen, offline } of outcomes) {
-      // After some 7 s TCP sends a lost ping again only after 13 s, which is too late for PONG_TIMEOUT.
+      // After 6.8 s TCP sends a lost ping again only after 13.5 s, which is too late for PONG_TIMEOUT.
       if (lost !== undefined && (Number(group.lengthMs) < 9000 || RTO_MAX_MS !== null)) {
         expect([seen, lost]).toEqual([[], []])
       }
