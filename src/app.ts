@@ -2,10 +2,12 @@
  * The composition root: the one file that knows every part. It touches no global, so that a server of somebody
  * else's can mount what it makes.
  */
+import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
+import { type Closers, createClosers } from './closers.ts'
 import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
 import { type Database, openDatabase } from './db/client.ts'
 import { createDirectory } from './db/directory.ts'
@@ -14,6 +16,7 @@ import { createRecorder } from './db/recorder.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
 import { createSelections } from './fanout/selections.ts'
 import { createShareability } from './fanout/shareable.ts'
+import { createLife, type Running } from './life.ts'
 import type { UserDirectory } from './presence/directory.ts'
 import { isUnavailable, unavailable } from './presence/errors.ts'
 import type { Log } from './presence/log.ts'
@@ -53,6 +56,16 @@ const JOIN_CHECK_MS = 50
 /** How long requests under way may take when the process stops. */
 const REQUEST_WAIT_MS = 5000
 
+/** Why this process serves no more, for an operator. */
+const LOSS_REASONS = {
+  taken:
+    'Another process serves this database: this one stood still, or did not reach the database, for longer than NODE_TTL. ' +
+    'It waits. To serve with many, set REDIS_URL.',
+  unknown:
+    'The database is out of reach, and another process waits to take over: it may serve by now. ' +
+    'This one waits until the database answers.',
+} as const
+
 export interface Rollcall {
   /** Answers an HTTP request. */
   fetch(request: Request): Promise<Response>
@@ -88,52 +101,64 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   })
   const operations = createOperations(schema, config, mask, subscribe)
 
-  /** What lives between the start and the stop. */
-  interface Running {
-    readonly database: Database
-    readonly store: PresenceStore
-    readonly node: PresenceNode
-    readonly recorder: Recorder
-    readonly hub: Hub
+  interface Parts extends Running {
     readonly http: (request: Request) => Promise<Response>
     readonly webSockets: WebSockets
-    readonly metrics: Metrics
-    stopBackground(): Promise<void>
   }
 
-  /** Gives up a start that is under way. */
-  let giveUp = async (): Promise<void> => {}
+  /** The name of this process among those that may have the work. */
+  const holder = randomUUID()
+  let opened: Database | null = null
+  let isGivenUp = false
+  /** Stops the wait for the work. */
+  let stopWaiting = async (): Promise<void> => {}
 
-  async function start(): Promise<Running> {
-    const database = await openDatabase(config, log)
+  /** Gives up a start that is under way, or the wait after a loss. */
+  async function giveUp(): Promise<void> {
+    isGivenUp = true
+    await stopWaiting()
+  }
+
+  async function start(): Promise<Parts> {
+    const closers = createClosers()
     try {
-      return await startOn(database)
+      if (opened === null) {
+        opened = await openDatabase(config, log)
+        await migrate(opened)
+      }
+      return await startOn(opened, closers)
     } catch (error) {
-      await database.close()
+      await closers.close()
+      await endDatabase()
       throw error
     }
   }
 
-  async function startOn(database: Database): Promise<Running> {
-    await migrate(database)
+  async function endDatabase(): Promise<void> {
+    await opened?.close()
+    opened = null
+  }
+
+  async function startOn(database: Database, closers: Closers): Promise<Parts> {
     const directory = createDirectory({ database })
     let unusable: string | null = null
     const store = openStore((reason) => {
       unusable = reason
     })
+    closers.push(() => store.close())
     const settings = createUserSettings({ store, directory, monotonicMs })
     const recorder = createRecorder({
       database,
       records: store.records,
       timing,
+      holder,
+      isFenced: isAlone,
       onNewerSettings: settings.doubt,
       log,
     })
-    let isGivenUp = false
-    giveUp = async () => {
-      isGivenUp = true
-      await recorder.stop()
-    }
+    closers.push(() => recorder.stop())
+    stopWaiting = () => recorder.stop()
+    if (isGivenUp) throw unavailable('server', 'The server stops.')
     if (isAlone) {
       await takeTheWork(recorder)
       await adoptWhatWasLeft(directory, store)
@@ -148,6 +173,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
 
     const hub = createHub({ store, monotonicMs, logCount: config.LOG_COUNT, windowMs: config.FANOUT_WINDOW })
+    closers.push(() => hub.close())
     const sockets = createSockets({
       store,
       timing,
@@ -182,6 +208,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       },
       onError: (error) => log.error({ error }, 'The node failed inside.'),
     })
+    closers.push(() => node.stop())
     const authenticator = createAuthenticator(config, directory)
     const isReady = () => health.isReady()
     const webSockets = createWebSockets({
@@ -194,7 +221,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       mask,
       log,
       monotonicMs,
-      isReady,
+      health,
     })
     const metrics = createMetrics({
       stats: () => store.stats(),
@@ -203,6 +230,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       traffic: () => hub.traffic,
       isReady,
     })
+    closers.push(() => metrics.close())
     countError = metrics.countError
     const pages = await loadPages()
     const http = createHttp({
@@ -219,20 +247,69 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       mask,
     })
     const background = startBackground(
-      jobs({ store, hub, node, presence, settings, webSockets, streams }),
+      jobs({ store, hub, node, presence, settings, webSockets, streams, recorder }),
       monotonicMs,
       (job, error) => logFailure({ job, error }, 'A background job failed; it comes again.'),
     )
-    try {
-      await untilFollowed(hub, node, store, () => (isGivenUp ? 'The server stops.' : unusable))
-    } catch (error) {
+    closers.push(() => background.stop())
+    await untilFollowed(hub, node, store, () => (isGivenUp ? 'The server stops.' : unusable))
+    health.ready(
+      () => store.trouble(),
+      () => (recorder.excludesOthers() ? null : 'The process stood still, and asks whether another one serves.'),
+    )
+
+    /** Nothing happens by itself any more, and what was gathered is among the records. */
+    async function comeToRest(): Promise<void> {
       await background.stop()
-      await recorder.stop()
-      await store.close()
-      throw error
+      await node.stop()
+      hub.close()
+      await untilDone(() => store.endNode(sockets.nodeId(), SWEEP_SLICE)).catch((error) =>
+        logFailure({ error }, 'The last activity could not be recorded.'),
+      )
     }
-    health.ready(() => store.trouble())
-    return { database, store, node, recorder, hub, http, webSockets, metrics, stopBackground: () => background.stop() }
+
+    return {
+      http,
+      webSockets,
+      lost: recorder.lost.then((how) => LOSS_REASONS[how]),
+
+      async drain() {
+        if (isAlone) {
+          // From here on the sweep rests: who is here now gets the grace of the next start.
+          await background.stop()
+          await webSockets.close({ overMs: 0, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: true })
+        } else {
+          const { DRAIN_TIME } = config
+          await webSockets.close({ overMs: DRAIN_TIME, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: false })
+        }
+      },
+
+      async retire() {
+        let isWorkKept = false
+        try {
+          await webSockets.close({ overMs: 0, answersWithinMs: 0, leavesSessions: true })
+          await comeToRest()
+          while (!isWorkKept && (await recorder.regain()) === 'nobody wrote') {
+            isWorkKept = (await recorder.flush(FLUSH_WAIT_MS)).isComplete
+          }
+          const { waitingCount } = recorder.state()
+          if (!isWorkKept && waitingCount > 0) {
+            log.warn({ waitingCount }, 'Another process served meanwhile: records that waited here were let go.')
+          }
+        } finally {
+          await recorder.stop({ isWorkKept })
+          await closers.close()
+        }
+      },
+
+      async close() {
+        await comeToRest()
+        const isLost = isAlone && !recorder.state().isHolder
+        const { isComplete } = isLost ? { isComplete: false } : await recorder.flush(FLUSH_WAIT_MS)
+        if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
+        await closers.close()
+      },
+    }
   }
 
   function openStore(onUnusable: (reason: string) => void): PresenceStore {
@@ -333,7 +410,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
   }
 
-  interface Parts {
+  interface Busy {
     readonly streams: Streams
     readonly store: PresenceStore
     readonly hub: Hub
@@ -341,14 +418,21 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly presence: Presence
     readonly settings: UserSettings
     readonly webSockets: WebSockets
+    readonly recorder: Recorder
   }
 
-  function jobs({ store, hub, node, presence, settings, webSockets, streams }: Parts): Job[] {
+  function jobs({ store, hub, node, presence, settings, webSockets, streams, recorder }: Busy): Job[] {
     const clockStepMs = createStepWatch(clock)
+    /** Nothing is said of anybody while another process may serve. */
+    const alone = (run: Job['run']): Job['run'] => {
+      return (wasLate) => (recorder.excludesOthers() ? run(wasLate) : undefined)
+    }
+    const sweep = alone(() => untilDone(() => store.sweep(SWEEP_SLICE)))
+    const reap = alone(() => untilDone(() => store.reapNodes(SWEEP_SLICE)))
     return [
-      { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.sweep(SWEEP_SLICE)) },
+      { name: 'sweep', everyMs: config.SWEEP_INTERVAL, run: sweep },
       { name: 'renew', everyMs: config.NODE_RENEW, run: () => node.renew() },
-      { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: () => untilDone(() => store.reapNodes(SWEEP_SLICE)) },
+      { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: reap },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
       { name: 'streams', everyMs: 1000, run: () => streams.check() },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
@@ -361,7 +445,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           if (stepMs !== 0) log.info({ stepMs }, "This host's clock was set, or the host slept.")
         },
       },
-      { name: 'positions', everyMs: 1000, run: () => hub.tickPositions() },
+      { name: 'positions', everyMs: 1000, run: alone(() => hub.tickPositions()) },
       {
         name: 'settings',
         everyMs: 1000,
@@ -373,62 +457,29 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     ]
   }
 
-  const starting = start()
-  const ready = starting.then(() => {})
-  // Whoever does not wait for it still learns it from `fetch`.
-  ready.catch(() => {})
-  let running: Running | null = null
-  starting.then(
-    (parts) => {
-      running = parts
-    },
-    () => {},
-  )
-  let draining: Promise<Running | null> | null = null
-  let closing: Promise<void> | null = null
+  const life = createLife<Parts>({
+    start,
+    giveUp,
+    end: endDatabase,
+    health,
+    log,
+  })
   let underWayCount = 0
 
-  async function drain(): Promise<Running | null> {
-    health.drain('The server is stopping.')
-    if (running === null) await giveUp()
-    const parts = await starting.catch(() => null)
-    if (parts === null) return null
-    if (isAlone) {
-      // From here on the sweep rests: who is here now gets the grace of the next start.
-      await parts.stopBackground()
-      await parts.webSockets.close({ overMs: 0, leavesSessions: true })
-    } else {
-      await parts.webSockets.close({ overMs: config.DRAIN_TIME, leavesSessions: false })
-    }
-    return parts
-  }
-
-  async function close(): Promise<void> {
-    draining ??= drain()
-    const parts = await draining
-    if (parts === null) return
+  async function untilAnswered(): Promise<void> {
     for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await pass(20)
-    health.notReady('The server is stopping.')
-    await parts.stopBackground()
-    await parts.node.stop()
-    parts.hub.close()
-    const { isComplete } = await parts.recorder.flush(FLUSH_WAIT_MS)
-    if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
-    await parts.recorder.stop()
-    await parts.store.close()
-    parts.metrics.close()
-    await parts.database.close()
   }
 
   return {
     config,
-    ready,
+    ready: life.ready,
 
     async fetch(request) {
-      if (running !== null) {
+      const parts = life.serving()
+      if (parts !== null) {
         underWayCount += 1
         try {
-          return await running.http(request)
+          return await parts.http(request)
         } finally {
           underWayCount -= 1
         }
@@ -442,22 +493,16 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
       socket.on('error', (error) => log.debug({ error }, 'A connection failed before it was a socket.'))
       const path = request.url?.split('?')[0]
-      const status = path !== GRAPHQL_PATH ? '404 Not Found' : running === null ? '503 Service Unavailable' : null
+      const parts = health.isServing() ? life.serving() : null
+      const status = path !== GRAPHQL_PATH ? '404 Not Found' : parts === null ? '503 Service Unavailable' : null
       if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
-        running?.webSockets.upgrade(request, socket, head)
+        parts?.webSockets.upgrade(request, socket, head)
         return
       }
       socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     },
 
-    async drain() {
-      draining ??= drain()
-      await draining
-    },
-
-    close() {
-      closing ??= close()
-      return closing
-    },
+    drain: () => life.drain(),
+    close: () => life.close(untilAnswered),
   }
 }

@@ -46,26 +46,24 @@ const EARLY_CLOSE_REST_MS = 50
 export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Promise<Database> {
   const timeLimitMs = config.DATABASE_TIME_LIMIT
   if (config.DATABASE_URL !== null) {
-    const { sql, sockets, awaiting } = openClient(config.DATABASE_URL, {
+    const client = openClient(config.DATABASE_URL, {
       connectionCount: CONNECTION_COUNT,
       isPreparing: config.DATABASE_PREPARE,
       timeLimitMs,
       socketPath: null,
     })
     return createDatabase({
-      sql,
-      sockets,
-      awaiting,
+      ...client,
       timeLimitMs,
       connectionCount: CONNECTION_COUNT,
       isEmbedded: false,
-      stopQuery: (query) => void stopAtServer(query, sockets),
+      stopQuery: (query) => void stopAtServer(query, client.sockets),
       closeServer: async () => {},
     })
   }
 
   const embedded = await openEmbedded({ folder: config.DATA_DIR, log })
-  const { sql, sockets, awaiting } = openClient('postgres://postgres@localhost/postgres', {
+  const client = openClient('postgres://postgres@localhost/postgres', {
     connectionCount: 1,
     isPreparing: true,
     timeLimitMs,
@@ -75,15 +73,13 @@ export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Pr
     },
   })
   return createDatabase({
-    sql,
-    sockets,
-    awaiting,
+    ...client,
     timeLimitMs,
     connectionCount: 1,
     isEmbedded: true,
     stopQuery() {
       embedded.restart('A query took longer than DATABASE_TIME_LIMIT.')
-      for (const socket of sockets) socket.destroy()
+      for (const socket of client.sockets) socket.destroy()
     },
     closeServer: () => embedded.close(),
   })
@@ -101,6 +97,8 @@ interface Client {
   readonly sockets: ReadonlySet<Socket>
   /** Queries over their time limit that no connection was there for. */
   readonly awaiting: Set<SentQuery>
+  /** Ends connections that a server has said nothing on for so long since they were opened. */
+  endUnanswered(forMs: number): void
 }
 
 function openClient(
@@ -119,6 +117,7 @@ function openClient(
   },
 ): Client {
   const sockets = new Set<Socket>()
+  const openedAtMs = new WeakMap<Socket, number>()
   const awaiting = new Set<SentQuery>()
   let attemptCount = 0
   let closedEarlyAtMs = Number.NEGATIVE_INFINITY
@@ -139,9 +138,10 @@ function openClient(
     // TLS asks it for the name to expect in the certificate.
     if (path === false) Object.assign(socket, { host, port: options.port[turn] })
     socket.on('error', () => {})
-    const openedAtMs = performance.now()
+    const nowMs = performance.now()
+    openedAtMs.set(socket, nowMs)
     socket.on('close', (hadError) => {
-      if (performance.now() < openedAtMs + EARLY_CLOSE_MS) closedEarlyAtMs = performance.now()
+      if (performance.now() < nowMs + EARLY_CLOSE_MS) closedEarlyAtMs = performance.now()
       // To the driver it would be no failure, and it would try again at once and for ever.
       if (!hadError && socket.bytesRead === 0) {
         socket.emit('error', connectionError('The server closed the connection at once.'))
@@ -165,7 +165,18 @@ function openClient(
     socket: openSocket,
   }
   try {
-    return { sql: postgres(url, options), sockets, awaiting }
+    return {
+      sql: postgres(url, options),
+      sockets,
+      awaiting,
+
+      endUnanswered(forMs) {
+        for (const socket of sockets) {
+          const isYoung = performance.now() < (openedAtMs.get(socket) ?? 0) + forMs
+          if (socket.bytesRead === 0 && !isYoung) socket.destroy(connectionError('The server does not answer.'))
+        }
+      },
+    }
   } catch {
     // Its own message would repeat the address, with the password in it.
     throw new Error('DATABASE_URL cannot be used: it is no address of a Postgres database.')
@@ -176,6 +187,7 @@ function createDatabase({
   sql,
   sockets,
   awaiting,
+  endUnanswered,
   timeLimitMs: usualTimeLimitMs,
   connectionCount,
   isEmbedded,
@@ -203,7 +215,11 @@ function createDatabase({
   function watch(query: SentQuery, timeLimitMs: number): void {
     const timer = setInterval(() => {
       if (query.active) stopQuery(query)
-      else awaiting.add(query)
+      else {
+        awaiting.add(query)
+        // It may wait for one that was opened for it: the driver would give that up after the usual time limit.
+        endUnanswered(timeLimitMs / 2)
+      }
     }, timeLimitMs)
     timer.unref()
     whenSettled(query, () => {

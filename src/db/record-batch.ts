@@ -23,15 +23,16 @@ export interface Standing {
 }
 
 /**
- * Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean, newer: string[] }`: the users
- * whose row has settings that their record does not know, a later version or others under the same one.
+ * Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean, has_standby: boolean, newer:
+ * string[] }`: the users whose row has settings that their record does not know, a later version or others under the
+ * same one.
  */
 export function writeStatement(records: readonly PresenceRecord[], standing: Standing, to: Checkpoint): SQL {
   const rows = rowsOf(records)
   return sql`
     with moved as (
       update ${recorderCheckpoint} set epoch = ${to.epoch}, seq = ${to.seq}::bigint, held_until = ${heldUntil(standing)}
-      where ${standsAt(standing)} returning 1
+      where ${standsAt(standing)} returning ${hasStandby} as has_standby
     ),
     given as (
       select * from jsonb_to_recordset(${jsonOf(rows.shownUsers)}::jsonb) as given(
@@ -84,7 +85,8 @@ export function writeStatement(records: readonly PresenceRecord[], standing: Sta
       -- What ended stays ended. UNRECORDED was a guess, and a record knows better.
       where known.ended_at is null or known.end_reason = 'UNRECORDED'
     )
-    select exists (select from moved) as moved, (select coalesce(jsonb_agg(id), '[]') from newer) as newer`
+    select exists (select from moved) as moved, coalesce((select has_standby from moved), false) as has_standby,
+      (select coalesce(jsonb_agg(id), '[]') from newer) as newer`
 }
 
 /**
@@ -125,29 +127,72 @@ export function closeRestStatement(
     select exists (select from held) as moved`
 }
 
-/**
- * Takes the work where nobody has it, or `isForced`. Answers the checkpoint, and whether the work was `taken`.
- */
-export function acquireStatement(holder: string, holdsForMs: number, isForced: boolean): SQL {
-  return sql`
-    with taken as (
-      insert into ${recorderCheckpoint} as checkpoint (id, epoch, seq, holder, held_until)
-      values (1, '', 0, ${holder}, ${heldUntil({ holdsForMs })})
-      on conflict (id) do update set holder = excluded.holder, held_until = excluded.held_until
-      where checkpoint.holder is null or checkpoint.holder = excluded.holder
-        or checkpoint.held_until < clock_timestamp() or ${isForced}::boolean
-      returning epoch, seq
-    )
-    select epoch, seq::float8 as seq, true as taken from taken
-    union all
-    select epoch, seq::float8, false from ${recorderCheckpoint} where not exists (select from taken)`
+/** Who has the work, as a process that waits saw it: renewed since, it is another. */
+export interface SeenHold {
+  readonly holder: string | null
+  readonly heldUntilMs: number | null
 }
 
-/** Answers a row where the work is still the holder's. */
+/** When a process may take the work from another one that has not released it. */
+export type Takeover =
+  /** Always: no other process can be there. */
+  | 'at once'
+  /** When its time is over by the database's clock. */
+  | 'when it is over'
+  /** Where the hold is still the very one that was seen. */
+  | SeenHold
+  /** Not yet. */
+  | 'never'
+
+/**
+ * Takes the work where nobody has it, or where the takeover says so. Answers `SeenHold` and the checkpoint as they are
+ * then, whether the work was `taken`, and whether another process waits (`has_standby`).
+ *
+ * @param isStandby - where it is not taken, this process waits, and makes that known for `holdsForMs`
+ */
+export function acquireStatement(holder: string, holdsForMs: number, takeover: Takeover, isStandby: boolean): SQL {
+  const isOwn = sql`checkpoint.holder is null or checkpoint.holder = excluded.holder`
+  const isFree = sql`(${isOwn} or ${mayTakeOver(takeover)})`
+  const answer = sql.raw(`epoch, seq::float8 as seq, holder, ${HELD_UNTIL_MS} as held_until_ms`)
+  return sql`
+    with looked as (
+      insert into ${recorderCheckpoint} as checkpoint (id, epoch, seq, holder, held_until)
+      values (1, '', 0, ${holder}, ${heldUntil({ holdsForMs })})
+      on conflict (id) do update set
+        holder = case when ${isFree} then excluded.holder else checkpoint.holder end,
+        held_until = case when ${isFree} then excluded.held_until else checkpoint.held_until end,
+        -- Who takes it from another waits no more. Others that wait say so again.
+        standby_until = case
+          when checkpoint.holder = excluded.holder then checkpoint.standby_until
+          when ${isFree} then null
+          else excluded.held_until
+        end
+      where ${isFree} or ${isStandby}::boolean
+      returning ${answer}, ${hasStandby} as has_standby
+    )
+    select *, holder = ${holder} as taken from looked
+    union all
+    select ${answer}, false, false from ${recorderCheckpoint} where not exists (select from looked)`
+}
+
+function mayTakeOver(takeover: Takeover): SQL {
+  if (takeover === 'at once') return sql`true`
+  if (takeover === 'never') return sql`false`
+  if (takeover === 'when it is over') return sql`coalesce(checkpoint.held_until < clock_timestamp(), false)`
+  const { holder, heldUntilMs } = takeover
+  return sql`(checkpoint.holder is not distinct from ${holder}::text
+    and ${sql.raw(HELD_UNTIL_MS.replace('held_until', 'checkpoint.held_until'))} is not distinct from ${heldUntilMs}::float8)`
+}
+
+/** Whole milliseconds, as the column has them: exact in a double. */
+const HELD_UNTIL_MS = 'round(extract(epoch from held_until) * 1000)::float8'
+
+/** Answers the checkpoint and `has_standby` where the work is still the holder's. */
 export function renewStatement(holder: string, holdsForMs: number): SQL {
   return sql`
     update ${recorderCheckpoint} set held_until = ${heldUntil({ holdsForMs })}
-    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder} returning 1 as held`
+    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder}
+    returning epoch, seq::float8 as seq, ${hasStandby} as has_standby`
 }
 
 export function releaseStatement(holder: string): SQL {
@@ -164,6 +209,8 @@ function standsAt({ holder, checkpoint }: Standing): SQL {
   return sql`${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder}
     and ${recorderCheckpoint.epoch} = ${checkpoint.epoch} and ${recorderCheckpoint.seq} = ${checkpoint.seq}::bigint`
 }
+
+const hasStandby = sql`coalesce(standby_until > clock_timestamp(), false)`
 
 const isNewerProfile = sql`coalesce(excluded.profile_issued_at > coalesce(${stored.profileIssuedAt}, '-infinity'), false)`
 /** The row went back: a standby took over that lacked the last version, or an older copy was restored. */

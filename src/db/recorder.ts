@@ -2,8 +2,8 @@
  * Brings the records to the database, in order, each exactly once: a batch commits only by moving the checkpoint in
  * the same statement from the number that it expects.
  *
- * One process works, the holder; that is economy. Two that both believe they are it do no harm: one of them finds
- * the checkpoint elsewhere, writes nothing, and looks again who has the work.
+ * One process works, the holder (hold.ts). Two that both believe they are it do no harm here: one of them finds the
+ * checkpoint elsewhere, writes nothing, and asks again who has the work.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
@@ -13,16 +13,12 @@ import type { OperatorLog } from '../presence/log.ts'
 import type { PresenceRecord } from '../presence/model.ts'
 import type { Recorder } from '../presence/recorder.ts'
 import type { RecordBatch, RecordLog } from '../presence/store.ts'
+import type { Clock } from '../presence/timing.ts'
 import type { Database } from './client.ts'
 import { away, QueryRefusedError } from './failures.ts'
-import {
-  acquireStatement,
-  type Checkpoint,
-  closeRestStatement,
-  releaseStatement,
-  renewStatement,
-  writeStatement,
-} from './record-batch.ts'
+import { Hold, type LossOfHold } from './hold.ts'
+import { type Checkpoint, closeRestStatement, writeStatement } from './record-batch.ts'
+import { createSignal } from './signal.ts'
 
 export interface RecorderOptions {
   readonly database: Database
@@ -33,6 +29,10 @@ export interface RecorderOptions {
   readonly holder?: string
   /** Told which users' rows have settings that their records do not know: the live store has to learn them. */
   readonly onNewerSettings?: (userIds: readonly string[]) => void
+  /** Whether nobody else may serve while this process does: the records are those of a live state of its own. */
+  readonly isFenced?: boolean
+  /** The clocks by which a fenced holder counts its time. */
+  readonly clock?: Clock
   /** How long records are gathered, so that many become one write. */
   readonly gatherMs?: number
 }
@@ -41,8 +41,8 @@ export interface RecorderOptions {
 const BATCH_COUNT = 500
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 5000
-/** How often a process that waits looks whether the work is free. */
-const STANDBY_MS = 1000
+/** A bell ends every wait that ends with something: this is for none. */
+const IDLE_MS = 60_000
 
 export function createRecorder({
   database,
@@ -51,21 +51,26 @@ export function createRecorder({
   log,
   holder = randomUUID(),
   onNewerSettings = () => {},
+  isFenced = false,
+  clock,
   gatherMs = 50,
 }: RecorderOptions): Recorder {
-  const holdsForMs = timing.nodeTtlMs
+  // No other process can have the embedded one.
+  const isFencing = isFenced && !database.isEmbedded
+  const standing = () => ({ holder, holdsForMs: timing.nodeTtlMs, checkpoint })
   const bell = createSignal()
   const progress = createSignal()
   let checkpoint: Checkpoint = { epoch: '', seq: 0 }
   /** What the live store was told is in the database. */
   let acknowledged: Checkpoint = { epoch: '', seq: 0 }
-  let isHolder = false
+  /** The life of the live state that the records are of. */
+  let recordsEpoch: string | null = null
+  /** Nothing is written for as long as the work is lost, and no more once another process has written. */
+  let loss: 'none' | 'lost' | 'final' = 'none'
   let isFollowing = false
   let isStopped = false
   let isDatabaseUp = true
-  let hasToldOfWaiting = false
   let waitingCount = 0
-  let renewAtMs = 0
   let retryMs = 0
   /** Whether the bell rang since the last read. */
   let isRung = true
@@ -74,9 +79,14 @@ export function createRecorder({
   let unlisten = (): void => {}
   let working: Promise<void> | null = null
 
-  async function ask<Row extends object>(statement: SQL): Promise<Row | undefined> {
+  let tellLoss = (_how: LossOfHold): void => {}
+  const lost = new Promise<LossOfHold>((resolve) => {
+    tellLoss = resolve
+  })
+
+  async function ask<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<Row | undefined> {
     try {
-      const [row] = await database.run(async (drizzle) => [...(await drizzle.execute(statement))])
+      const [row] = await database.run(async (drizzle) => [...(await drizzle.execute(statement))], timeLimitMs)
       if (!isDatabaseUp) log.info({ waitingCount }, 'The database is back.')
       isDatabaseUp = true
       return row as Row | undefined
@@ -89,26 +99,47 @@ export function createRecorder({
     }
   }
 
-  async function acquire(): Promise<void> {
-    const answer = await ask<Checkpoint & { readonly taken: boolean }>(
-      acquireStatement(holder, holdsForMs, database.isEmbedded),
-    )
-    if (answer === undefined) return
-    checkpoint = { epoch: answer.epoch, seq: answer.seq }
-    isHolder = answer.taken
-    if (isHolder) {
-      held()
-      isRung = true
-      hasToldOfWaiting = false
-    } else if (!hasToldOfWaiting) {
-      hasToldOfWaiting = true
-      log.info({}, 'Another process brings the records to this database. This one takes over should it stop.')
-    }
-    progress.ring()
+  const hold = new Hold({
+    holder,
+    timing,
+    isFenced: isFencing,
+    isForced: database.isEmbedded,
+    ask,
+    isHurried: () => hurryCount > 0,
+    bell,
+    events: {
+      taken(at) {
+        if (loss !== 'none' && !isOurs(at)) loss = 'final'
+        if (loss === 'final') return progress.ring()
+        loss = 'none'
+        checkpoint = at
+        isRung = true
+        bell.ring({ isLoud: true })
+        progress.ring()
+      },
+      seen(at) {
+        if (!isFencing) checkpoint = at
+        else if (loss === 'lost' && !isOurs(at)) loss = 'final'
+        progress.ring()
+      },
+      lost(how) {
+        if (!isFencing) return
+        loss = 'lost'
+        tellLoss(how)
+        progress.ring()
+      },
+    },
+    log,
+    ...(clock === undefined ? {} : { clock }),
+  })
+
+  /** Whether nobody else has written since. What was written without an answer is of the epoch of these records. */
+  function isOurs(at: Checkpoint): boolean {
+    return at.epoch === recordsEpoch || (at.epoch === checkpoint.epoch && at.seq === checkpoint.seq)
   }
 
-  function held(): void {
-    renewAtMs = performance.now() + timing.nodeRenewMs
+  function isHolder(): boolean {
+    return hold.isHeld() && loss === 'none'
   }
 
   async function work(): Promise<void> {
@@ -125,19 +156,8 @@ export function createRecorder({
   }
 
   async function step(): Promise<void> {
-    if (!isHolder) {
-      await acquire()
-      if (!isHolder) await bell.wait(standbyMs(), { isDeaf: true })
-      return
-    }
-    if (isFollowing && isRung) return await gatherAndFollow()
-    if (performance.now() >= renewAtMs) return await renew()
-    await bell.wait(renewAtMs - performance.now())
-  }
-
-  /** Until the next look at whether the work is free, and how far whoever has it has come. */
-  function standbyMs(): number {
-    return hurryCount > 0 ? FIRST_RETRY_MS : Math.min(STANDBY_MS, timing.nodeRenewMs)
+    if (isHolder() && isFollowing && isRung) await gatherAndFollow()
+    else await bell.wait(IDLE_MS)
   }
 
   async function gatherAndFollow(): Promise<void> {
@@ -151,18 +171,12 @@ export function createRecorder({
     }
   }
 
-  async function renew(): Promise<void> {
-    const row = await ask(renewStatement(holder, holdsForMs))
-    if (row === undefined) isHolder = false
-    else held()
-  }
-
   async function follow(): Promise<void> {
     let batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    recordsEpoch = batch.epoch
     if (batch.epoch === checkpoint.epoch && batch.isGap) {
       // Another process may have written them while this one was away.
-      await acquire()
-      if (!isHolder) return
+      if (!(await confirm())) return
       batch = await records.read(checkpoint.seq, BATCH_COUNT)
     }
     if (batch.epoch !== checkpoint.epoch) {
@@ -178,9 +192,18 @@ export function createRecorder({
     await acknowledge()
   }
 
+  /** Asks where the checkpoint stands. @returns false where the work is lost */
+  async function confirm(): Promise<boolean> {
+    const at = await hold.confirm()
+    if (at === null) return false
+    checkpoint = at
+    progress.ring()
+    return true
+  }
+
   /** Whoever was written may leave the live store. Told again where it did not get through. */
   async function acknowledge(): Promise<void> {
-    if (!isHolder || (acknowledged.epoch === checkpoint.epoch && acknowledged.seq >= checkpoint.seq)) return
+    if (!isHolder() || (acknowledged.epoch === checkpoint.epoch && acknowledged.seq >= checkpoint.seq)) return
     const { epoch, seq } = checkpoint
     await records.ack(epoch, seq)
     acknowledged = { epoch, seq }
@@ -200,15 +223,15 @@ export function createRecorder({
     const to = positionOf(batch)
     try {
       const rows = isLeftOut ? [] : batch
-      const answer = await ask<{ moved: boolean; newer: readonly string[] }>(
-        writeStatement(rows, { holder, holdsForMs, checkpoint }, to),
-      )
+      const sentAt = hold.now()
+      const answer = await ask<WriteAnswer>(writeStatement(rows, standing(), to))
       if (answer !== undefined && answer.newer.length > 0) onNewerSettings(answer.newer)
       if (answer?.moved !== true) {
-        isHolder = false
         isRung = true
+        await confirm()
         return false
       }
+      hold.extended({ sentAt, hasStandby: answer.has_standby })
     } catch (error) {
       if (!(error instanceof QueryRefusedError && error.isOfData) || isLeftOut) throw error
       if (batch.length > 1) {
@@ -219,7 +242,6 @@ export function createRecorder({
       return await write(batch, positionOf, true)
     }
     checkpoint = to
-    held()
     progress.ring()
     return true
   }
@@ -240,14 +262,12 @@ export function createRecorder({
       const page: readonly PresenceRecord[] = await records.snapshot(after, BATCH_COUNT)
       const until: string | null = page.at(-1)?.userId ?? null
       if (!(await write(page, stays))) return
-      const answer = await ask<{ moved: boolean }>(
-        closeRestStatement(page, { holder, holdsForMs, checkpoint }, after, until),
-      )
+      const answer = await ask<{ moved: boolean }>(closeRestStatement(page, standing(), after, until))
       if (answer?.moved !== true) {
-        isHolder = false
+        isRung = true
+        await confirm()
         return
       }
-      held()
       if (until === null) break
       after = until
     }
@@ -255,28 +275,12 @@ export function createRecorder({
     if (await write([], () => ({ epoch: batch.epoch, seq: firstSeq - 1 }))) await acknowledge()
   }
 
-  async function release(): Promise<void> {
-    if (!isHolder) return
-    isHolder = false
-    try {
-      await ask(releaseStatement(holder))
-    } catch {
-      // Away: the others find it free when its time is over.
-    }
-  }
-
   return {
     async start() {
-      while (!isHolder && !isStopped) {
-        try {
-          await acquire()
-        } catch (error) {
-          if (!(error instanceof PresenceError)) throw error
-        }
-        if (!isHolder && !isStopped) await bell.wait(standbyMs(), { isDeaf: true })
-      }
+      hold.run()
+      while (!hold.isHeld() && !isStopped) await progress.wait(IDLE_MS)
       if (isStopped) {
-        await release()
+        await hold.stop({ isKept: false })
         throw away('The server stops.')
       }
       working = work()
@@ -311,52 +315,38 @@ export function createRecorder({
       }
     },
 
-    state: () => ({ isHolder, isDatabaseUp, waitingCount }),
+    state: () => ({ isHolder: isHolder(), isDatabaseUp, waitingCount }),
 
-    async stop() {
+    excludesOthers: () => loss === 'none' && hold.excludesOthers(),
+    lost,
+
+    async regain() {
+      while (!isStopped) {
+        if (loss === 'final') return 'another wrote'
+        if (loss === 'none' && hold.isHeld()) return 'nobody wrote'
+        await progress.wait(IDLE_MS)
+      }
+      throw away('The server stops.')
+    },
+
+    async stop({ isWorkKept = false } = {}) {
       if (isStopped) return
       isStopped = true
       unlisten()
       bell.ring({ isLoud: true })
       progress.ring()
       await working
-      await release()
+      await hold.stop({ isKept: isWorkKept })
     },
   }
+}
+
+interface WriteAnswer {
+  readonly moved: boolean
+  readonly has_standby: boolean
+  readonly newer: readonly string[]
 }
 
 function positionAfter(epoch: string, batch: readonly PresenceRecord[]): Checkpoint {
   return { epoch, seq: batch.at(-1)?.seq ?? 0 }
-}
-
-interface Signal {
-  /** @param isLoud - ends the waits of the deaf too */
-  ring(options?: { readonly isLoud: boolean }): void
-  /**
-   * Resolves at the next ring, or when the time is over. Holds no process.
-   *
-   * @param isDeaf - waits for the time, whatever rings, unless it is loud
-   */
-  wait(forMs: number, options?: { readonly isDeaf: boolean }): Promise<void>
-}
-
-function createSignal(): Signal {
-  const waits = new Map<() => void, boolean>()
-  return {
-    ring({ isLoud } = { isLoud: false }) {
-      for (const [end, isDeaf] of waits) if (isLoud || !isDeaf) end()
-    },
-    async wait(forMs, { isDeaf } = { isDeaf: false }) {
-      await new Promise<void>((resolve) => {
-        const end = (): void => {
-          clearTimeout(timer)
-          waits.delete(end)
-          resolve()
-        }
-        const timer = setTimeout(end, Math.max(0, forMs))
-        timer.unref()
-        waits.set(end, isDeaf)
-      })
-    },
-  }
 }

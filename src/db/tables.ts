@@ -101,6 +101,8 @@ export const recorderCheckpoint = rollcall.table(
     seq: bigint('seq', { mode: 'number' }).notNull(),
     holder: text('holder'),
     heldUntil: moment('held_until'),
+    /** Without Redis: until when a process counts as waiting for the work. It says so again and again. */
+    standbyUntil: moment('standby_until'),
   },
   (table) => [check('recorder_checkpoint_one_row', sql`${table.id} = 1`)],
 )

@@ -104,6 +104,14 @@ export interface PresenceStore {
    */
   renewNode(request: RenewRequest): Promise<RenewAnswer>
 
+  /**
+   * A node stops: its lease ends now. Where no other one holds, nobody sweeps from here on, so activity that waits for
+   * `LAST_ACTIVE_FLUSH` is recorded at once. To be called again while `hasMore`.
+   *
+   * @param limit - at most so many users
+   */
+  endNode(nodeId: string, limit: number): Promise<Omit<SweepAnswer, 'wasLate'>>
+
   /** Lets the sockets of nodes whose lease passed go: each session falls to the whole `RECONNECT_GRACE`. */
   reapNodes(limit: number): Promise<SweepAnswer>
 

@@ -1,38 +1,67 @@
 /** Whether this process can serve, and if not, why: for load balancers and for whoever starts it. */
 
+import { setTimeout as pass } from 'node:timers/promises'
+
 export interface Health {
   /** Whether requests are answered. */
   isServing(): boolean
+  /** The same, after a moment where that is being found out: a process that stood still asks whether another serves. */
+  willServe(): Promise<boolean>
   /** Whether new clients are welcome. */
   isReady(): boolean
   /** A sentence for an operator. */
   notReadyBecause(): string
-  /** @param trouble - looks at what comes and goes by itself: what stands in the way, or null */
-  ready(trouble: () => string | null): void
+  /**
+   * Both look at what comes and goes by itself, and say what stands in the way, or null.
+   *
+   * @param trouble - of who is served all the same, and told where an answer cannot be given
+   * @param exclusion - nothing may be served while it says something
+   */
+  ready(trouble: () => string | null, exclusion?: () => string | null): void
   /** @param reason - why nothing is served, not yet or no more */
   notReady(reason: string): void
   /** From here on clients should go elsewhere; those who are here are still served. */
   drain(reason: string): void
 }
 
+/** Longer than a query takes, and shorter than clients wait for an answer. */
+const FINDING_OUT_MS = 2000
+const LOOK_EVERY_MS = 10
+
 export function createHealth(reason: string): Health {
   let standsInTheWay: string | null = reason
   let isDraining: string | null = null
   let look: () => string | null = () => null
+  let lookForOthers: () => string | null = () => null
+
+  function servesNotBecause(): string | null {
+    return standsInTheWay ?? lookForOthers()
+  }
 
   function because(): string | null {
-    return standsInTheWay ?? isDraining ?? look()
+    return servesNotBecause() ?? isDraining ?? look()
   }
 
   return {
-    isServing: () => standsInTheWay === null,
+    isServing: () => servesNotBecause() === null,
+
+    async willServe() {
+      const untilMs = performance.now() + FINDING_OUT_MS
+      while (standsInTheWay === null && lookForOthers() !== null && performance.now() < untilMs) {
+        await pass(LOOK_EVERY_MS, undefined, { ref: false })
+      }
+      return servesNotBecause() === null
+    },
+
     isReady: () => because() === null,
     notReadyBecause: () => because() ?? '',
-    ready(trouble) {
+    ready(trouble, exclusion = () => null) {
       look = trouble
+      lookForOthers = exclusion
       standsInTheWay = null
     },
     notReady(because) {
+      lookForOthers = () => null
       standsInTheWay = because
     },
     drain(because) {

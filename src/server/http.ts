@@ -89,7 +89,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     if (!origins.allows(request.headers.get('origin'), request.headers.get('host'))) {
       return problem(403, 'FORBIDDEN', 'This origin is not allowed: see ALLOWED_ORIGINS.')
     }
-    if (!health.isServing()) {
+    if (!health.isServing() && !(await health.willServe())) {
       const { message, details } = unavailable('server', health.notReadyBecause())
       return problem(503, 'UNAVAILABLE', message, details)
     }

@@ -11,6 +11,8 @@ import { CloseCode } from 'graphql-ws'
 const ID_CHARACTERS_MOST = 256
 
 interface Turn {
+  /** Whether it is a subscription, which has no answer to wait for. */
+  isStream: boolean
   /** Whether its client ended it. */
   isEnded: boolean
   /** What begins when it is done. */
@@ -31,6 +33,7 @@ export class Turns<Link> {
   readonly #turns = new Map<string, Turn>()
   #openCount = 0
   #isClosed = false
+  #onceAnswered: (() => void) | null = null
 
   /** @param take - takes a message; resolves when the operation that it began, if any, is over */
   constructor(context: TurnsContext<Link>, link: Link, take: (message: object) => Promise<void>) {
@@ -47,6 +50,21 @@ export class Turns<Link> {
   /** Operations that are open, or at work still. */
   workCount(): number {
     return this.#turns.size
+  }
+
+  /** The operation of this id is a subscription. */
+  streams(id: string): void {
+    const turn = this.#turns.get(id)
+    if (turn !== undefined) turn.isStream = true
+    this.#tellAnswered()
+  }
+
+  /** Resolves when no query and no mutation is at work. */
+  answered(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onceAnswered = resolve
+      this.#tellAnswered()
+    })
   }
 
   /** @param message - as it was parsed, valid or not */
@@ -88,18 +106,26 @@ export class Turns<Link> {
   }
 
   #begin(id: string, message: object): void {
-    const turn: Turn = { isEnded: false, next: null }
+    const turn: Turn = { isStream: false, isEnded: false, next: null }
     this.#turns.set(id, turn)
     const done = (): void => {
       this.#turns.delete(id)
       this.#end(turn)
       if (turn.next !== null && !this.#isClosed) this.#begin(id, turn.next)
+      this.#tellAnswered()
     }
     this.#take(message).then(done, (error) => {
       // It may close the socket: then nothing begins after it.
       this.#context.onError(this.#link, error)
       done()
     })
+  }
+
+  #tellAnswered(): void {
+    if (this.#onceAnswered === null) return
+    for (const { isStream } of this.#turns.values()) if (!isStream) return
+    this.#onceAnswered()
+    this.#onceAnswered = null
   }
 
   #end(turn: Turn): void {

@@ -6,8 +6,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
-import type { ExecutionArgs, ExecutionResult, GraphQLFormattedError } from 'graphql'
-import { CloseCode, handleProtocols, makeServer, type Context as ProtocolContext } from 'graphql-ws'
+import type { ExecutionArgs, ExecutionResult, GraphQLError, GraphQLFormattedError } from 'graphql'
+import {
+  CloseCode,
+  handleProtocols,
+  makeServer,
+  type Context as ProtocolContext,
+  type SubscribePayload,
+} from 'graphql-ws'
 import { type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 
@@ -24,6 +30,7 @@ import { inSlices } from '../slices.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
+import type { Health } from './health.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
@@ -60,10 +67,15 @@ export interface WebSockets {
    * Closes every socket so that its client comes back.
    *
    * @param overMs - one after the other, so that they do not all come back at once
+   * @param answersWithinMs - what a client has asked is answered before its socket closes, where it takes no longer
    * @param leavesSessions - whether the sessions stay as they are, for the next process to take over; else they get
    *   their grace
    */
-  close(how: { readonly overMs: number; readonly leavesSessions: boolean }): Promise<void>
+  close(how: {
+    readonly overMs: number
+    readonly answersWithinMs: number
+    readonly leavesSessions: boolean
+  }): Promise<void>
 }
 
 export interface WebSocketOptions {
@@ -76,8 +88,8 @@ export interface WebSocketOptions {
   readonly mask: ErrorMask
   readonly log: Log
   readonly monotonicMs: () => number
-  /** Whether sockets may come in. */
-  readonly isReady: () => boolean
+  /** Whether sockets may come in, and those who are there are answered. */
+  readonly health: Omit<Health, 'ready' | 'notReady' | 'drain'>
 }
 
 /** What the protocol keeps of one connection, beside its own. */
@@ -97,6 +109,8 @@ interface Link {
   /** The last text message: it proves that the page is there. */
   lastMessageAtMs: number
   isClosedByUs: boolean
+  /** What it asks is taken no more: it closes when what it has asked is answered. */
+  isLeaving: boolean
   /** The last proof of what did not answer, null where nothing was found silent. */
   silentSinceMs: number | null
   /** How far the client had read when it was last asked for a nonce. */
@@ -122,7 +136,7 @@ type Extra = { readonly connection: Connection }
 type SocketContext = ProtocolContext<Record<string, unknown>, Extra>
 
 export function createWebSockets(options: WebSocketOptions): WebSockets {
-  const { config, authenticator, presence, sockets, feed, operations, mask, log, monotonicMs, isReady } = options
+  const { config, authenticator, presence, sockets, feed, operations, mask, log, monotonicMs, health } = options
   const wire = new WebSocketServer({
     noServer: true,
     maxPayload: config.MAX_FRAME_BYTES,
@@ -160,22 +174,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
 
     onSubscribe(context, id, payload) {
-      if (asksTooMuch(context.extra.connection.link)) {
-        const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
-        return [mask(rateLimited(reason, 1000))]
-      }
-      const prepared = operations.prepare(payload)
-      if ('errors' in prepared) return prepared.errors
-      const { connection } = context.extra
-      const args: SocketArgs = {
-        schema: operations.schema,
-        document: prepared.document,
-        operationName: payload.operationName,
-        variableValues: payload.variables,
-        contextValue: contextOf(connection),
-        asked: { id, payload, context },
-      }
-      return args
+      if (health.isServing()) return begin(context, id, payload)
+      return health.willServe().then((isServing) => {
+        if (isServing) return begin(context, id, payload)
+        return [mask(unavailable('server', health.notReadyBecause()))]
+      })
     },
 
     // Errors are masked where they arise; what is left is thrown by streams.
@@ -191,6 +194,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
       const { asked, ...rest } = args as SocketArgs
+      asked.context.extra.connection.link.turns?.streams(asked.id)
       const results = await operations.subscribe(rest, new OperationMessages(outboxOf(asked.context), asked.id))
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
@@ -199,9 +203,29 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
   })
 
+  /** What an operation is executed with, or why it is not. */
+  function begin(context: SocketContext, id: string, payload: SubscribePayload): SocketArgs | readonly GraphQLError[] {
+    if (asksTooMuch(context.extra.connection.link)) {
+      const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
+      return [mask(rateLimited(reason, 1000))]
+    }
+    const prepared = operations.prepare(payload)
+    if ('errors' in prepared) return prepared.errors
+    const { connection } = context.extra
+    const args: SocketArgs = {
+      schema: operations.schema,
+      document: prepared.document,
+      operationName: payload.operationName,
+      variableValues: payload.variables,
+      contextValue: contextOf(connection),
+      asked: { id, payload, context },
+    }
+    return args
+  }
+
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
-    if (isClosing || !isReady()) throw unavailable('server', 'The server is not ready.')
+    if (isClosing || !health.isReady()) throw unavailable('server', 'The server is not ready.')
     const params = parseConnectionParams(context.connectionParams ?? {})
     const caller = requireCaller(await authenticator.authenticate(params.authorization))
     if (sockets.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
@@ -284,6 +308,14 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.close(code, cut(reason))
   }
 
+  /** Resolves when what its client has asked is answered, or the time is over. */
+  async function answered({ turns, opening }: Link, withinMs: number): Promise<void> {
+    const noLonger = new AbortController()
+    const over = pass(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
+    await Promise.race([Promise.all([opening, turns?.answered()]), over])
+    noLonger.abort()
+  }
+
   function giveUp(link: Link, silentSinceMs: number): void {
     // Its page may be found silent, and its connection too before its end has come.
     link.silentSinceMs ??= silentSinceMs
@@ -314,6 +346,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       lastControlAtMs: Number.NEGATIVE_INFINITY,
       lastMessageAtMs: monotonicMs(),
       isClosedByUs: false,
+      isLeaving: false,
       silentSinceMs: null,
       nonceMark: null,
       turns: null,
@@ -344,6 +377,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
             if (type === 'pong') heardPong(connection, payload)
+            if (type === 'subscribe' && link.isLeaving) return
             turns.receive(message)
           })
         },
@@ -414,14 +448,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     count: () => connectionPinger.count(),
 
-    async close({ overMs, leavesSessions }) {
+    async close({ overMs, answersWithinMs, leavesSessions }) {
       isClosing = true
       areSessionsLeft = leavesSessions
       const links = [...connectionPinger.all()]
       await Promise.all(
         links.map(async (link, index) => {
           if (overMs > 0) await pass((overMs * index) / links.length)
-          if (link.socket.readyState === link.socket.CLOSED) return
+          if (isClosed(link)) return
+          link.isLeaving = true
+          if (answersWithinMs > 0) await answered(link, answersWithinMs)
+          if (isClosed(link)) return
           const gone = new Promise((resolve) => link.socket.once('close', resolve))
           close(link, SERVICE_RESTART, 'The server restarts.')
           // One that does not answer must not keep the records from the database.
@@ -439,6 +476,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
 function lastFrameAtMs({ lastControlAtMs, lastMessageAtMs }: Link): number {
   return Math.max(lastControlAtMs, lastMessageAtMs)
+}
+
+function isClosed({ socket }: Link): boolean {
+  return socket.readyState === socket.CLOSED
 }
 
 function untilDrained(outbox: Outbox): Promise<void> {

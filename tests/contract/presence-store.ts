@@ -20,6 +20,7 @@ import { describeRecords } from './presence-store/records.ts'
 import { describeRooms } from './presence-store/rooms.ts'
 import { describeSessions } from './presence-store/sessions.ts'
 import { describeSockets } from './presence-store/sockets.ts'
+import { describeStops } from './presence-store/stops.ts'
 import { describeTakeovers } from './presence-store/takeovers.ts'
 import { describeViewers } from './presence-store/viewers.ts'
 import { describeVisibility } from './presence-store/visibility.ts'
@@ -40,6 +41,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeRecords(rule)
     describeAdoption(rule)
     describeNodes(rule)
+    describeStops(rule)
     describeComebacks(rule)
     describeDismissals(rule)
     describeClock(rule)

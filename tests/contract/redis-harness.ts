@@ -139,6 +139,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
       },
       { everyMs: 1, what: 'the end of announcements' },
     )
+    await store.endNode('node-of-the-harness', 1)
     return store
   }
 

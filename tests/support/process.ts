@@ -16,6 +16,12 @@ export interface ServerProcess extends Omit<TestServer, 'stop'> {
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
+/** A process that may not be ready yet, on a port that its starter chose. */
+export interface StartingProcess extends ServerProcess {
+  /** Resolves when the process says that it is ready. */
+  readonly ready: Promise<void>
+}
+
 /**
  * Resolves when the process says that it is ready.
  *
@@ -26,6 +32,25 @@ export async function startProcess(
   lines: Record<string, unknown>[] = [],
   environment: NodeJS.ProcessEnv = {},
 ): Promise<ServerProcess> {
+  const { child, url, end } = spawnServer(settings, lines, environment)
+  const { port } = new URL(await url)
+  return { ...addressesOf(port), child, lines, end }
+}
+
+/** @param port - a free one: its url is known before the process says that it is ready */
+export function launchProcess(
+  settings: SettingTexts,
+  port: number,
+  lines: Record<string, unknown>[] = [],
+): StartingProcess {
+  const { child, url, end } = spawnServer({ ...settings, PORT: String(port) }, lines)
+  const ready = url.then(() => {})
+  // Nobody need wait for it.
+  ready.catch(() => {})
+  return { ...addressesOf(String(port)), child, lines, end, ready }
+}
+
+function spawnServer(settings: SettingTexts, lines: Record<string, unknown>[], environment: NodeJS.ProcessEnv = {}) {
   const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
     env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -34,7 +59,7 @@ export async function startProcess(
   child.stderr?.on('data', (chunk) => {
     errorText += String(chunk)
   })
-  const url = await new Promise<string>((resolve, reject) => {
+  const url = new Promise<string>((resolve, reject) => {
     child.once('exit', (code) =>
       reject(new Error(`The server ended with ${code}: ${errorText}${JSON.stringify(lines)}`)),
     )
@@ -44,13 +69,10 @@ export async function startProcess(
       if (parsed.msg === 'Rollcall is ready.') resolve(String(parsed.url))
     })
   })
-  const { port } = new URL(url)
   return {
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}/graphql`,
     child,
-    lines,
-    async end(signal) {
+    url,
+    async end(signal: 'SIGTERM' | 'SIGKILL') {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
       const exited = once(child, 'exit')
       child.kill(signal)
@@ -58,4 +80,8 @@ export async function startProcess(
       return code as number | null
     },
   }
+}
+
+function addressesOf(port: string): Pick<ServerProcess, 'url' | 'wsUrl'> {
+  return { url: `http://127.0.0.1:${port}`, wsUrl: `ws://127.0.0.1:${port}/graphql` }
 }

@@ -70,6 +70,8 @@ export function createMemoryStore({
   let mustAdopt = true
   let reapedCount = 0
   let sessionCount = 0
+  /** Who is still to be looked at, while the last node stops. */
+  let unflushed: Iterator<LiveUser> | null = null
 
   function endSession(user: LiveUser, session: LiveSession, reason: EndReason, now: Now): Touched {
     user.sessions = user.sessions.filter((other) => other !== session)
@@ -377,6 +379,25 @@ export function createMemoryStore({
       const { losses, lossCount } = nodes.losses(nodeId, seenLossCount)
       nodes.returns(nodeId, isReturning || losses.some(({ cause }) => cause === 'reaped') ? steadyMs : null)
       return { losses, lossCount, ...nodes.dismissals(seenDismissalCount), mustAdopt }
+    },
+
+    async endNode(nodeId, limit) {
+      const now = clock()
+      nodes.end(nodeId, now.steadyMs)
+      if (nodes.aliveCount(now.steadyMs) > 0) return { count: 0, hasMore: false }
+      const isSliceOver = startSlice(monotonicMs)
+      let count = 0
+      unflushed ??= population.withUnrecordedActivity()
+      while (count < limit && !(count > 0 && isSliceOver())) {
+        const next = unflushed.next()
+        if (next.done === true) {
+          unflushed = null
+          return { count, hasMore: false }
+        }
+        count += 1
+        commit(next.value, { now, mustRecord: true })
+      }
+      return { count, hasMore: true }
     },
 
     async reapNodes(limit) {

@@ -23,6 +23,8 @@ export interface Nodes {
   returns(nodeId: string, steadyMs: number | null): void
   /** Until when a session that was reaped from the node is not ended; null where it is not held. */
   heldUntil(nodeId: string | null): number | null
+  /** Its lease is over. */
+  end(nodeId: string, steadyMs: number): void
   attached(nodeId: string, fence: string, user: LiveUser): void
   detached(nodeId: string | null, fence: string): void
   /** The node lost the attachment, and has to be told. */
@@ -88,6 +90,11 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
     },
 
     heldUntil: (nodeId) => heldUntil(nodeId === null ? undefined : nodes.get(nodeId)),
+
+    end(nodeId, steadyMs) {
+      const node = nodes.get(nodeId)
+      if (node !== undefined) node.leaseEndsSteadyMs = Math.min(node.leaseEndsSteadyMs, steadyMs)
+    },
 
     attached(nodeId, fence, user) {
       nodeOf(nodeId).attachments.set(fence, user)

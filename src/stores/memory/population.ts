@@ -301,6 +301,11 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
       schedule(user, now)
     },
 
+    /** Whose activity no record has yet. */
+    *withUnrecordedActivity(): Generator<LiveUser, void> {
+      for (const [, user] of users.entries()) if (user.activityFlushSteadyMs !== null) yield user
+    },
+
     /** The user who is due first, undefined where nobody is due yet. */
     firstDue({ steadyMs }: Now): LiveUser | undefined {
       const user = deadlines.first()

@@ -23,7 +23,9 @@ interface Batch {
 export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
   /** In the order in which they go; the last one takes beats in. */
   const batches: Batch[] = []
+  const sending = new Set<Promise<void>>()
   let timer: NodeJS.Timeout | null = null
+  let closedFor: Error | null = null
 
   function flush(): void {
     timer = null
@@ -34,7 +36,7 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
 
   function sendFirst(): void {
     const { waiting } = batches.shift() as Batch
-    send(waiting.map(({ beat }) => beat)).then(
+    const sent = send(waiting.map(({ beat }) => beat)).then(
       (answers) => {
         for (const [index, { resolve }] of waiting.entries()) resolve(answers[index] as BeatAnswer)
       },
@@ -42,6 +44,8 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
         for (const { reject } of waiting) reject(error)
       },
     )
+    sending.add(sent)
+    void sent.then(() => sending.delete(sent))
   }
 
   function batchWithRoom(): Batch {
@@ -54,6 +58,7 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
 
   return {
     beat(beat: Beat): Promise<BeatAnswer> {
+      if (closedFor !== null) return Promise.reject(closedFor)
       return new Promise((resolve, reject) => {
         const { waiting, userIds } = batchWithRoom()
         waiting.push({ beat, resolve, reject })
@@ -68,10 +73,16 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
       for (let sent = 0; sent <= last; sent += 1) sendFirst()
     },
 
-    /** @param reason - what beats hear that did not go yet */
-    close(reason: Error): void {
+    /**
+     * Sends what was gathered, and resolves when it is answered.
+     *
+     * @param reason - what beats hear that come later
+     */
+    async close(reason: Error): Promise<void> {
+      closedFor = reason
       if (timer !== null) clearTimeout(timer)
-      for (const { waiting } of batches.splice(0)) for (const { reject } of waiting) reject(reason)
+      while (batches.length > 0) sendFirst()
+      await Promise.all(sending)
     },
   }
 }

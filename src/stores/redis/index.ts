@@ -89,6 +89,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let heardBell = 0
   /** By which this process renewed the last time. */
   let nodeId: string | null = null
+  /** Users that the end of this node has looked at, and that are still due soon. */
+  let flushedCount = 0
   /** What the last renewal said of the bell: by the next one it must have been heard. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
   /** When the last sweep that was answered was sent, by this process's own clock. */
@@ -357,6 +359,13 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       }
     },
 
+    async endNode(nodeId, limit) {
+      const request = [nodeId, Math.min(limit, USERS_AT_ONCE), flushedCount]
+      const [count, hasMore, stayedCount] = await ask<[number, boolean, number]>(lease, 'end-node', request)
+      flushedCount = hasMore ? flushedCount + stayedCount : 0
+      return { count, hasMore }
+    },
+
     async reapNodes(limit) {
       const answer = await lease.call('reap-nodes', String(Math.min(limit, USERS_AT_ONCE)))
       const [count, hasMore, wasLate] = JSON.parse(String(answer)) as [number, boolean, boolean]
@@ -457,7 +466,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async close() {
       follower.close()
       const reason = unavailable('server', 'The server stops.')
-      beats.close(reason)
+      await beats.close(reason)
       await permits.close(reason)
       bell.close()
       work.close()

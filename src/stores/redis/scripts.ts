@@ -23,6 +23,7 @@ const SCRIPT_NAMES = [
   'count',
   'detach',
   'end',
+  'end-node',
   'inherited',
   'join-epoch',
   'lookup',

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
@@ -141,8 +141,11 @@ describe('migrations on Postgres', () => {
       Array.from({ length: 6 }, () => openDatabase({ ...defaults, DATABASE_URL: url }, createTestLog())),
     )
     await Promise.all(databases.map((database) => migrate(database)))
+    const count = readdirSync(join(import.meta.dirname, '../../../drizzle')).filter((name) =>
+      name.endsWith('.sql'),
+    ).length
     expect(await rows(databases[0] as Database, sql`select count(*)::int as count from rollcall.migrations`)).toEqual([
-      { count: 1 },
+      { count },
     ])
     await Promise.all(databases.map((database) => database.close()))
     await drop()
@@ -227,6 +230,18 @@ describe('the client of a Postgres', () => {
     for (const failure of failures) expect(failure).toMatchObject(away)
     proxy.mend()
     await eventually(async () => (await rows(database, sql`select 1 as one`).catch(() => null)) !== null)
+  })
+
+  it('goes on as soon as a silent server speaks, where queries had less time than a connection has to be opened', async () => {
+    const { database, proxy } = await openFar(30_000)
+    const select = () => database.run(async (drizzle) => [...(await drizzle.execute(sql`select 1 as one`))], 300)
+    await select()
+    proxy.fallSilent()
+    // Connections that were open are given up, and those opened since are not answered.
+    const untilMs = performance.now() + 3000
+    while (performance.now() < untilMs) await expect(select()).rejects.toMatchObject(away)
+    proxy.mend()
+    await eventually(() => select().catch(() => null), 3000)
   })
 
   it('fails at once, everybody in line too, where nobody listens', async () => {

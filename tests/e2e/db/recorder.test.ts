@@ -622,6 +622,229 @@ describe('many processes on one Postgres', () => {
   })
 })
 
+/** Where each process has a live state of its own, the one that has the work is the one that serves. */
+describe('the work of one that serves alone', () => {
+  const TTL_MS = 1500
+  const timing = { nodeTtlMs: TTL_MS, nodeRenewMs: 300 }
+  let opened: OpenedDatabase
+  let database: Database
+  const closing: (() => Promise<void>)[] = []
+
+  beforeEach(async () => {
+    opened = await openPostgresDatabase()
+    database = opened.database
+  })
+  afterEach(async () => {
+    await Promise.all([...recorders].map((recorder) => recorder.stop()))
+    for (const close of closing.splice(0)) await close()
+    await opened.close()
+  })
+
+  function create(store: PresenceStore, options: Partial<RecorderOptions> = {}): Recorder {
+    const recorder = createRecorder({
+      database,
+      records: store.records,
+      timing,
+      isFenced: true,
+      gatherMs: 5,
+      log: createTestLog(),
+      ...options,
+    })
+    recorders.add(recorder)
+    return recorder
+  }
+
+  async function start(store: PresenceStore, options: Partial<RecorderOptions> = {}): Promise<Recorder> {
+    const recorder = create(store, options)
+    await recorder.start()
+    recorder.follow()
+    return recorder
+  }
+
+  /** Another process that waits. */
+  async function standby(): Promise<{ readonly recorder: Recorder; hasStarted(): boolean }> {
+    const recorder = create(openStore().store)
+    let hasStarted = false
+    void recorder.start().then(
+      () => {
+        hasStarted = true
+      },
+      () => {},
+    )
+    const isKnown = sql`select standby_until > clock_timestamp() as known from rollcall.recorder_checkpoint`
+    await eventually(async () => (await rows<{ known: boolean }>(database, isKnown))[0]?.known)
+    return { recorder, hasStarted: () => hasStarted }
+  }
+
+  /** By then the holder knows who waits. */
+  async function untilRenewed(): Promise<void> {
+    const heldUntil = async () => {
+      const query = sql`select held_until::text as at from rollcall.recorder_checkpoint`
+      return (await rows<{ at: string }>(database, query))[0]?.at
+    }
+    const before = await heldUntil()
+    await eventually(async () => (await heldUntil()) !== before)
+  }
+
+  async function ownWay() {
+    const target = new URL(String(opened.config.DATABASE_URL))
+    const proxy = await openTcpProxy({ host: target.hostname, port: Number(target.port) })
+    target.port = String(proxy.port)
+    const far = await openDatabase({ ...opened.config, DATABASE_URL: target.href }, createTestLog())
+    closing.push(
+      () => far.close(),
+      () => proxy.close(),
+    )
+    return { proxy, far }
+  }
+
+  /** Whether it excludes others, looked at all the time for so long. */
+  async function watchFor(recorder: Recorder, ms: number): Promise<readonly boolean[]> {
+    const seen: boolean[] = []
+    const untilMs = performance.now() + ms
+    await eventually(() => {
+      seen.push(recorder.excludesOthers())
+      return performance.now() > untilMs
+    })
+    return seen
+  }
+
+  it('is taken from one that died only after it was watched for NODE_TTL, whatever the clock of the database says', async () => {
+    await rows(
+      database,
+      sql`insert into rollcall.recorder_checkpoint values (1, 'dead', 7, 'gone', clock_timestamp() - interval '1 hour')`,
+    )
+    const startedAtMs = performance.now()
+    const recorder = await start(openStore().store)
+    expect(performance.now() - startedAtMs).toBeGreaterThan(TTL_MS)
+    expect(recorder.excludesOthers()).toBe(true)
+  })
+
+  it('is taken at once where it was released', async () => {
+    const first = await start(openStore().store)
+    const second = await standby()
+    expect(second.recorder.excludesOthers()).toBe(false)
+    await first.stop()
+    const releasedAtMs = performance.now()
+    await eventually(() => second.hasStarted())
+    expect(performance.now() - releasedAtMs).toBeLessThan(TTL_MS)
+  })
+
+  it('stays with its holder while the database is away, where nobody waits', async () => {
+    const { proxy, far } = await ownWay()
+    const { store, come } = openStore()
+    const recorder = await start(store, { database: far })
+    for (const fail of [proxy.refuse, proxy.fallSilent]) {
+      fail()
+      expect(await watchFor(recorder, 2.5 * TTL_MS)).not.toContain(false)
+      expect(recorder.state()).toMatchObject({ isHolder: true, isDatabaseUp: false })
+      proxy.mend()
+      await eventually(() => recorder.state().isDatabaseUp)
+    }
+    await come('alice')
+    await flushed(recorder)
+  })
+
+  it.each(['refuse', 'fallSilent', 'loseAnswers'] as const)(
+    'is lost after NODE_TTL by who cannot reach the database (%s) and knows of one that waits; its records are not',
+    async (how) => {
+      const { proxy, far } = await ownWay()
+      const { store, come } = openStore()
+      const recorder = await start(store, { database: far })
+      await come('before')
+      await flushed(recorder)
+      const second = await standby()
+      await untilRenewed()
+      proxy[how]()
+      const cutAtMs = performance.now()
+      await come('meanwhile')
+      expect(await recorder.lost).toBe('unknown')
+      expect(performance.now() - cutAtMs).toBeLessThan(TTL_MS + 500)
+      expect(recorder.excludesOthers()).toBe(false)
+      expect(second.hasStarted()).toBe(false)
+
+      proxy.mend()
+      expect(await recorder.regain()).toBe('nobody wrote')
+      await flushed(recorder)
+      expect((await usersOf(database)).map(({ id }) => id)).toEqual(['before', 'meanwhile'])
+      expect(recorder.excludesOthers()).toBe(true)
+      expect(second.hasStarted()).toBe(false)
+    },
+  )
+
+  it('is lost to another one that took it meanwhile, and what waited is never written', async () => {
+    const { proxy, far } = await ownWay()
+    const { store, come } = openStore()
+    const recorder = await start(store, { database: far })
+    await come('before')
+    await flushed(recorder)
+    const second = await standby()
+    await untilRenewed()
+    proxy.refuse()
+    await come('meanwhile')
+    await eventually(() => second.hasStarted())
+    expect(recorder.excludesOthers()).toBe(false)
+    second.recorder.follow()
+    await flushed(second.recorder)
+    proxy.mend()
+    expect(await recorder.regain()).toBe('another wrote')
+    expect((await usersOf(database)).map(({ id }) => id)).toEqual(['before'])
+  })
+
+  it.each([
+    ['slept', { steadyMs: 0, wallMs: 10 * TTL_MS }],
+    ['stood still', { steadyMs: 10 * TTL_MS, wallMs: 10 * TTL_MS }],
+  ])('is asked for again by a process that %s, before it serves', async (_what, later) => {
+    let passed = { steadyMs: 0, wallMs: 0 }
+    const clock = () => ({
+      steadyMs: performance.now() + passed.steadyMs,
+      wallMs: Date.now() + passed.wallMs,
+    })
+    const recorder = await start(openStore().store, { clock })
+    expect(recorder.excludesOthers()).toBe(true)
+    passed = later
+    expect(recorder.excludesOthers()).toBe(false)
+    await eventually(() => recorder.excludesOthers())
+  })
+
+  it('stays lost to one that stood still and does not reach the database, though nobody waits', async () => {
+    const { proxy, far } = await ownWay()
+    let passedMs = 0
+    const clock = () => ({ steadyMs: performance.now() + passedMs, wallMs: Date.now() + passedMs })
+    const recorder = await start(openStore().store, { database: far, clock })
+    proxy.refuse()
+    passedMs = 10 * TTL_MS
+    expect(await recorder.lost).toBe('unknown')
+    expect(await watchFor(recorder, TTL_MS)).not.toContain(true)
+    proxy.mend()
+    expect(await recorder.regain()).toBe('nobody wrote')
+  })
+
+  it.each([
+    ['released', sql`update rollcall.recorder_checkpoint set holder = null, seq = 0`],
+    [
+      'of an earlier process',
+      sql`update rollcall.recorder_checkpoint set holder = 'earlier', epoch = 'earlier', held_until = now() - interval '1 day'`,
+    ],
+    ['not there', sql`delete from rollcall.recorder_checkpoint`],
+  ])(
+    'stays with its holder where the database went back to a row that is %s, and all is written again',
+    async (_what, change) => {
+      const { store, come } = openStore()
+      const log = createTestLog()
+      const recorder = await start(store, { log })
+      await come('alice')
+      await flushed(recorder)
+      await rows(database, sql`delete from rollcall.presence_sessions`)
+      await rows(database, sql`delete from rollcall.users`)
+      await rows(database, change)
+      await eventually(() => log.lines.some(({ message }) => message.includes('went back')))
+      await eventually(async () => (await usersOf(database)).some(({ id, online }) => id === 'alice' && online))
+      expect(recorder.excludesOthers()).toBe(true)
+    },
+  )
+})
+
 describe('a Postgres that fails', () => {
   let opened: OpenedDatabase
   let database: Database

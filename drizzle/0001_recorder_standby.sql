@@ -1,0 +1,1 @@
+ALTER TABLE "rollcall"."recorder_checkpoint" ADD COLUMN "standby_until" timestamp (3) with time zone;

@@ -1,0 +1,132 @@
+/**
+ * The life of a server: it starts, serves and stops. Where it lost the work to another process it waits, and starts
+ * again when the work is free.
+ */
+import { setTimeout as pass } from 'node:timers/promises'
+import { isUnavailable, unavailable } from './presence/errors.ts'
+import type { Log } from './presence/log.ts'
+import type { Health } from './server/health.ts'
+
+/** What lives between a start and the stop, or the loss of the work. */
+export interface Running {
+  /** Resolves with a sentence for an operator where it may not serve any more: another process does, or may. */
+  readonly lost: Promise<string>
+  /** Closes the sockets, so that their clients come back. Requests are still answered. */
+  drain(): Promise<void>
+  /**
+   * Serves no more: its clients go elsewhere, and nothing happens by itself. Resolves when the work is free for the
+   * next start, or another process has it.
+   *
+   * @throws PresenceError `UNAVAILABLE` where the server stops meanwhile
+   */
+  retire(): Promise<void>
+  /** Brings every record to the database, and closes all. */
+  close(): Promise<void>
+}
+
+export interface LifeOptions<Parts extends Running> {
+  readonly start: () => Promise<Parts>
+  /** Gives up the start or the wait that is under way. */
+  readonly giveUp: () => Promise<void>
+  /** Closes what outlives every start, at the end. */
+  readonly end: () => Promise<void>
+  readonly health: Health
+  readonly log: Log
+}
+
+export interface Life<Parts> {
+  /** Resolves when it serves for the first time; rejects where that cannot come about. */
+  readonly ready: Promise<void>
+  /** Null while it starts, and after it lost the work. */
+  serving(): Parts | null
+  drain(): Promise<void>
+  /** @param untilAnswered - waits for requests that are under way, after the sockets are closed */
+  close(untilAnswered: () => Promise<void>): Promise<void>
+}
+
+/** Between two starts of a server that served before: what made the last one fail may be over by then. */
+const RESTART_AFTER_MS = 1000
+
+export function createLife<Parts extends Running>(options: LifeOptions<Parts>): Life<Parts> {
+  const { start, giveUp, end, health, log } = options
+  let serving: Parts | null = null
+  let isStopping = false
+  let draining: Promise<Parts | null> | null = null
+  let closing: Promise<void> | null = null
+  /** The start that is under way, or was the last one. */
+  let starting = begin(start())
+
+  function begin(next: Promise<Parts>): Promise<Parts> {
+    next.then(serve, () => {})
+    return next
+  }
+
+  function serve(parts: Parts): void {
+    serving = parts
+    void parts.lost.then((reason) => {
+      if (!isStopping) starting = begin(startAgain(parts, reason))
+    })
+  }
+
+  async function startAgain(parts: Parts, reason: string): Promise<Parts> {
+    serving = null
+    health.notReady(reason)
+    log.warn({}, reason)
+    try {
+      await parts.retire()
+    } catch (error) {
+      if (!isStopping) log.error({ error }, 'What served before could not be closed.')
+    }
+    for (;;) {
+      if (isStopping) throw unavailable('server', 'The server stops.')
+      try {
+        const next = await start()
+        log.info({}, 'Rollcall is ready again.')
+        return next
+      } catch (error) {
+        if (!isStopping && !isUnavailable(error))
+          log.error({ error }, 'The server could not start again; it tries again.')
+        await pass(RESTART_AFTER_MS, undefined, { ref: false })
+      }
+    }
+  }
+
+  async function drain(): Promise<Parts | null> {
+    isStopping = true
+    health.drain('The server is stopping.')
+    if (serving === null) await giveUp()
+    const parts = await starting.catch(() => null)
+    await parts?.drain()
+    return parts
+  }
+
+  async function close(untilAnswered: () => Promise<void>): Promise<void> {
+    draining ??= drain()
+    const parts = await draining
+    if (parts !== null) {
+      await untilAnswered()
+      health.notReady('The server is stopping.')
+      await parts.close()
+    }
+    await end()
+  }
+
+  const ready = starting.then(() => {})
+  // Whoever does not wait for it still learns it from `fetch`.
+  ready.catch(() => {})
+
+  return {
+    ready,
+    serving: () => serving,
+
+    async drain() {
+      draining ??= drain()
+      await draining
+    },
+
+    close(untilAnswered) {
+      closing ??= close(untilAnswered)
+      return closing
+    },
+  }
+}
