@@ -3,7 +3,8 @@
  * of it up to 9 s, wherever in the cycle of pings it begins. Who is switched off is offline within 16 s.
  *
  * All settings are the defaults.
- * `STALL_VISITORS=200 npx vitest run tests/fault/stalls.test.ts` is the long form: so many for each length and way.
+ * `STALL_VISITORS=200 npx vitest run tests/fault/stalls.test.ts` is the long form: so many for each length, so many deaf,
+ * and so many switched off. On a small machine one after the other, by `-t 'a stall'`, `-t deaf` and `-t off`.
  */
 import { setTimeout as pass } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, it } from 'vitest'
@@ -15,15 +16,16 @@ import { type Place, STORES, seenOf, untilSeenToJoin, untilSeenToLeave } from '.
 import { idsOf, lossesOf, type OpenVisitor, openExampleVisitor, openStockVisitor } from './visitors.ts'
 
 const ASKED_COUNT = process.env.STALL_VISITORS
+const WAYS: readonly (readonly Way[])[] = [['up', 'down'], ['up'], ['down']]
+const LENGTHS_MS = [3000, 6000, 9000]
 /** With graphql-ws as it is, for each length and way. */
-const STOCK_COUNT = Number(ASKED_COUNT ?? '2')
+const STOCK_COUNT = Math.ceil(Number(ASKED_COUNT ?? '6') / WAYS.length)
 /** With the client of our example, for each length and way. */
 const EXAMPLE_COUNT = ASKED_COUNT === undefined ? 1 : 10
 const DEAF_COUNT = Number(ASKED_COUNT ?? '10')
-const SWITCHED_OFF_COUNT = Number(ASKED_COUNT ?? '4')
+/** For each way. */
+const SWITCHED_OFF_COUNT = Math.ceil(Number(ASKED_COUNT ?? '12') / WAYS.length)
 
-const LENGTHS_MS = [3000, 6000, 9000]
-const WAYS: readonly (readonly Way[])[] = [['up', 'down'], ['up'], ['down']]
 /** They come within a cycle of pings, so that a stall finds each somewhere else in its own. */
 const ENTER_OVER_MS = 5000
 /** Stalls begin here after the last has come: some of them hold back the pings to pages that were quiet for 20 s. */
@@ -88,7 +90,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
     report(`${visitors.length} visitors, stalls of ${LENGTHS_MS} ms: 0 changes seen, 0 sockets lost`)
   })
 
-  it('who gives up a connection on which nothing came for 12 s comes back unseen', async ({ expect }) => {
+  it('who was deaf for 12 s, and gave up the connection, comes back unseen', async ({ expect }) => {
     const deaf = await openGroups('deaf', openExampleVisitor, DEAF_COUNT)
     const visitors = visitorsOf(deaf)
     await untilIn(visitors)
@@ -157,7 +159,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
   }
 
   async function untilIn(visitors: readonly Visitor[]): Promise<void> {
-    await untilConnected(visitors)
+    await untilConnected(visitors, 60_000)
     await untilSeenToJoin(place, idsOf(visitors))
   }
 
