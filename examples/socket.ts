@@ -1,4 +1,6 @@
 import { type Client, createClient } from 'graphql-ws'
+import { leaveWithPage } from './leave-with-page.ts'
+import { mutationsOnce } from './mutations-once.ts'
 import { renewAfter } from './renew-after.ts'
 
 export interface ConnectOptions {
@@ -15,8 +17,9 @@ export interface ConnectOptions {
 /** The socket that is the tab's session, and that comes back whenever it is lost. */
 export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOptions): Client {
   let unanswered: ReturnType<typeof setTimeout> | undefined
+  const page = leaveWithPage(url.replace(/^http/, 'ws'))
   const client = createClient({
-    url: url.replace(/^http/, 'ws'),
+    url: page.url,
     connectionParams: () => ({ authorization: `Bearer ${token()}`, sessionId }),
     webSocketImpl,
 
@@ -28,6 +31,7 @@ export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOpti
     connectionAckWaitTimeout: 10_000,
     keepAlive: 5000,
     on: {
+      opened: page.opened,
       ping(isReceived) {
         if (!isReceived) unanswered = setTimeout(() => client.terminate(), 10_000)
       },
@@ -37,5 +41,5 @@ export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOpti
       closed: () => clearTimeout(unanswered),
     },
   })
-  return renewAfter(client)
+  return renewAfter(mutationsOnce(client))
 }

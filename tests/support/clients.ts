@@ -212,3 +212,15 @@ export async function onlineIds(server: Pick<TestServer, 'url'>, token: string, 
     after = data.onlineUsers.pageInfo.endCursor
   }
 }
+
+/** The class of a socket that writes down what is sent through it. */
+export function recordingSocket(): { readonly sent: readonly string[]; readonly webSocketImpl: typeof WebSocket } {
+  const sent: string[] = []
+  class RecordingSocket extends WebSocket {
+    override send(data: unknown, ...rest: any[]): void {
+      sent.push(String(data))
+      super.send(data as string, ...rest)
+    }
+  }
+  return { sent, webSocketImpl: RecordingSocket }
+}

@@ -5,6 +5,7 @@ import { GraphiQL } from 'graphiql'
 import { createRoot } from 'react-dom/client'
 import { fetcher } from './fetcher.ts'
 import { FIRST_HEADERS, FIRST_QUERY } from './first-tab.ts'
+import { storageProps } from './storage.ts'
 
 const root = document.getElementById('graphiql')
 if (root === null) throw new Error('The page has no place for GraphiQL.')
@@ -12,6 +13,7 @@ if (root === null) throw new Error('The page has no place for GraphiQL.')
 createRoot(root).render(
   <GraphiQL
     fetcher={fetcher}
+    {...storageProps()}
     defaultTabs={[{ query: FIRST_QUERY, headers: FIRST_HEADERS }]}
     defaultHeaders={FIRST_HEADERS}
     defaultEditorToolsVisibility="headers"

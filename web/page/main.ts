@@ -1,7 +1,7 @@
 /** The demo page: who you are, who is online, and what happened. */
-import { type Freshness, followOnlineList, type ListChange, type OnlineList } from './online-list.ts'
+import { type Freshness, followOnlineList, type ListChange } from './online-list.ts'
 import type { OnlineUser, OwnViewer } from './operations.ts'
-import { type Connection, createOwnPresence, type OwnPresence } from './own-presence.ts'
+import { type Connection, createOwnPresence } from './own-presence.ts'
 import { createPeople, initial } from './people.ts'
 import { isToken, newTabMemory, recall, remember, type TabMemory, tokenOf } from './tab-memory.ts'
 import { changeWords, freshnessWords, moment, ownState } from './words.ts'
@@ -16,6 +16,7 @@ const signIn = find('sign-in', HTMLFormElement)
 const identityField = find('identity', HTMLInputElement)
 const roomField = find('room', HTMLInputElement)
 const signedIn = find('signed-in', HTMLElement)
+const ownHeading = find('you-heading', HTMLElement)
 const ownMark = find('own-mark', HTMLElement)
 const ownName = find('own-name', HTMLElement)
 const ownStateText = find('own-state', HTMLElement)
@@ -35,7 +36,16 @@ const otherTab = find('other-tab', HTMLAnchorElement)
 const people = createPeople(find('list', HTMLUListElement), find('list-note', HTMLElement))
 
 /** Everything of one sign-in; null while nobody is signed in. */
-let current: { readonly own: OwnPresence; readonly list: OnlineList } | null = null
+let current: SignedIn | null = null
+let lostFocus: HTMLElement | null = null
+
+interface SignedIn {
+  /** The person did something, or looks at the page. */
+  noticed(): void
+  /** The page goes, perhaps into the back/forward cache. */
+  pause(): void
+  resume(): void
+}
 
 function open(memory: TabMemory): void {
   let hasLeft = memory.hasLeft
@@ -53,7 +63,7 @@ function open(memory: TabMemory): void {
   const other = memory.identity === 'bob' ? 'alice' : 'bob'
   otherTab.textContent = `Open a tab as ${other}.`
   otherTab.href = `/?${new URLSearchParams({ user: other, ...(memory.room === null ? {} : { room: memory.room }) })}`
-  remember(sessionStorage, memory)
+  const isRemembered = remember(memory)
 
   function draw(): void {
     drawing ??= setTimeout(() => {
@@ -69,8 +79,9 @@ function open(memory: TabMemory): void {
     ownMark.textContent = initial(name)
     const isShown = connection.kind === 'open' && !hasLeft && viewer?.visibility === 'EVERYONE'
     ownMark.dataset.status = isShown ? viewer?.status : 'OFFLINE'
-    setText(ownStateText, ownState(viewer, connection, hasLeft))
-    ownControls.disabled = connection.kind !== 'open' || viewer === null
+    const isComing = !isVisible() || own.activity.isPending()
+    setText(ownStateText, ownState(viewer, connection, { hasLeft, isComing }))
+    setEnabled(connection.kind === 'open' && viewer !== null)
     signOutButton.textContent = connection.kind === 'refused' ? 'Sign in again' : 'Sign out'
     presenceButton.textContent = hasLeft ? 'Come back' : 'Go offline'
     if (viewer === null) return
@@ -108,7 +119,7 @@ function open(memory: TabMemory): void {
     device: 'Demo page',
     room: memory.room,
     hasLeft,
-    isVisible: () => document.visibilityState === 'visible',
+    isVisible,
     onConnection(next) {
       connection = next
       draw()
@@ -119,7 +130,7 @@ function open(memory: TabMemory): void {
     },
     onLeft(next) {
       hasLeft = next
-      remember(sessionStorage, { ...memory, hasLeft })
+      remember({ ...memory, hasLeft })
       draw()
     },
   })
@@ -137,7 +148,7 @@ function open(memory: TabMemory): void {
   /** Does what a control asks for, and says why where it cannot be done. */
   async function act(action: () => Promise<void>): Promise<void> {
     problem.hidden = true
-    own.activity.noticed()
+    noticed()
     try {
       await action()
     } catch (error) {
@@ -168,11 +179,12 @@ function open(memory: TabMemory): void {
     void act(() => own.chooseVisibility(viewer?.visibility === 'NOBODY' ? 'EVERYONE' : 'NOBODY'))
   presenceButton.onclick = () => void act(() => (hasLeft ? own.comeBack() : own.leave()))
   signOutButton.onclick = async () => {
-    remember(sessionStorage, null)
+    remember(null)
     // Where the server does not answer, the session ends by itself.
     if (!hasLeft && connection.kind === 'open') await own.leave().catch(() => {})
     shut()
-    remember(sessionStorage, null)
+    remember(null)
+    history.replaceState(null, '', location.pathname)
     ask()
   }
 
@@ -183,9 +195,42 @@ function open(memory: TabMemory): void {
     current = null
   }
 
-  current = { own, list }
+  function noticed(): void {
+    const wasPending = own.activity.isPending()
+    own.activity.noticed()
+    // Before the next frame: "nothing happened here" is not for who looks at it.
+    if (!wasPending) drawOwn()
+  }
+
+  current = {
+    noticed,
+    pause: own.pause,
+    resume() {
+      // Another page of this tab may have been somebody else meanwhile.
+      remember({ ...memory, hasLeft })
+      own.resume()
+    },
+  }
   drawOwn()
   drawList()
+  if (isVisible()) noticed()
+  // Where nothing is remembered, the address is.
+  if (isRemembered) history.replaceState(null, '', location.pathname)
+}
+
+/** A control that is disabled loses its focus: it gets it back when the connection is. */
+function setEnabled(isEnabled: boolean): void {
+  const { activeElement } = document
+  if (!isEnabled && activeElement instanceof HTMLElement && ownControls.contains(activeElement))
+    lostFocus = activeElement
+  ownControls.disabled = !isEnabled
+  if (!isEnabled || lostFocus === null) return
+  if (document.activeElement === document.body) lostFocus.focus()
+  lostFocus = null
+}
+
+function isVisible(): boolean {
+  return document.visibilityState === 'visible'
 }
 
 /** Shows the form that asks who it is. */
@@ -211,27 +256,35 @@ function find<Element extends HTMLElement>(id: string, type: new () => Element):
 }
 
 for (const name of ACTIVITY_EVENTS) {
-  addEventListener(name, () => current?.own.activity.noticed(), { passive: true, capture: true })
+  addEventListener(name, () => current?.noticed(), { passive: true, capture: true })
 }
 document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') current?.own.activity.noticed()
+  if (isVisible()) current?.noticed()
+})
+// Chromium keeps the socket of a page in its back/forward cache, and answers for it (docs/browsers.md).
+addEventListener('pagehide', () => current?.pause())
+addEventListener('pageshow', ({ persisted }) => {
+  if (!persisted) return
+  current?.resume()
+  current?.noticed()
 })
 
 signIn.onsubmit = (event) => {
   event.preventDefault()
   const identity = identityField.value.trim()
-  if (identity !== '') open(newTabMemory(identity, roomField.value.trim()))
+  if (identity === '') return
+  open(newTabMemory(identity, roomField.value.trim()))
+  // The field that had the focus is gone.
+  ownHeading.focus()
 }
 
-/** `/?user=alice&room=lobby` signs in at once; the tab remembers it, and the address is plain again. */
+/** `/?user=alice&room=lobby` signs in at once; where the tab remembers it, the address is plain again. */
 function asked(): TabMemory | null {
   const params = new URLSearchParams(location.search)
   const user = params.get('user')
-  if (user === null || user === '') return null
-  history.replaceState(null, '', location.pathname)
-  return newTabMemory(user, params.get('room') ?? '')
+  return user === null || user === '' ? null : newTabMemory(user, params.get('room') ?? '')
 }
 
-const memory = asked() ?? recall(sessionStorage)
+const memory = asked() ?? recall()
 if (memory === null) ask()
 else open(memory)

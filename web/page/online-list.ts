@@ -146,7 +146,12 @@ export function followOnlineList(options: OnlineListOptions): OnlineList {
 
       const ended = () => end(new RequestError('UNAVAILABLE', 'The server ended the stream.'))
       const stops = [
-        client.on('closed', showStale),
+        client.on('closed', () => {
+          showStale()
+          // The next socket has its own time, also where a page was frozen and this one's is over.
+          heardAtMs = performance.now()
+          watch()
+        }),
         follow(
           client,
           PresenceChanged,

@@ -6,7 +6,7 @@
 import { type Client, createClient } from 'graphql-ws'
 import { type ActivityBeats, createActivityBeats } from './activity.ts'
 import { Beat, ChooseStatus, ChooseVisibility, GoOffline, Me, MeChanged, type OwnViewer } from './operations.ts'
-import { ask, closeReason, follow } from './requests.ts'
+import { ask, closeReason, follow, RequestError } from './requests.ts'
 
 /** graphql-ws and our server: what a reconnect does not help against. */
 const REFUSED = new Set([4400, 4401, 4403, 4406, 4500])
@@ -17,6 +17,13 @@ const ACKNOWLEDGEMENT_WAIT_MS = 10_000
 /** The first retry comes within half a second, so that a restart of the server is hardly seen; later ones rest. */
 const FIRST_RETRY_MS = 500
 const LONGEST_RETRY_MS = 10_000
+
+interface Acknowledgement {
+  readonly sessionId: string | null
+  readonly heartbeatIntervalMs: number
+  /** Whether the session was still live. */
+  readonly resumed?: boolean
+}
 
 export type Connection =
   | { readonly kind: 'connecting' }
@@ -51,6 +58,13 @@ export interface OwnPresence {
   chooseVisibility(visibility: OwnViewer['visibility']): Promise<void>
   leave(): Promise<void>
   comeBack(): Promise<void>
+  /**
+   * The page goes, and may come back out of the browser's back/forward cache: the socket closes as the person's wish.
+   * Left open it would keep them online, for Chromium answers the server's pings for a page that does not run.
+   */
+  pause(): void
+  /** The page is shown again: connects, and goes on where it was. */
+  resume(): void
   /** Closes the socket; the session ends by the server's grace unless it left before. */
   close(): void
 }
@@ -59,20 +73,29 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
   const { url, token, sessionId, device, room, isVisible, webSocketImpl, onConnection, onViewer, onLeft } = options
   const rooms = room === null ? [] : [room]
   let hasLeft = options.hasLeft
-  let acknowledged: { readonly sessionId: string | null; readonly heartbeatIntervalMs: number } | null = null
+  let acknowledged: Acknowledgement | null = null
+  let viewer: OwnViewer | null = null
+  let saidActive = false
+  let socket: Pick<WebSocket, 'close'> | null = null
   let isClosed = false
+  let shown = Promise.resolve()
+  let show: (() => void) | null = null
 
   const client = createClient({
-    url,
+    // Asked before each connection: while the page is in the back/forward cache there is none.
+    url: () => shown.then(() => url),
     ...(webSocketImpl === undefined ? {} : { webSocketImpl }),
-    connectionParams: () => ({
-      authorization: `Bearer ${token}`,
-      sessionId,
-      device,
-      rooms,
-      active: isVisible(),
-      observer: hasLeft,
-    }),
+    connectionParams() {
+      saidActive = isVisible()
+      return {
+        authorization: `Bearer ${token}`,
+        sessionId,
+        device,
+        rooms,
+        active: saidActive,
+        observer: hasLeft,
+      }
+    },
     retryAttempts: Number.POSITIVE_INFINITY,
     retryWait: (retries) =>
       new Promise((resolve) => {
@@ -82,14 +105,22 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
     // A browser tells of a connection that could not be made by an event that is no close event.
     shouldRetry: (cause) => !REFUSED.has(closeCode(cause)),
     on: {
+      opened(opened) {
+        socket = opened as typeof socket
+      },
       connected(_socket, payload) {
-        acknowledged = (payload ?? null) as typeof acknowledged
+        acknowledged = (payload ?? null) as Acknowledgement | null
+        // The start of a session is activity, and attaching a live one is not.
+        if (saidActive && acknowledged?.resumed === false) activity.told()
         onConnection({ kind: 'open' })
+        activity.connected()
         // What changed while there was no connection.
-        ask(client, Me, {}).then(({ viewer }) => onViewer(viewer), ignore)
+        ask(client, Me, {}).then(({ viewer }) => seen(viewer), ignore)
       },
       closed(event) {
         acknowledged = null
+        socket = null
+        activity.disconnected()
         if (isClosed) return
         const isRefused = REFUSED.has(closeCode(event))
         onConnection(
@@ -101,16 +132,31 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
 
   const activity = createActivityBeats({
     intervalMs: () => acknowledged?.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS,
-    beat() {
+    async beat() {
       // After leaving, an active heartbeat would bring the person back.
-      if (!hasLeft && acknowledged !== null) sendBeat().catch(ignore)
+      if (hasLeft) return true
+      try {
+        await sendBeat()
+        return true
+      } catch (error) {
+        // The page waited for the answer.
+        if (viewer !== null) onViewer(viewer)
+        return !(error instanceof RequestError && error.code === 'CLOSED')
+      }
     },
   })
+
+  function seen(next: OwnViewer): void {
+    viewer = next
+    const isIdle = !next.isOnline || (next.statusChoice === 'AUTOMATIC' && next.status === 'AWAY')
+    if (isIdle) activity.expired()
+    onViewer(next)
+  }
 
   /** The session's rooms and device go along: where it had ended, the beat starts it again. */
   async function sendBeat(): Promise<void> {
     const { heartbeat } = await ask(client, Beat, { active: true, device, rooms })
-    onViewer(heartbeat.viewer)
+    seen(heartbeat.viewer)
   }
 
   function setLeft(value: boolean): void {
@@ -124,7 +170,7 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
     client,
     MeChanged,
     {},
-    { next: ({ viewerChanged }) => onViewer(viewerChanged), error: ignore },
+    { next: ({ viewerChanged }) => seen(viewerChanged), error: ignore },
   )
 
   return {
@@ -132,17 +178,17 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
     activity,
 
     async chooseStatus(status, message) {
-      onViewer((await ask(client, ChooseStatus, { status, message })).setStatus.viewer)
+      seen((await ask(client, ChooseStatus, { status, message })).setStatus.viewer)
     },
 
     async chooseVisibility(visibility) {
-      onViewer((await ask(client, ChooseVisibility, { visibility })).setVisibility.viewer)
+      seen((await ask(client, ChooseVisibility, { visibility })).setVisibility.viewer)
     },
 
     async leave() {
       setLeft(true)
       try {
-        onViewer((await ask(client, GoOffline, {})).goOffline.viewer)
+        seen((await ask(client, GoOffline, {})).goOffline.viewer)
       } catch (error) {
         setLeft(false)
         throw error
@@ -157,9 +203,24 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
       else client.terminate()
     },
 
+    pause() {
+      if (show !== null) return
+      shown = new Promise((resolve) => {
+        show = resolve
+      })
+      // A script may say 1000 and not 1001. After it graphql-ws connects again without a wait, when `url` is there.
+      socket?.close(1000, 'The page was left.')
+      onConnection({ kind: 'lost' })
+    },
+
+    resume() {
+      show?.()
+      show = null
+    },
+
     close() {
       isClosed = true
-      activity.stop()
+      activity.disconnected()
       stopFollowing()
       Promise.resolve(client.dispose()).catch(ignore)
     },

@@ -1,5 +1,6 @@
 /** Typed operations over one graphql-ws client: `ask` for one answer, `follow` for a stream. */
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core'
+import type { DocumentNode } from 'graphql'
 import { print } from 'graphql/language/printer.js'
 import type { Client } from 'graphql-ws'
 
@@ -61,24 +62,38 @@ export function follow<Data, Variables extends Record<string, unknown>>(
   return () => end(() => {})
 }
 
-/** @throws RequestError, also where the signal is aborted before the answer */
+/**
+ * @throws RequestError, also where the signal is aborted before the answer. A mutation fails with `CLOSED` where its
+ *   connection ends before the answer: graphql-ws would send it again with the next one, and a `goOffline` of an hour
+ *   ago would take the person from the page that they look at
+ */
 export function ask<Data, Variables extends Record<string, unknown>>(
   client: SocketClient,
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
   signal?: AbortSignal,
 ): Promise<Data> {
-  return new Promise((resolve, reject) => {
+  let stopListening = (): void => {}
+  const answer = new Promise<Data>((resolve, reject) => {
+    function fail(reason: string): void {
+      stop()
+      reject(new RequestError('CLOSED', reason))
+    }
     const stop = follow(client, document, variables, {
       next: resolve,
       error: reject,
-      complete: () => reject(new RequestError('CLOSED', 'The connection was closed before the answer came.')),
+      complete: () => fail('The connection was closed before the answer came.'),
     })
-    signal?.addEventListener('abort', () => {
-      stop()
-      reject(new RequestError('CLOSED', 'Nobody waits for the answer any more.'))
-    })
+    if (isMutation(document)) {
+      stopListening = client.on('closed', () => fail('The connection was lost before the answer came.'))
+    }
+    signal?.addEventListener('abort', () => fail('Nobody waits for the answer any more.'))
   })
+  return answer.finally(stopListening)
+}
+
+function isMutation(document: DocumentNode): boolean {
+  return document.definitions.some((part) => part.kind === 'OperationDefinition' && part.operation === 'mutation')
 }
 
 /** @param cause - GraphQL errors, a close event, or whatever else graphql-ws failed with */

@@ -9,24 +9,31 @@ export interface TabMemory {
   readonly hasLeft: boolean
 }
 
+/** A tab is one session, also where its person signs in for another room: it then moves there. */
 export function newTabMemory(identity: string, room: string): TabMemory {
-  return { identity, room: room === '' ? null : room, sessionId: newUuid(), hasLeft: false }
+  const sessionId = recall()?.sessionId ?? newUuid()
+  return { identity, room: room === '' ? null : room, sessionId, hasLeft: false }
 }
 
-export function recall(storage: Storage): TabMemory | null {
-  const text = storage.getItem(KEY)
-  if (text === null) return null
+export function recall(): TabMemory | null {
   try {
-    const found: unknown = JSON.parse(text)
+    const found: unknown = JSON.parse(sessionStorage.getItem(KEY) ?? 'null')
     return isTabMemory(found) ? found : null
   } catch {
+    // Not ours, or storage is blocked: then it throws, or is null.
     return null
   }
 }
 
-export function remember(storage: Storage, memory: TabMemory | null): void {
-  if (memory === null) storage.removeItem(KEY)
-  else storage.setItem(KEY, JSON.stringify(memory))
+/** @returns false where storage is blocked or full: the tab does without, and forgets when it is loaded again */
+export function remember(memory: TabMemory | null): boolean {
+  try {
+    if (memory === null) sessionStorage.removeItem(KEY)
+    else sessionStorage.setItem(KEY, JSON.stringify(memory))
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** A token goes as it is; a user id becomes a token that works in development only. */

@@ -42,7 +42,12 @@ export function freshnessWords(freshness: Freshness, connection: Connection): st
   }
 }
 
-export function ownState(viewer: OwnViewer | null, connection: Connection, hasLeft: boolean): string {
+/** @param isComing - the server is being told that the person is there, or will be once they look at the tab */
+export function ownState(
+  viewer: OwnViewer | null,
+  connection: Connection,
+  { hasLeft, isComing }: { readonly hasLeft: boolean; readonly isComing: boolean },
+): string {
   if (connection.kind === 'refused') return `The server refused you: ${connection.reason}`
   if (connection.kind === 'lost') return 'No connection. Trying again…'
   if (viewer === null) return 'Connecting…'
@@ -52,6 +57,7 @@ export function ownState(viewer: OwnViewer | null, connection: Connection, hasLe
     return `This tab left. You are still online ${others === 1 ? 'in another tab or device' : `in ${others} other tabs or devices`}.`
   }
   if (viewer.visibility === 'NOBODY') return 'You are hidden: to everyone else you look offline.'
+  if (!viewer.isOnline && isComing) return 'Coming online…'
   if (!viewer.isOnline) return 'You are offline: nothing happened here for a long time.'
   return viewer.statusChoice === 'AUTOMATIC' && viewer.status === 'AWAY'
     ? 'You are shown as away: nothing happened here for a while.'

@@ -7,7 +7,7 @@ import { type Freshness, followOnlineList, type ListChange } from '../../../web/
 import type { OnlineUser, OwnViewer } from '../../../web/page/operations.ts'
 import { type Connection, createOwnPresence } from '../../../web/page/own-presence.ts'
 import type { SocketClient } from '../../../web/page/requests.ts'
-import { closeTabs, openTab, post, type Tab } from '../../support/clients.ts'
+import { closeTabs, openTab, post, recordingSocket, type Tab } from '../../support/clients.ts'
 import { postgresData, startServer, type TestData, type TestServer } from '../../support/server.ts'
 import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import { until } from '../../support/wait.ts'
@@ -43,7 +43,13 @@ afterEach(async () => {
   await data.drop()
 })
 
-function open(userId: string, { room = null, hasLeft = false }: { room?: string | null; hasLeft?: boolean } = {}) {
+interface OpenOptions {
+  readonly room?: string | null
+  readonly hasLeft?: boolean
+  readonly webSocketImpl?: unknown
+}
+
+function open(userId: string, { room = null, hasLeft = false, webSocketImpl = WebSocket }: OpenOptions = {}) {
   const seen = { connection: null as Connection | null, viewer: null as OwnViewer | null, hasLeft }
   const own = createOwnPresence({
     url: `ws://127.0.0.1:${proxy.port}/graphql`,
@@ -53,7 +59,7 @@ function open(userId: string, { room = null, hasLeft = false }: { room?: string 
     room,
     hasLeft,
     isVisible: () => true,
-    webSocketImpl: WebSocket,
+    webSocketImpl,
     onConnection: (connection) => {
       seen.connection = connection
     },
@@ -126,6 +132,11 @@ async function listed(): Promise<OnlineUser[]> {
     '{ onlineUsers(first: 500) { nodes { id name status statusMessage onlineSince } } }',
   )
   return answer.data?.onlineUsers.nodes
+}
+
+async function isOnline(userId: string): Promise<boolean> {
+  const { data } = await post(server, 'dev:bob', 'query ($id: ID!) { user(id: $id) { isOnline } }', { id: userId })
+  return data?.user.isOnline
 }
 
 describe('the list of who is online', () => {
@@ -261,6 +272,46 @@ describe("the tab's own presence", () => {
     expect(seen.viewer?.sessions).toEqual([{ id: expect.any(String), device: 'Test', isCurrent: true }])
   })
 
+  it('does not send again what was never answered', async () => {
+    const { sent, webSocketImpl } = recordingSocket()
+    const { own, seen } = open('alice', { webSocketImpl })
+    await until(() => seen.viewer?.isOnline)
+    proxy.loseAnswers()
+    const left = own.leave()
+    left.catch(() => {})
+    // It took effect: only the answer is lost.
+    await until(async () => !(await isOnline('alice')), { what: 'the end of the session' })
+    proxy.mend()
+    await expect(left).rejects.toMatchObject({ code: 'CLOSED' })
+    await until(() => seen.connection?.kind === 'open', { what: 'the next connection' })
+    await until(() => seen.viewer?.isOnline, { what: 'the person on the page' })
+    expect(seen.hasLeft).toBe(false)
+    expect(await isOnline('alice')).toBe(true)
+    expect(sent.filter((text) => text.includes('mutation GoOffline'))).toHaveLength(1)
+  })
+
+  it('closes as the person wishes when its page goes, and goes on when it comes back', async () => {
+    const { own, seen } = open('alice', { room: 'lobby' })
+    const { seen: list } = follow(own.client)
+    await until(() => list.freshness?.kind === 'live' && list.users.length === 1)
+    const before = proxy.connectionCount()
+    own.pause()
+    const bob = await openTab(server, 'bob')
+    // CLOSE_GRACE and not RECONNECT_GRACE; and no new connection until the page is back.
+    await until(async () => !(await isOnline('alice')), { what: 'the end of the session', withinMs: 3000 })
+    expect(proxy.connectionCount()).toBe(before)
+    await bob.ask('mutation { setStatus(status: BUSY, message: "Meanwhile") { viewer { id } } }')
+    expect(list.freshness?.kind).toBe('stale')
+
+    own.resume()
+    await until(() => list.freshness?.kind === 'live' && list.users[1]?.statusMessage === 'Meanwhile')
+    await until(() => seen.viewer?.isOnline)
+    expect(readCount(list.asked)).toBe(1)
+    expect(list.users).toEqual(await listed())
+    const rooms = await post(server, 'dev:alice', '{ viewer { sessions { rooms } } }')
+    expect(rooms.data?.viewer.sessions).toEqual([{ rooms: ['lobby'] }])
+  })
+
   it('says why it is refused, and does not try again', async () => {
     const { seen } = open('')
     const refused = await until(() => (seen.connection?.kind === 'refused' ? seen.connection : null))
@@ -270,21 +321,69 @@ describe("the tab's own presence", () => {
 })
 
 describe('activity', () => {
-  it('is told at once after a rest, and at most once an interval', async () => {
+  function watch(intervalMs: number, answers: readonly boolean[] = []) {
     const beats: number[] = []
     const startedAtMs = performance.now()
     const activity = createActivityBeats({
-      intervalMs: () => 300,
-      beat: () => beats.push(performance.now() - startedAtMs),
+      intervalMs: () => intervalMs,
+      beat: async () => {
+        beats.push(performance.now() - startedAtMs)
+        return answers[beats.length - 1] ?? true
+      },
     })
+    return { activity, beats }
+  }
+
+  it('is told at once the first time', async () => {
+    const { activity, beats } = watch(60_000)
+    activity.connected()
+    activity.noticed()
+    await until(() => beats.length === 1)
+  })
+
+  it('is told at most once an interval', async () => {
+    const { activity, beats } = watch(300)
+    activity.connected()
     activity.noticed()
     activity.noticed()
     await until(() => beats.length === 1)
-    // The start was activity: the first word is due an interval after it. Timers may be a millisecond early.
-    expect(beats[0]).toBeGreaterThanOrEqual(295)
     activity.noticed()
     await until(() => beats.length === 2)
+    // Timers may be a millisecond early.
     expect(Number(beats[1]) - Number(beats[0])).toBeGreaterThanOrEqual(295)
-    activity.stop()
+    activity.disconnected()
+  })
+
+  it('waits an interval where the start of the session was activity', async () => {
+    const { activity, beats } = watch(300)
+    activity.told()
+    activity.connected()
+    activity.noticed()
+    await until(() => beats.length === 1)
+    expect(beats[0]).toBeGreaterThanOrEqual(295)
+    activity.disconnected()
+  })
+
+  it('is told at once where the server takes the person for idle', async () => {
+    const { activity, beats } = watch(60_000)
+    activity.told()
+    activity.connected()
+    activity.noticed()
+    activity.expired()
+    await until(() => beats.length === 1)
+    expect(activity.isPending()).toBe(false)
+    activity.disconnected()
+  })
+
+  it('waits for a connection, and is told again where its answer was lost', async () => {
+    const { activity, beats } = watch(60_000, [false, true])
+    activity.noticed()
+    activity.connected()
+    await until(() => beats.length === 1)
+    activity.disconnected()
+    expect(activity.isPending()).toBe(true)
+    activity.connected()
+    await until(() => beats.length === 2)
+    expect(activity.isPending()).toBe(false)
   })
 })
