@@ -228,6 +228,8 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     user.isPending = isPending
     user.knownFrom = user.activities.length
     user.latest = NEVER
+    // Who is taken in again has left before, whatever the clock said then.
+    user.wentOfflineAt = momentOf(user)
     if (!isPending) takeRow(user)
   }
 
