@@ -40,6 +40,8 @@ export interface WorldOptions {
   readonly settings?: SettingTexts
   readonly redis?: RedisOptions
   readonly isDatabaseWired?: boolean
+  /** Of the nodes' processes, beside their settings. */
+  readonly environment?: NodeJS.ProcessEnv
 }
 
 export async function openWorld({
@@ -47,6 +49,7 @@ export async function openWorld({
   settings = {},
   redis: options = {},
   isDatabaseWired = false,
+  environment = {},
 }: WorldOptions = {}): Promise<World> {
   const [data, redis] = await Promise.all([postgresData(), startRedis(options)])
   const app = randomUUID()
@@ -69,6 +72,7 @@ export async function openWorld({
           ...settings,
         },
         lines,
+        environment,
       )
     let running = await start()
     let isAlive = true

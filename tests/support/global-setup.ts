@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import type { TestProject } from 'vitest/node'
 import { buildTemplate } from '../../scripts/build-template.ts'
 import { TEMPLATE_PATH } from '../../src/db/embedded.ts'
+import { installFaketime } from './faketime.ts'
 import { startPostgres } from './postgres.ts'
 import { startRedis } from './redis.ts'
 import { installServers } from './redis-program.ts'
@@ -10,6 +11,7 @@ import { installServers } from './redis-program.ts'
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   if (!existsSync(TEMPLATE_PATH)) await buildTemplate()
   installServers()
+  installFaketime()
   const [postgres, redis] = await Promise.all([startPostgres(), startRedis()])
   project.provide('postgresUrl', postgres.url)
   project.provide('redisUrl', redis.url)
