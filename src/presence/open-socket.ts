@@ -168,7 +168,7 @@ export class OpenSocket implements Attachment {
   async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.heartbeat(words)
-    this.#refuseIfClosed()
+    this.#speaks()
     // Whether the store hears of it or not, for it may have to be told later.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
     return this.#presence.operations.runBeat(
@@ -251,14 +251,16 @@ export class OpenSocket implements Attachment {
     this.#lostEarly = loss
   }
 
-  /** Its user ended its session over HTTP: it is not brought back. */
+  /** Its user ended its session over HTTP: where it did not hang on this socket, it is not brought back. */
   ended(): void {
+    if (this.#absence === null) return
     this.#absence = null
+    this.#part()
   }
 
   /** Its user ended all sessions: what waits for a proof came before that, and starts none. */
   endedEverywhere(): void {
-    this.#absence = null
+    this.ended()
     if (this.challenge === null) return
     this.challenge.isEnded = true
     for (const { fail } of this.challenge.waiting.splice(0)) fail(notFound('sessionId', 'session'))
@@ -336,8 +338,14 @@ export class OpenSocket implements Attachment {
 
   /** Runs it after all that was asked for the user before. */
   async #run<Result>(operation: () => Promise<Result | Postponed>): Promise<Result> {
-    this.#refuseIfClosed()
+    this.#speaks()
     return this.#presence.operations.run(this.caller.userId, operation)
+  }
+
+  /** Its client said something, so it is there: whatever it said may wait for a while now. */
+  #speaks(): void {
+    this.#refuseIfClosed()
+    if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
   }
 
   #refuseIfClosed(): void {
@@ -492,7 +500,6 @@ export class OpenSocket implements Attachment {
     for (;;) {
       if (this.#attaching !== null && this.challenge === null) await this.#attaching.catch(() => null)
       if (this.challenge !== null) return afterChallenge(this.challenge)
-      // It speaks, so it is there.
       if (this.#absence !== null) await this.#return()
       // Its app may have beaten over HTTP a moment ago: then it speaks of that session.
       if (this.isParted()) await this.#returnAfterBeats()

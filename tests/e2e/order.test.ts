@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import type { SettingTexts } from '../../src/config.ts'
 import { type Answer, closeTabs, openTab, post, type Tab } from '../support/clients.ts'
@@ -20,8 +20,18 @@ const RUNS = Number(process.env.ORDER_RUNS ?? '5')
 /** Pairs under way at once: a heartbeat of one is the other user's heartbeat of the others. */
 const AT_ONCE = 5
 
-/** Nothing ends by itself while the test looks. */
-const CALM: SettingTexts = { SESSION_TTL: '60s', CLOSE_GRACE: '60s', RECONNECT_GRACE: '60s' }
+/** Nothing ends by itself while the test looks, and a busy machine takes nobody from anywhere. */
+const CALM: SettingTexts = {
+  SESSION_TTL: '600s',
+  CLOSE_GRACE: '600s',
+  RECONNECT_GRACE: '600s',
+  PING_INTERVAL: '30s',
+  PONG_TIMEOUT: '30s',
+  CONNECTION_INIT_TIME: '30s',
+  NODE_RENEW: '1500ms',
+  NODE_TTL: '60s',
+}
+vi.setConfig({ testTimeout: 60_000 + 1000 * RUNS })
 
 const STORES: readonly { readonly name: string; readonly prepare: () => Promise<TestData>; readonly flush: string }[] =
   [

@@ -1033,6 +1033,25 @@ describe('what a socket said before it closed', () => {
   })
 })
 
+it('a reaped socket that speaks has proved to be there, however long the answer takes', async () => {
+  const { open, node, beThoughtDead, sessions, sockets, holdBack, pass } = openWorld()
+  const { attachment, told } = await open('alice')
+  await beThoughtDead()
+  await node.renew()
+  const release = holdBack('attach', 'held')
+  const beating = attachment.heartbeat({ isActive: true, rooms: ['hall'] })
+  await settle()
+  for (let passedMs = 0; passedMs < 2 * TIMING.pongTimeoutMs; passedMs += TIMING.nodeRenewMs) {
+    await pass(TIMING.nodeRenewMs)
+    await node.renew()
+    sockets.checkChallenges(false)
+  }
+  expect(told.isTerminated).toBe(false)
+  await release()
+  await beating
+  expect(await sessions('alice')).toMatchObject([{ fence: attachment.fence, rooms: ['hall'] }])
+})
+
 describe('a socket that was replaced, and has not answered yet', () => {
   async function replaced() {
     const world = openWorld()
