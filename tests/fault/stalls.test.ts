@@ -60,7 +60,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
 
   it('a stall of 3, 6 or 9 s, in one way or both, is seen by nobody', async ({ expect }) => {
     const stalls = LENGTHS_MS.flatMap((lengthMs) =>
-      WAYS.map((ways) => ({ lengthMs, ways, fromMs: between(STALL_FROM_MS), groups: [] as Group[] })),
+      WAYS.map((ways) => ({ lengthMs, ways, fromMs: between(STALL_FROM_MS), heldMs: 0, groups: [] as Group[] })),
     )
     await Promise.all(
       stalls.map(async (stall) => {
@@ -75,19 +75,25 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
     await untilIn(visitors)
 
     await Promise.all(
-      stalls.map(async ({ lengthMs, ways, fromMs, groups: stalled }) => {
-        await pass(fromMs)
-        for (const { proxy } of stalled) proxy.hold(ways)
-        await pass(lengthMs)
-        for (const { proxy } of stalled) proxy.release()
+      stalls.map(async (stall) => {
+        await pass(stall.fromMs)
+        const heldFromMs = performance.now()
+        for (const { proxy } of stall.groups) proxy.hold(stall.ways)
+        await pass(stall.lengthMs)
+        for (const { proxy } of stall.groups) proxy.release()
+        stall.heldMs = performance.now() - heldFromMs
       }),
     )
 
     await untilAttached(visitors)
-    const stallsSaid = stalls.map(({ lengthMs, ways, fromMs }) => `${lengthMs} ms ${ways} from ${fromMs} ms`)
-    expect(seenOf(place, idsOf(visitors)), stallsSaid.join(', ')).toEqual([])
-    expect(lossesOf(visitors), stallsSaid.join(', ')).toEqual([])
-    report(`${visitors.length} visitors, stalls of ${LENGTHS_MS} ms: 0 changes seen, 0 sockets lost`)
+    // As they were: a busy machine makes them longer.
+    const stallsWere = stalls.map(
+      ({ heldMs, ways, fromMs }) => `${Math.round(heldMs)} ms ${ways} from ${Math.round(fromMs)} ms`,
+    )
+    expect(seenOf(place, idsOf(visitors)), stallsWere.join('; ')).toEqual([])
+    expect(lossesOf(visitors), stallsWere.join('; ')).toEqual([])
+    const longestMs = Math.round(Math.max(...stalls.map(({ heldMs }) => heldMs)))
+    report(`${visitors.length} visitors, stalls of up to ${longestMs} ms: 0 changes seen, 0 sockets lost`)
   })
 
   it('who was deaf for 12 s, and gave up the connection, comes back unseen', async ({ expect }) => {
