@@ -276,7 +276,8 @@ export class OpenSocket implements Attachment {
 
   /** Whether its session went offline, and starts again as soon as its client is back. */
   isParted(): boolean {
-    return this.#isParted && this.fence === null && this.#closedAs === null && !this.#isDismissed
+    // What it said before it closed may still have to take the session again.
+    return this.#isParted && this.fence === null && !this.#isLeft && !this.#isDismissed
   }
 
   /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */

@@ -387,7 +387,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     }
     const socket = { userId, sessionId, nodeId, fence: `${nodeId}:${sockets.length}` }
     sockets.push(socket)
-    await store.renewNode({ nodeId, seenLossCount: 0, seenDismissalCount: null, isReturning: false })
+    await renewNode(store, nodeId)
     model.renewNode(nodeId)
     const request = { ...socket, isActive: false, profile: null, seed: null, comeback: null, onlyAfterBeats: true }
     expect(await store.attach(request)).toMatchObject(model.returnAfterBeats(socket))
