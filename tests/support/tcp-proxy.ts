@@ -43,6 +43,8 @@ export async function openTcpProxy({
   /** Each with the way of the bytes that are read from it. */
   const sockets = new Map<Socket, Way>()
   let heldWays: readonly Way[] = []
+  /** Sockets whose other end is closed, which a stall hides from them. */
+  const endedWhileHeld = new Set<Socket>()
   let lastPassedUpAtMs = Number.NEGATIVE_INFINITY
   const silenced = new WeakSet<Socket>()
   let state: 'whole' | 'silent' | 'losing' | 'refusing' = 'whole'
@@ -68,8 +70,8 @@ export async function openTcpProxy({
       far.write(chunk)
     })
     far.on('data', (chunk) => void (!isSilent() && state === 'whole' && near.write(chunk)))
-    near.on('close', () => far.destroy())
-    far.on('close', () => void (!isSilent() && near.destroy()))
+    near.on('close', () => end(far, 'up'))
+    far.on('close', () => void (!isSilent() && end(near, 'down')))
     stopReadingHeld()
   })
   server.listen(0, '127.0.0.1')
@@ -79,6 +81,11 @@ export async function openTcpProxy({
 
   function cut(): void {
     for (const socket of sockets.keys()) socket.destroy()
+  }
+
+  function end(socket: Socket, way: Way): void {
+    if (heldWays.includes(way)) endedWhileHeld.add(socket)
+    else socket.destroy()
   }
 
   /** What is not read stays where it is: with the system, and beyond that with its sender. */
@@ -95,6 +102,8 @@ export async function openTcpProxy({
     release() {
       heldWays = []
       for (const socket of sockets.keys()) socket.resume()
+      for (const socket of endedWhileHeld) socket.destroy()
+      endedWhileHeld.clear()
     },
     lastPassedUpAtMs: () => lastPassedUpAtMs,
     fallSilent() {
