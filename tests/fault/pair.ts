@@ -77,7 +77,7 @@ export async function openPair(settings: SettingTexts): Promise<Pair> {
         running = start()
         isAlive = true
         // It listens before it has the work. Where others work as well that takes its time, which is not the matter here.
-        await until(() => readiness.answerCount() > answerCount, { withinMs: 60_000, what: 'a process that listens' })
+        await until(() => readiness.answerCount() > answerCount, { withinMs: 120_000, what: 'a process that listens' })
       },
     }
   }
