@@ -79,7 +79,7 @@ it.each(['falls silent', 'is refused'] as const)(
     // Told at the first contact, and at the one after it was found silent.
     expect(closed).toBeLessThan(CUT_MS + WHOLE_MS + 5000 + LATE_MS)
     expect(lost).toBeLessThan(2 * (CUT_MS + WHOLE_MS) + 15_000 + LATE_MS)
-    expect(watcher.changes.filter(({ kind }) => kind !== 'LEAVE')).toEqual([])
+    expect(watcher.changes.filter(({ kind }) => kind === 'UPDATE')).toEqual([])
     expect([watcher.problems, watcher.expiredCount()]).toEqual([[], 0])
     expect(people.filter((person) => person !== closing && person !== silent && person.log.length > 1)).toEqual([])
   },

@@ -1,4 +1,5 @@
 /** Pauses of the sweep, and a clock that steps: rule 10 where many nodes share a clock of somebody else's. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { PresenceStore } from '../../../src/presence/store.ts'
 import type { PresenceTiming } from '../../../src/presence/timing.ts'
@@ -325,14 +326,28 @@ describe('where the clock of Redis is set', () => {
   })
 })
 
-/** Takes from a user what only newer versions write: the last two fields. */
+/** Takes from a user and their sessions what versions with one clock did not write. */
 async function cutToOlderVersion({ redis, root }: RedisNodes, userId: string): Promise<void> {
+  const text = readFileSync(new URL('../../../src/stores/redis/lua/shared/user.lua', import.meta.url), 'utf8')
+  const places = (list: string, names: readonly string[]) => {
+    const block = text.slice(text.indexOf(`local ${list} = {`))
+    const lines = block.slice(0, block.indexOf('\n}')).replace(/--.*/g, '')
+    const fields = [...lines.matchAll(/'(\w+)'/g)].map(([, name]) => String(name))
+    return names.map((name) => fields.indexOf(name) + 1)
+  }
+  const ofUser = places('USER_FIELDS', ['lastActiveSteadyMs', 'latestAtMs'])
+  const ofSession = places('SESSION_FIELDS', ['lastActiveSteadyMs', 'reapedFence'])
+  expect(Math.min(...ofUser, ...ofSession)).toBeGreaterThan(0)
   await redis.eval(
     `local values = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-     local fields = {}
-     for index = 1, 19 do fields[index] = values[1][index] end
-     redis.call('SET', KEYS[1], cmsgpack.pack({ fields, values[2] }))`,
+     local places = cjson.decode(ARGV[1])
+     for _, place in ipairs(places[1]) do values[1][place] = false end
+     for _, session in ipairs(values[2]) do
+       for _, place in ipairs(places[2]) do session[place] = false end
+     end
+     redis.call('SET', KEYS[1], cmsgpack.pack(values))`,
     1,
     `${root}:user:${userId}`,
+    JSON.stringify([ofUser, ofSession]),
   )
 }
