@@ -9,7 +9,7 @@ import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import { isUnavailable, notFound, unauthenticated, unavailable } from './errors.ts'
 import type { SessionView } from './model.ts'
-import { Postponed } from './operation-queues.ts'
+import { type BeatSender, Postponed } from './operation-queues.ts'
 import {
   type Attach,
   type HeartbeatResult,
@@ -109,7 +109,7 @@ type Request = Omit<Attach, 'userId' | 'fence' | 'nodeId'>
 const FORMER_MOST = 100
 
 /** One authenticated socket, as its node has it. A class, because a node has tens of thousands of them. */
-export class OpenSocket implements Attachment {
+export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, HeartbeatResult> {
   readonly caller: Caller
   readonly socket: NodeSocket
   sessionId: string | null
@@ -165,18 +165,14 @@ export class OpenSocket implements Attachment {
     return this.fence === null ? [] : this.#known.rooms
   }
 
-  async heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
+  heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.heartbeat(words)
+    if (this.#closedAs !== null) return Promise.reject(closedError())
     this.#speaks()
     // Whether the store hears of it or not, for it may have to be told later.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
-    return this.#presence.operations.runBeat(
-      this.caller.userId,
-      this,
-      () => this.#tryBeat(words),
-      () => this.#beat(words),
-    )
+    return this.#presence.operations.runBeat(this.caller.userId, this, words)
   }
 
   changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView> {
@@ -339,13 +335,13 @@ export class OpenSocket implements Attachment {
 
   /** Runs it after all that was asked for the user before. */
   async #run<Result>(operation: () => Promise<Result | Postponed>): Promise<Result> {
+    this.#refuseIfClosed()
     this.#speaks()
     return this.#presence.operations.run(this.caller.userId, operation)
   }
 
   /** Its client said something, so it is there: whatever it said may wait for a while now. */
   #speaks(): void {
-    this.#refuseIfClosed()
     if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
   }
 
@@ -354,7 +350,7 @@ export class OpenSocket implements Attachment {
   }
 
   /** @returns null where the beat needs more than this one step */
-  async #tryBeat(words: HeartbeatWords): Promise<HeartbeatResult | null> {
+  async tryBeat(words: HeartbeatWords): Promise<HeartbeatResult | null> {
     const { fence, sessionId } = this
     if (fence === null || sessionId === null) return null
     if (this.challenge !== null || this.#absence !== null || this.#attaching !== null) return null
@@ -365,7 +361,7 @@ export class OpenSocket implements Attachment {
   }
 
   /** All that a heartbeat may need: its socket's proof, its session's comeback, its session's start. */
-  async #beat(words: HeartbeatWords): Promise<HeartbeatResult | Postponed> {
+  async beat(words: HeartbeatWords): Promise<HeartbeatResult | Postponed> {
     const answer = await this.#speak((sessionId, fence) =>
       this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
     )

@@ -21,6 +21,14 @@ export class Postponed {
 
 type Run<Result> = () => Promise<Result | Postponed>
 
+/** Whoever sends heartbeats: one is a method call, and no closure, for it is what a node does most. */
+export interface BeatSender<Beat, Result> {
+  /** The heartbeat's only step in most cases; null where it takes more. */
+  tryBeat(beat: Beat): Promise<Result | null>
+  /** All of its steps. */
+  beat(beat: Beat): Promise<Result | Postponed>
+}
+
 interface Waiting {
   /** In the order in which operations came. */
   readonly number: number
@@ -30,7 +38,7 @@ interface Waiting {
 }
 
 interface Queue {
-  /** Operations that run now: several heartbeats of one socket, or one operation alone. */
+  /** Operations that run now: several heartbeats of one sender, or one operation alone. */
   runningCount: number
   /** Whose heartbeats run now. */
   beatsOf: object | null
@@ -49,28 +57,19 @@ export class OperationQueues {
   }
 
   /**
-   * Runs a heartbeat of a socket like any operation, but beside other heartbeats of the same socket, so that those sent
-   * together share a batch.
-   *
-   * @param tryBeat - the heartbeat's only step in most cases; null where it takes more
-   * @param beatAlone - all of its steps
+   * Runs a heartbeat like any operation, but beside other heartbeats of the same sender, so that those sent together
+   * share a batch.
    */
-  runBeat<Result>(
-    userId: string,
-    socket: object,
-    tryBeat: () => Promise<Result | null>,
-    beatAlone: Run<Result>,
-  ): Promise<Result> {
+  runBeat<Beat, Result>(userId: string, sender: BeatSender<Beat, Result>, beat: Beat): Promise<Result> {
     this.#operationCount += 1
     const number = this.#operationCount
     const queue = this.#queueOf(userId)
-    if (queue.runningCount === 0 || (queue.beatsOf === socket && queue.waiting.length === 0)) {
-      return this.#runBeside(userId, queue, socket, number, tryBeat, beatAlone)
+    if (queue.runningCount === 0 || (queue.beatsOf === sender && queue.waiting.length === 0)) {
+      return this.#runBeside(userId, queue, sender, number, beat)
     }
     return new Promise((resolve, reject) => {
-      const start = (): void =>
-        void this.#runBeside(userId, queue, socket, number, tryBeat, beatAlone).then(resolve, reject)
-      queue.waiting.push({ number, beatOf: socket, start })
+      const start = (): void => void this.#runBeside(userId, queue, sender, number, beat).then(resolve, reject)
+      queue.waiting.push({ number, beatOf: sender, start })
     })
   }
 
@@ -112,21 +111,20 @@ export class OperationQueues {
     return later
   }
 
-  async #runBeside<Result>(
+  async #runBeside<Beat, Result>(
     userId: string,
     queue: Queue,
-    socket: object,
+    sender: BeatSender<Beat, Result>,
     number: number,
-    tryBeat: () => Promise<Result | null>,
-    beatAlone: Run<Result>,
+    beat: Beat,
   ): Promise<Result> {
     queue.runningCount += 1
-    queue.beatsOf = socket
+    queue.beatsOf = sender
     let later: Promise<Result>
     try {
-      const result = await tryBeat()
+      const result = await sender.tryBeat(beat)
       if (result !== null) return result
-      later = this.#runInOrder(userId, number, beatAlone)
+      later = this.#runInOrder(userId, number, () => sender.beat(beat))
     } finally {
       this.#done(userId, queue)
     }

@@ -1,8 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { OperationQueues, Postponed } from '../../src/presence/operation-queues.ts'
-
-const SOCKET = {}
-const ANOTHER_SOCKET = {}
+import { type BeatSender, OperationQueues, Postponed } from '../../src/presence/operation-queues.ts'
 
 /** Operations that begin and end when the test says so. */
 function openWorld() {
@@ -13,12 +10,17 @@ function openWorld() {
     said.push(name)
     return new Promise((resolve) => ends.set(name, resolve))
   }
+  const senderOf = (): BeatSender<string, string> => ({
+    tryBeat: (name) => step(name)(),
+    beat: (name) => step(`${name}, alone`)(),
+  })
+  const sender = senderOf()
   return {
     queues,
     said,
+    another: senderOf(),
     run: (name: string, userId = 'alice') => queues.run<string>(userId, step(name)),
-    beat: (name: string, socket: object = SOCKET, userId = 'alice') =>
-      queues.runBeat<string>(userId, socket, step(name), step(`${name}, alone`)),
+    beat: (name: string, by = sender) => queues.runBeat('alice', by, name),
     async end(name: string, result: string | null | Postponed = 'done'): Promise<void> {
       const end = ends.get(name)
       if (end === undefined) throw new Error(`${name} has not begun.`)
@@ -77,9 +79,9 @@ describe('the operations of a user', () => {
 })
 
 describe('heartbeats', () => {
-  it('of one socket run together, and those of another after them', async () => {
-    const { said, beat, end } = openWorld()
-    const all = [beat('one'), beat('two'), beat('other', ANOTHER_SOCKET), beat('three')]
+  it('of one sender run together, and those of another after them', async () => {
+    const { said, beat, another, end } = openWorld()
+    const all = [beat('one'), beat('two'), beat('other', another), beat('three')]
     expect(said).toEqual(['one', 'two'])
     await end('two')
     await end('one')
