@@ -21,6 +21,8 @@ import {
   VISITOR_ADDRESSES,
   type VisitorsProcess,
 } from './namespaces.ts'
+import { systemMs } from './system-clock.ts'
+import type { Entered } from './visitors-process.ts'
 
 const COUNT = Number(process.env.VISITORS)
 /** How long the server's kernel waits at most before it sends again; null where it is left as it is, 120 s. */
@@ -29,6 +31,8 @@ const RTO_MAX_MS = process.env.RTO_MAX_MS ? Number(process.env.RTO_MAX_MS) : nul
 const ENTER_OVER_MS = 5000
 const DROP_FROM_MS = [6000, 15_000] as const
 const BACK_WITHIN_MS = 30_000
+/** PAGE_PING_INTERVAL + PAGE_PONG_TIMEOUT, after a visitor's last message. */
+const PAGE_SILENT_MS = 30_000
 const [FOR_3_S, FOR_6_S, FOR_9_S, FOR_GOOD, BARE] = VISITOR_ADDRESSES as [string, string, string, string, string]
 /** `lengthMs` null: for good. */
 const DROPS: readonly { readonly lengthMs: number | null; readonly address: string }[] = [
@@ -42,8 +46,8 @@ interface Group {
   readonly lengthMs: number | null
   readonly address: string
   readonly names: readonly string[]
-  /** By the id of its visitor, the port that each speaks from. */
-  readonly ports: Readonly<Record<string, number>>
+  readonly ports: Entered['ports']
+  readonly acknowledgedAtMs: Entered['acknowledgedAtMs']
 }
 
 let visitors: VisitorsProcess
@@ -69,11 +73,13 @@ describe.each(STORES)('$name', ({ name: storeName, open }) => {
 
     const outcomes = await Promise.all(
       groups.map(async (group) => {
+        if (group.lengthMs === null) {
+          dropPackets(group.address)
+          return { group, offline: await offlineOf(group) }
+        }
         const [from, to] = DROP_FROM_MS
-        // For good it begins early: else some would be offline because their page did not answer, 30 s after they came.
-        await pass(group.lengthMs === null ? from : from + Math.random() * (to - from))
+        await pass(from + Math.random() * (to - from))
         dropPackets(group.address)
-        if (group.lengthMs === null) return { group, offline: await offlineOf(group) }
         await pass(group.lengthMs)
         passPackets(group.address)
         await untilHeardOrLost(group, performance.now())
@@ -92,7 +98,7 @@ describe.each(STORES)('$name', ({ name: storeName, open }) => {
       }
       if (offline === undefined) continue
       expect(offline.count).toBe(COUNT * place.watchers.length)
-      expect(offline.fromMs).toBeGreaterThanOrEqual(15_000 - offline.withinMs)
+      expect(offline.tooEarly).toEqual([])
       expect(offline.toMs).toBeLessThanOrEqual(16_000 + offline.withinMs)
     }
   })
@@ -112,22 +118,35 @@ describe.each(STORES)('$name', ({ name: storeName, open }) => {
         }),
       ),
     )
-    return { lengthMs, address, names, ports: Object.assign({}, ...shares.map(({ ports }) => ports)) }
+    return {
+      lengthMs,
+      address,
+      names,
+      ports: Object.assign({}, ...shares.map(({ ports }) => ports)),
+      acknowledgedAtMs: Object.assign({}, ...shares.map(({ acknowledgedAtMs }) => acknowledgedAtMs)),
+    }
   }
 
   /** When they were seen to leave, counted from the last byte of each, as the server's kernel knows it. */
-  async function offlineOf({ address, ports }: Group) {
+  async function offlineOf({ address, ports, acknowledgedAtMs }: Group) {
     const lastBytes = lastBytesFrom(address)
     const leaves = await untilSeenToLeave(place, Object.keys(ports))
-    const afterMs = leaves.map(({ userId, atMs }) =>
-      Math.round(atMs - Number(lastBytes.atMs.get(Number(ports[userId])))),
-    )
     const { withinMs } = lastBytes
-    const offline = { count: leaves.length, fromMs: Math.min(...afterMs), toMs: Math.max(...afterMs), withinMs }
-    report(
-      `dropped for good: ${offline.count} LEAVE, ${offline.fromMs} to ${offline.toMs} ms (±${withinMs}) after the last byte`,
+    const systemAheadMs = systemMs() - performance.now()
+    const outcomes = leaves.map(({ userId, atMs }) => ({
+      afterMs: Math.round(atMs - Number(lastBytes.atMs.get(Number(ports[userId])))),
+      // After 30 s without a message of the page its user is offline for that.
+      pageForMs: Math.round(atMs + systemAheadMs - Number(acknowledgedAtMs[userId])),
+    }))
+    const [fromMs, toMs] = [
+      Math.min(...outcomes.map(({ afterMs }) => afterMs)),
+      Math.max(...outcomes.map(({ afterMs }) => afterMs)),
+    ]
+    report(`dropped for good: ${leaves.length} LEAVE, ${fromMs} to ${toMs} ms (±${withinMs}) after the last byte`)
+    const tooEarly = outcomes.filter(
+      ({ afterMs, pageForMs }) => afterMs < 15_000 - withinMs && pageForMs < PAGE_SILENT_MS,
     )
-    return offline
+    return { count: leaves.length, tooEarly, toMs, withinMs }
   }
 
   /** Until the server has heard of each, or ended its connection: a question of ours would be a proof of life. */

@@ -82,7 +82,8 @@ export function lastBytesFrom(address: string): LastBytes {
 
 export interface VisitorsProcess {
   ask(command: Extract<Command, { name: 'state' }>): Promise<State>
-  ask(command: Extract<Command, { name: 'enter' | 'connect' }>): Promise<Entered>
+  ask(command: Extract<Command, { name: 'enter' }>): Promise<Entered>
+  ask(command: Extract<Command, { name: 'connect' }>): Promise<null>
   end(): Promise<void>
 }
 

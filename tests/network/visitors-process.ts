@@ -7,6 +7,7 @@ import { type ClientOptions, WebSocket } from 'ws'
 import { wrongSockets } from '../fault/people.ts'
 import type { Visitor } from '../fault/person.ts'
 import { lossesOf, openStockVisitor } from '../fault/visitors.ts'
+import { systemMs } from './system-clock.ts'
 
 export type Command =
   /** Opens `count` visitors from this address, at random within `overMs`. Answers when all are connected. */
@@ -25,6 +26,8 @@ export type Command =
 export interface Entered {
   /** By the id of its visitor, the port that each speaks from. */
   readonly ports: Readonly<Record<string, number>>
+  /** By the id, when it was acknowledged and sent its last message, by the machine's clock. */
+  readonly acknowledgedAtMs: Readonly<Record<string, number>>
 }
 
 export interface State {
@@ -34,10 +37,13 @@ export interface State {
   readonly lost: readonly string[]
 }
 
+export type Answer = Entered | State | null
+
 const groups = new Map<string, readonly Visitor[]>()
 
 async function enter({ group, address, url, count, overMs }: Extract<Command, { name: 'enter' }>): Promise<Entered> {
   const ports: Record<string, number> = {}
+  const acknowledgedAtMs: Record<string, number> = {}
   const visitors = await Promise.all(
     Array.from({ length: count }, async (_, index) => {
       await pass(Math.random() * overMs)
@@ -48,11 +54,12 @@ async function enter({ group, address, url, count, overMs }: Extract<Command, { 
         socketFrom(address, (port) => Object.assign(ports, { [id]: port })),
       )
       while (!visitor.isConnected()) await pass(20)
+      acknowledgedAtMs[id] = systemMs() - (performance.now() - Number(visitor.connectedSinceMs()))
       return visitor
     }),
   )
   groups.set(group, visitors)
-  return { ports }
+  return { ports, acknowledgedAtMs }
 }
 
 /** @returns the class of a WebSocket that speaks from this address */
@@ -70,15 +77,15 @@ async function state({ group }: Extract<Command, { name: 'state' }>): Promise<St
   return { wrong: await wrongSockets(visitors, () => []), lost: lossesOf(visitors) }
 }
 
-async function connectFrom({ address, host, port }: Extract<Command, { name: 'connect' }>): Promise<Entered> {
+async function connectFrom({ address, host, port }: Extract<Command, { name: 'connect' }>): Promise<null> {
   const socket = connect({ host, port, localAddress: address })
   socket.on('error', () => {})
   await new Promise((resolve) => socket.once('connect', resolve))
   socket.resume()
-  return { ports: { bare: Number(socket.localPort) } }
+  return null
 }
 
-function obey(command: Command): Promise<Entered | State> {
+function obey(command: Command): Promise<Answer> {
   switch (command.name) {
     case 'enter':
       return enter(command)
@@ -96,7 +103,7 @@ export interface Asked {
 
 export interface Answered {
   readonly number: number
-  readonly answer: Entered | State
+  readonly answer: Answer
 }
 
 process.on('message', async ({ number, command }: Asked) => {
