@@ -23,7 +23,7 @@ export function openSocket({ url, token, sessionId, webSocketImpl }: ConnectOpti
     connectionParams: () => ({ authorization: `Bearer ${token()}`, sessionId }),
     webSocketImpl,
 
-    // Never give up. Without `shouldRetry` a browser would, on the first connection that cannot be made.
+    // Never give up. Without `shouldRetry` it would in a browser, at each connection that is lost or cannot be made.
     retryAttempts: Number.POSITIVE_INFINITY,
     shouldRetry: () => true,
 
