@@ -2,10 +2,19 @@
 import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import axe from 'axe-core'
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 
-const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
+export const CHROMIUM = {
+  executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
+  args: [
+    // Workers and sockets too: no other name leads anywhere.
+    '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+    // Chromium's sandbox does not work for root.
+    ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+  ],
+}
 /** Where `shoot` leaves its pictures, to be looked at. */
 const PICTURES = process.env.SCREENSHOT_DIR ?? join(tmpdir(), 'rollcall-screenshots')
 
@@ -14,11 +23,16 @@ export const DESKTOP = { width: 1280, height: 800 }
 
 export interface TestBrowser {
   /** A window of its own: nothing is shared with others, as between two people's browsers. */
-  open(url: string, options?: BrowserContextOptions): Promise<Page>
+  open(url: string, options?: OpenOptions): Promise<Page>
   /** What pages complained about so far. Complaints that a test expects it takes away. */
   readonly complaints: string[]
   /** Every socket that a page opened, the newest first. */
   readonly sockets: readonly SeenSocket[]
+}
+
+export interface OpenOptions extends BrowserContextOptions {
+  /** Where its pages lead besides the address that it opens. */
+  readonly alsoTo?: readonly string[]
 }
 
 export interface SeenSocket {
@@ -27,8 +41,12 @@ export interface SeenSocket {
   readonly isClosed: boolean
 }
 
-/** For a test file: one browser for all its tests, with what is open closed after each. */
-export function browserForTests(): TestBrowser {
+/**
+ * For a test file: one browser for all its tests, with what is open closed after each.
+ *
+ * @param keepsPages - with Chromium's back/forward cache, as people have it; Playwright switches it off
+ */
+export function browserForTests({ keepsPages = false }: { readonly keepsPages?: boolean } = {}): TestBrowser {
   let browser: Browser
   const contexts = new Set<BrowserContext>()
   const strangers: string[] = []
@@ -36,15 +54,8 @@ export function browserForTests(): TestBrowser {
   const sockets: SeenSocket[] = []
 
   beforeAll(async () => {
-    browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: [
-        // Workers and sockets too: no other name leads anywhere.
-        '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
-        // Chromium's sandbox does not work for root.
-        ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
-      ],
-    })
+    const ignoreDefaultArgs = keepsPages ? ['--disable-back-forward-cache'] : []
+    browser = await chromium.launch({ ...CHROMIUM, ignoreDefaultArgs })
   })
 
   afterEach(async () => {
@@ -60,19 +71,19 @@ export function browserForTests(): TestBrowser {
     complaints,
     sockets,
 
-    async open(url, options = {}) {
+    async open(url, { alsoTo = [], ...options } = {}) {
       const context = await browser.newContext({ viewport: DESKTOP, locale: 'en-GB', ...options })
       contexts.add(context)
-      const { host } = new URL(url)
+      const hosts = new Set([url, ...alsoTo].map((address) => new URL(address).host))
       await context.route('**/*', (route) => {
         const asked = new URL(route.request().url())
-        if (asked.host === host || asked.protocol === 'data:' || asked.protocol === 'blob:') return route.continue()
+        if (hosts.has(asked.host) || asked.protocol === 'data:' || asked.protocol === 'blob:') return route.continue()
         strangers.push(`asked for ${asked.href}`)
         return route.abort()
       })
       context.on('page', (page) => {
         page.on('websocket', (socket) => {
-          if (new URL(socket.url()).host !== host) strangers.push(`connected to ${socket.url()}`)
+          if (!hosts.has(new URL(socket.url()).host)) strangers.push(`connected to ${socket.url()}`)
           const seen = { page, acknowledged: false, isClosed: false }
           sockets.unshift(seen)
           socket.on('framereceived', ({ payload }) => {
@@ -99,6 +110,18 @@ export function browserForTests(): TestBrowser {
 export async function shoot(page: Page, name: string): Promise<void> {
   await mkdir(PICTURES, { recursive: true })
   await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: !name.startsWith('graphiql') })
+}
+
+/** Goes back, and does not wait for a load: a page out of the back/forward cache has none. */
+export async function goBack(page: Page): Promise<void> {
+  await page.evaluate('history.back()')
+}
+
+/** What axe finds wrong with a page, a line a rule. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate<axe.AxeResults>('axe.run()')
+  return violations.map(({ id, impact, nodes }) => `${id} (${impact}): ${nodes.map(({ html }) => html).join(' ')}`)
 }
 
 /** Whether something is wider than the window: on a phone it would have to be pushed around. */

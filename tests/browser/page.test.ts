@@ -40,6 +40,11 @@ function log(page: Page): Promise<string[]> {
   return page.locator('#log li span').allTextContents()
 }
 
+/** The id of the element that has the focus. */
+function focused(page: Page): Promise<string> {
+  return page.evaluate('document.activeElement.id')
+}
+
 async function leaveAll(...pages: Page[]): Promise<void> {
   for (const page of pages) await page.getByRole('button', { name: 'Sign out' }).click()
   for (const page of pages) await page.getByLabel('User id').waitFor()
@@ -195,6 +200,35 @@ describe('the page', () => {
     // Chromium tells of each connection that could not be made.
     expect(browser.complaints.filter((text) => !/WebSocket connection to|ERR_CONNECTION/.test(text))).toEqual([])
     browser.complaints.length = 0
+  })
+
+  it('moves the focus on where the field that had it is gone', async () => {
+    const alice = await browser.open(server.url)
+    await alice.getByLabel('User id').fill('alice')
+    await alice.getByLabel('User id').press('Enter')
+    await shows(alice, 'alice', 'you')
+    expect(await focused(alice)).toBe('you-heading')
+    await alice.getByRole('button', { name: 'Sign out' }).press('Enter')
+    await until(async () => (await focused(alice)) === 'identity', { what: 'the focus on the form' })
+  })
+
+  it('gives the focus back to what the person was writing in when the connection was lost', async () => {
+    const proxy = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
+    try {
+      const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
+      await shows(alice, 'alice', 'you')
+      await alice.getByLabel('Message').fill('Half a sen')
+      proxy.cut()
+      await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
+      await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
+      await until(async () => (await focused(alice)) === 'message', { what: 'the focus on the message' })
+      await alice.keyboard.type('tence')
+      expect(await alice.getByLabel('Message').inputValue()).toBe('Half a sentence')
+      await leaveAll(alice)
+    } finally {
+      await proxy.close()
+      browser.complaints.length = 0
+    }
   })
 
   it('says why the server refuses a person', async () => {

@@ -88,7 +88,8 @@ function open(memory: TabMemory): void {
     visibilityButton.textContent = viewer.visibility === 'NOBODY' ? 'Show me again' : 'Hide me'
     for (const choice of choices()) choice.checked = choice.value === viewer.statusChoice
     // What the person is writing just now stays.
-    if (document.activeElement !== messageField) messageField.value = viewer.statusMessage ?? ''
+    if (document.activeElement !== messageField && lostFocus !== messageField)
+      messageField.value = viewer.statusMessage ?? ''
   }
 
   function drawList(): void {
