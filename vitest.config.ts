@@ -16,8 +16,9 @@ export default defineConfig({
         test: {
           name: 'tests',
           include: ['tests/**/*.test.ts'],
-          // Those of the browser have a configuration of their own: `npm run test:browser`.
-          exclude: ['tests/browser/**', 'tests/fault/**', 'node_modules/**'],
+          // Those of the browser and of network namespaces have configurations of their own: `npm run test:browser`,
+          // `tests/network/run.sh`.
+          exclude: ['tests/browser/**', 'tests/fault/**', 'tests/network/**', 'node_modules/**'],
           // They wait for graces and processes more than they work, so more of them than cores run at once.
           maxWorkers: 4,
           sequence: { groupOrder: 0 },
