@@ -277,13 +277,13 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
   }
 
   /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */
-  returnAfterBeats(): Promise<void> {
-    return this.#presence.operations.run(this.caller.userId, () => this.#returnAfterBeats())
+  returnAfterBeats(onlyAfterBeats: 'own' | 'any'): Promise<void> {
+    return this.#presence.operations.run(this.caller.userId, () => this.#returnAfterBeats(onlyAfterBeats))
   }
 
-  async #returnAfterBeats(): Promise<void> {
+  async #returnAfterBeats(onlyAfterBeats: 'own' | 'any'): Promise<void> {
     await this.#attach(() =>
-      this.isParted() ? { sessionId: this.sessionId, isActive: false, comeback: null, onlyAfterBeats: true } : null,
+      this.isParted() ? { sessionId: this.sessionId, isActive: false, comeback: null, onlyAfterBeats } : null,
     )
   }
 
@@ -499,7 +499,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
       if (this.challenge !== null) return afterChallenge(this.challenge)
       if (this.#absence !== null) await this.#return()
       // Its app may have beaten over HTTP a moment ago: then it speaks of that session.
-      if (this.isParted()) await this.#returnAfterBeats()
+      if (this.isParted()) await this.#returnAfterBeats('any')
       if (this.challenge !== null) continue
       if (this.sessionId === null || this.fence === null) return null
       const answer = await words(this.sessionId, this.fence)

@@ -48,7 +48,10 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
     for (const userId of waiting) {
       waiting.delete(userId)
       try {
-        for (const open of parted(userId)) await open.returnAfterBeats()
+        const [newest, ...others] = parted(userId)
+        await newest?.returnAfterBeats('any')
+        // A beat that named no session may have come by now, and it is the newest tab's.
+        for (const open of others) await open.returnAfterBeats('own')
       } catch (error) {
         if (!isUnavailable(error)) onError(error)
         else {

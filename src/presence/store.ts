@@ -194,11 +194,12 @@ export interface AttachRequest {
   readonly comeback: Comeback | null
   /**
    * A socket whose session went offline: it takes that session again only where its client came back by heartbeats
-   * over HTTP. So the user is online, and either the session itself lives by heartbeats, or a `default` does that
-   * started after `goOffline` ended a session of the user the last time, and no other session has a socket or is in
-   * the grace after one. Else it is answered `moved`. Left out: it is taken in any case.
+   * over HTTP. So the user is online, and the session itself lives by heartbeats. With `any`, a `default` will do
+   * where the session is over: one that started after `goOffline` ended a session of the user the last time, while no
+   * other session has a socket or is in the grace after one. Else it is answered `moved`. Left out: it is taken in any
+   * case.
    */
-  readonly onlyAfterBeats?: boolean
+  readonly onlyAfterBeats?: 'own' | 'any'
 }
 
 /**

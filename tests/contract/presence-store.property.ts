@@ -168,6 +168,7 @@ const command = fc.oneof(
       socket,
       leaves: fc.constantFrom('not', 'here', 'everywhere', 'everywhere'),
       beats: fc.constantFrom('not', 'as default', 'as default', 'as its session'),
+      returnsBy: fc.constantFrom('any', 'any', 'own'),
       ...touch,
     }),
   },
@@ -389,8 +390,9 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     sockets.push(socket)
     await renewNode(store, nodeId)
     model.renewNode(nodeId)
-    const request = { ...socket, isActive: false, profile: null, seed: null, comeback: null, onlyAfterBeats: true }
-    expect(await store.attach(request)).toMatchObject(model.returnAfterBeats(socket))
+    const by = one.returnsBy
+    const request = { ...socket, isActive: false, profile: null, seed: null, comeback: null, onlyAfterBeats: by }
+    expect(await store.attach(request)).toMatchObject(model.returnAfterBeats(socket, by))
   }
 
   async function changeSettings(one: Extract<Command, { kind: 'settings' }>) {

@@ -356,10 +356,11 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   }
 
   /** Rule 7: whether who went offline is back by heartbeats over HTTP alone. */
-  function isBackByBeats(user: ModelUser, sessionId: string): boolean {
+  function isBackByBeats(user: ModelUser, sessionId: string, beats: 'own' | 'any'): boolean {
     if (!isOnline(user)) return false
     const own = liveSession(user, sessionId)
     if (own !== undefined) return !isOnSocket(own)
+    if (beats === 'own') return false
     const other = liveSession(user, 'default')
     return other !== undefined && other.startedAt >= user.wentOfflineAt && !liveSessions(user).some(isOnSocket)
   }
@@ -499,9 +500,9 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     },
 
     /** What a node tries for a socket whose session went offline. */
-    returnAfterBeats(socket: ModelSocket) {
+    returnAfterBeats(socket: ModelSocket, beats: 'own' | 'any') {
       const user = userOf(socket.userId)
-      if (!isBackByBeats(user, socket.sessionId)) return { kind: 'moved' }
+      if (!isBackByBeats(user, socket.sessionId, beats)) return { kind: 'moved' }
       const live = liveSession(user, socket.sessionId)
       const session = sessionOfSocket(user, socket.sessionId, () => start(user, socket.sessionId))
       hang(session, socket)

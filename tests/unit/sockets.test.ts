@@ -647,6 +647,22 @@ describe('a socket whose session went offline, and whose client beats over HTTP 
     expect(await world.sessions('alice')).toMatchObject([{ id: newest.attachment.sessionId }])
   })
 
+  it('is the newest, where the beat comes while both are asked about', async () => {
+    const world = openWorld()
+    const older = await world.open('alice')
+    const newest = await world.open('alice')
+    const release = world.holdBack('attach', 'held')
+    const { fences } = await world.life().end({ userId: 'alice', sessionId: null, fence: null, reason: 'WENT_OFFLINE' })
+    world.sockets.ended(fences)
+    await settle()
+    await world.beatOverHttp('alice')
+    await release()
+    await until(async () => (await world.sessions('alice'))[0]?.fence != null, { what: 'the return' })
+    await settle()
+    expect(older.attachment.fence).toBeNull()
+    expect(await world.sessions('alice')).toMatchObject([{ id: newest.attachment.sessionId }])
+  })
+
   it('stays without where it was told to close, or is closed', async () => {
     const world = openWorld()
     const dismissed = await parted(world)

@@ -84,9 +84,8 @@ export function createMemoryStore({
   function attach(request: AttachRequest): AttachAnswer {
     const now = clock()
     const known = users.get(request.userId)
-    if (request.onlyAfterBeats && !(known && isBackByBeats(known, String(request.sessionId), now, timing))) {
-      return { kind: 'moved' }
-    }
+    const isReturn = request.onlyAfterBeats !== undefined
+    if (isReturn && !(known && isBackByBeats(known, request, now, timing))) return { kind: 'moved' }
     if (known === undefined && request.seed === null) return { kind: 'unseeded' }
     const isForUserAlone = request.sessionId === null && known !== undefined && isOnSocket(known)
     const sessionId = request.sessionId ?? DEFAULT_SESSION_ID

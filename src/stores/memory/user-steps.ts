@@ -2,6 +2,7 @@
 import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
 import { isOnline, isVisible, newerProfile, newerSettings } from '../../presence/rules.ts'
+import type { AttachRequest } from '../../presence/store.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
 
@@ -104,10 +105,15 @@ function livesByBeats(session: LiveSession): boolean {
 }
 
 /** Whether the client of a socket whose session went offline has come back over HTTP: `onlyAfterBeats`. */
-export function isBackByBeats(user: LiveUser, sessionId: string, now: Now, timing: PresenceTiming): boolean {
+export function isBackByBeats(
+  user: LiveUser,
+  { sessionId, onlyAfterBeats }: Pick<AttachRequest, 'sessionId' | 'onlyAfterBeats'>,
+  now: Now,
+  timing: PresenceTiming,
+): boolean {
   if (!isOnline(user, now.steadyMs, timing)) return false
-  const own = sessionOf(user, sessionId)
-  if (own !== undefined) return livesByBeats(own)
+  const own = sessionId === null ? undefined : sessionOf(user, sessionId)
+  if (own !== undefined || onlyAfterBeats === 'own') return own !== undefined && livesByBeats(own)
   const other = defaultByBeats(user)
   return other !== undefined && other.startedAtMs >= user.wentOfflineAtMs && !isOnSocket(user)
 }

@@ -35,9 +35,9 @@ async function sessionIds(store: PresenceStore, userId: string): Promise<readonl
 }
 
 /** As a node does it for a socket whose session went offline, when something of its user changed. */
-async function tryReturn(store: PresenceStore, was: Socket) {
+async function tryReturn(store: PresenceStore, was: Socket, onlyAfterBeats: 'own' | 'any' = 'any') {
   const socket = socketOf(was.userId, was.sessionId, was.nodeId)
-  return { socket, answer: await tryAttach(store, socket, { isActive: false, onlyAfterBeats: true }) }
+  return { socket, answer: await tryAttach(store, socket, { isActive: false, onlyAfterBeats }) }
 }
 
 export function describeTakeovers(rule: Rule): void {
@@ -281,6 +281,19 @@ export function describeTakeovers(rule: Rule): void {
         expect(answer).toMatchObject({ kind: 'attached', isResumed: true, replacedFence: null })
         expect(await sessionOf(store, socket)).toMatchObject({ fence: socket.fence, leaseEndsAtMs: null })
       })
+    })
+
+    rule('asked for its own session alone, leaves beats that named none to a newer tab', async ({ store }) => {
+      const was = await parted(store)
+      await beatOverHttp(store, 'alice')
+      const before = await store.viewer('alice')
+      await expectNothingShown(store, ['alice'], [], async () => {
+        expect((await tryReturn(store, was, 'own')).answer).toEqual({ kind: 'moved' })
+      })
+      expect(await store.viewer('alice')).toEqual(before)
+      await beatOverHttp(store, 'alice', was.sessionId)
+      expect((await tryReturn(store, was, 'own')).answer).toMatchObject({ kind: 'attached', isResumed: true })
+      expect(await sessionIds(store, 'alice')).toEqual([was.sessionId])
     })
 
     rule('takes its own session where the beats named it, beside another tab', async ({ store }) => {

@@ -12,7 +12,8 @@ local fence, nodeId, comeback = given(request.fence), given(request.nodeId), giv
 local seed = given(request.seed)
 
 local known = load_to_change(request.userId)
-if request.onlyAfterBeats and not (known and is_back_by_beats(known, request.sessionId)) then
+local beats = request.onlyAfterBeats
+if beats and not (known and is_back_by_beats(known, request.sessionId, beats)) then
   return cjson.encode({ 'moved' })
 end
 -- A node that announces need not ask: its users are adopted.

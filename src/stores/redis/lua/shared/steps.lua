@@ -181,10 +181,10 @@ local function default_by_beats(user)
 end
 
 -- Whether the client of a socket whose session went offline has come back over HTTP: onlyAfterBeats.
-local function is_back_by_beats(user, sessionId)
+local function is_back_by_beats(user, sessionId, onlyAfterBeats)
   if not is_online(user) then return false end
   local own = session_of(user, sessionId)
-  if own then return lives_by_beats(own) end
+  if own or onlyAfterBeats == 'own' then return own and lives_by_beats(own) end
   local other = default_by_beats(user)
   return other and other.startedAtMs >= (user.wentOfflineAtMs or 0) and not is_on_socket(user)
 end
