@@ -97,6 +97,8 @@ export interface SocketsOfNode {
   /** Where the store is away it is told later. */
   tellDetach(request: DetachRequest): Promise<void>
   tellLater(request: DetachRequest): void
+  /** It has its session from now on. */
+  attached(open: OpenSocket): void
   /** Its session went offline, and its client may be back over HTTP by now. */
   parted(open: OpenSocket): void
   /** It is closed. */
@@ -276,6 +278,11 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
     return this.#isParted && this.fence === null && !this.#isLeft && !this.#isDismissed
   }
 
+  /** A newer socket has the session that went offline here: this one does not take it again by itself (rule 6). */
+  superseded(): void {
+    this.#isParted = false
+  }
+
   /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */
   returnAfterBeats(onlyAfterBeats: 'own' | 'any'): Promise<void> {
     return this.#presence.operations.run(this.caller.userId, () => this.#returnAfterBeats(onlyAfterBeats))
@@ -429,6 +436,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
     this.#isParted = false
     this.isResumed = answer.isResumed
     this.sessionId = answer.session.id
+    this.#node.attached(this)
     this.#absence = null
     const lostMeanwhile = this.#lostEarly
     this.#lostEarly = null

@@ -51,6 +51,12 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     },
 
     tellLater: (request) => void untold.set(request.fence, request),
+    attached(open) {
+      for (const other of byUser.get(open.caller.userId) ?? []) {
+        if (other !== open && other.sessionId === open.sessionId) other.superseded()
+      }
+    },
+
     parted: (open) => returns.look(open.caller.userId),
     remove,
   }
