@@ -114,7 +114,7 @@ async function untilLevel(sql: postgres.Sql, node: Node, userId: string): Promis
   await until(
     async () => {
       const { data } = await ask(node, 'reader', `{ user(id: "${userId}") { lastActive } }`)
-      return data?.user?.lastActive === (await rowOf(sql, userId))?.last_active.toISOString()
+      return data?.user?.lastActive === (await rowOf(sql, userId))?.last_active?.toISOString()
     },
     { what: 'the last activity in the column' },
   )
