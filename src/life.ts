@@ -112,7 +112,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
   }
 
   const ready = starting.then(() => {})
-  // Whoever does not wait for it still learns it from `fetch`.
+  // A caller that does not wait for it still learns it from `fetch`.
   ready.catch(() => {})
 
   return {

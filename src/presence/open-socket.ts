@@ -199,7 +199,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
         this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
       )
       if (answer instanceof Postponed) return answer
-      // Nor is it brought back where the live state began anew while the answer was on its way.
+      // Nor does it come back where a new epoch began while the answer was on its way.
       this.#absence = null
       this.#part()
     })
