@@ -21,7 +21,7 @@ export class Postponed {
 
 type Run<Result> = () => Promise<Result | Postponed>
 
-/** Whoever sends heartbeats: one is a method call, and no closure, for it is what a node does most. */
+/** A sender of heartbeats. A method call and no closure, because a node does nothing more often. */
 export interface BeatSender<Beat, Result> {
   /** The heartbeat's only step in most cases; null where it takes more. */
   tryBeat(beat: Beat): Promise<Result | null>

@@ -185,7 +185,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     /**
      * Closes replaced and reaped sockets that did not answer.
      *
-     * @param wasLate - the check itself came late: it judges nobody
+     * @param wasLate - the check itself came late, so it closes no socket
      */
     checkChallenges(wasLate: boolean): void {
       const nowMs = monotonicMs()

@@ -134,7 +134,7 @@ export function describeTakeovers(rule: Rule): void {
       const tab = await connect(store, 'alice', { sessionId: DEFAULT_SESSION_ID })
       const other = await connect(store, 'alice')
       expect(await sessionIds(store, 'alice')).toEqual([DEFAULT_SESSION_ID, other.sessionId].sort())
-      // A reload of the one while the other is opened anew.
+      // One is reloaded while the other is opened again.
       await detach(store, tab)
       await connect(store, 'alice', { sessionId: other.sessionId })
       expect(await sessionIds(store, 'alice')).toEqual([DEFAULT_SESSION_ID, other.sessionId].sort())

@@ -223,7 +223,7 @@ describe('where the clock of Redis is set', () => {
       expect([await isOnSocket(store, dead), await isOnSocket(store, alive)]).toEqual([false, true])
     })
 
-    it('whoever is over ends at the time that they had left, and nobody else', async () => {
+    it('only a session whose time is over ends, at the time that it had left', async () => {
       const { nodes, store, renewing, mark, sweptMs } = await set(
         { awayAfterMs: 100_000, idleTimeoutMs: 100_000 },
         stepsMs,
@@ -264,7 +264,7 @@ describe('where the clock of Redis is set', () => {
       expect(await statusOf(store, 'alive')).toBe('ONLINE')
     })
 
-    it('the position goes on, and so does whoever follows', async () => {
+    it('the position goes on, and so do subscribers', async () => {
       const { nodes, store, renewing, mark } = await set({ logAgeMs: 60_000 }, stepsMs)
       await connect(store, 'late')
       await nodes.pass(store, 200, renewing)
