@@ -1,9 +1,11 @@
 /**
  * Who of all processes on one database has the work.
  *
- * Where many share the live state in Redis, this is economy: one brings the records, the others need not. Where each
- * has a live state of its own (`isFenced`), the one that has the work is the one that serves, and there must never be
- * two. No clock is compared with another's for that:
+ * Where many share the live state in Redis, this is economy: one brings the records, the others need not. A holder that
+ * cannot read the live state for `NODE_TTL` releases the work to one that can.
+ *
+ * Where each has a live state of its own (`isFenced`), the one that has the work is the one that serves, and there must
+ * never be two. No clock is compared with another's for that:
  *
  * - The holder counts its hold from the moment before it sent the statement that extended it. By its own clocks that
  *   is over no later than by anyone's.
@@ -36,6 +38,8 @@ export interface HoldOptions {
   readonly isFenced: boolean
   /** Whether no other process can have the database. */
   readonly isForced: boolean
+  /** Rejects where the live state cannot be read. Asked only where it is shared: a process can read its own. */
+  readonly checkLiveState: () => Promise<unknown>
   /** @param timeLimitMs - left out: the database's own */
   readonly ask: <Row extends object>(statement: SQL, timeLimitMs?: number) => Promise<Row | undefined>
   /** Whether somebody waits for what the holder does: then nothing waits between two looks. */
@@ -89,6 +93,8 @@ export class Hold {
   #hasStandby = false
   /** Whether the database did not answer since the last extension, while this process was awake. */
   #isAway = false
+  /** Since when the shared live state cannot be read; null: it can. */
+  #cutOffSinceMs: number | null = null
   #retryMs = 0
   /** The hold of another process, unchanged since. */
   #watched: { readonly hold: SeenHold; readonly sinceMs: number; readonly lookedAt: Now } | null = null
@@ -197,7 +203,7 @@ export class Hold {
     if (this.#isAway && !this.excludesOthers()) return void this.#lose('unknown')
     const dueInMs = this.#renewAtMs - this.#now().steadyMs
     if (dueInMs > 0 && this.excludesOthers()) return await this.#wait(dueInMs)
-    if (!this.#options.isFenced) return void (await this.confirm())
+    if (!this.#options.isFenced) return await this.#keepShared()
     const sentAt = this.#now()
     const didServe = this.excludesOthers()
     try {
@@ -210,6 +216,32 @@ export class Hold {
     } finally {
       // Before it waits: the time of a hold that was not extended may be over.
       if (this.#state === 'held' && this.#isAway && !this.excludesOthers()) this.#lose('unknown')
+    }
+  }
+
+  /** A short failure of the live state changes nothing. In a long one, another process may still reach it. */
+  async #keepShared(): Promise<void> {
+    if (await this.#canReadLiveState()) return void (await this.confirm())
+    if (this.#state !== 'held') return
+    if (this.#now().steadyMs - (this.#cutOffSinceMs ?? 0) < this.#ttlMs) return void (await this.confirm())
+    const { holder, ask, log } = this.#options
+    await ask(releaseStatement(holder), this.#timeLimitMs)
+    if (this.#state !== 'held') return
+    log.warn({}, 'This process cannot read the live state, and leaves the records to one that can.')
+    this.#isOwn = false
+    this.#stopHolding()
+  }
+
+  async #canReadLiveState(): Promise<boolean> {
+    const sinceMs = this.#cutOffSinceMs ?? this.#now().steadyMs
+    try {
+      await this.#options.checkLiveState()
+      this.#cutOffSinceMs = null
+      return true
+    } catch (error) {
+      if (!(error instanceof PresenceError)) throw error
+      this.#cutOffSinceMs = sinceMs
+      return false
     }
   }
 
@@ -232,6 +264,8 @@ export class Hold {
 
   async #look(): Promise<void> {
     const { holder, isFenced, ask, events, log } = this.#options
+    if (!isFenced && !(await this.#canReadLiveState())) return await this.#wait(this.#lookEveryMs())
+    if (this.#state !== 'waiting') return
     const sentAt = this.#now()
     // What happened in a pause, of this process or of its host, was not watched.
     if (this.#watched !== null && elapsedMs(this.#watched.lookedAt, sentAt) > this.#ttlMs / 2) this.#watched = null
@@ -282,14 +316,19 @@ export class Hold {
   }
 
   #lose(how: LossOfHold): null {
-    this.#state = 'waiting'
     if (how === 'taken') this.#isOwn = false
-    this.#watched = null
-    this.#hasStandby = false
-    this.#isAway = false
+    this.#stopHolding()
     this.#options.events.lost(how)
     this.#options.bell.ring({ isLoud: true })
     return null
+  }
+
+  #stopHolding(): void {
+    this.#state = 'waiting'
+    this.#cutOffSinceMs = null
+    this.#watched = null
+    this.#hasStandby = false
+    this.#isAway = false
   }
 
   #serve(from: Now): void {

@@ -104,6 +104,7 @@ export function createRecorder({
     timing,
     isFenced: isFencing,
     isForced: database.isEmbedded,
+    checkLiveState: () => records.read(checkpoint.seq, 1),
     ask,
     isHurried: () => hurryCount > 0,
     bell,

@@ -178,6 +178,9 @@ async function openStreet() {
   return { world, people, watchers, staying, stays, truth, report }
 }
 
+/** One heartbeat and the next: with the longest cut, and the reconnect after it, they take less than SESSION_TTL. */
+const BEAT_EVERY_MS = 100
+
 /** Somebody a node without a socket: a heartbeat goes on whatever becomes of the one before. */
 function beatOverHttp(nodes: readonly Node[]) {
   let isOver = false
@@ -186,7 +189,7 @@ function beatOverHttp(nodes: readonly Node[]) {
     const sessionId = randomUUID()
     while (!isOver) {
       await askOverHttp(node, `beating-${index}`, `mutation { heartbeat(sessionId: "${sessionId}") { expiresAt } }`)
-      await pass(400)
+      await pass(BEAT_EVERY_MS)
     }
   })
   return {
