@@ -303,11 +303,15 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       },
 
       async close() {
-        await comeToRest()
-        const isLost = isAlone && !recorder.state().isHolder
-        const { isComplete } = isLost ? { isComplete: false } : await recorder.flush(FLUSH_WAIT_MS)
-        if (!isComplete) log.error({}, 'The database did not take the last records in time: the next start repairs it.')
-        await closers.close()
+        try {
+          await comeToRest()
+          const isLost = isAlone && !recorder.state().isHolder
+          const { isComplete } = isLost ? { isComplete: false } : await recorder.flush(FLUSH_WAIT_MS)
+          if (!isComplete)
+            log.error({}, 'The database did not take the last records in time: the next start repairs it.')
+        } finally {
+          await closers.close()
+        }
       },
     }
   }
@@ -499,6 +503,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         parts?.webSockets.upgrade(request, socket, head)
         return
       }
+      // A peer that sends on, or never closes, would keep its half open.
+      socket.once('finish', () => socket.destroy())
       socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     },
 

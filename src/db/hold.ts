@@ -134,6 +134,11 @@ export class Hold {
     this.#renewAtMs = Math.max(this.#renewAtMs, sentAt.steadyMs + this.#options.timing.nodeRenewMs)
   }
 
+  /** The live state was read, whoever read it. */
+  sawLiveState(): void {
+    this.#cutOffSinceMs = null
+  }
+
   /**
    * Asks whether the work is still this process's.
    *
@@ -186,17 +191,22 @@ export class Hold {
   }
 
   async #run(): Promise<void> {
-    while (this.#state !== 'stopped') {
+    while (!this.#isStopped()) {
       try {
         await (this.#state === 'held' ? this.#keep() : this.#look())
         this.#retryMs = 0
       } catch (error) {
         if (!(error instanceof PresenceError))
           this.#options.log.error({ err: error }, 'The work could not be asked for.')
+        if (this.#isStopped()) break
         this.#retryMs = Math.min(Math.max(FIRST_RETRY_MS, 2 * this.#retryMs), this.#lastRetryMs())
         await this.#wait(this.#options.isHurried() ? FIRST_RETRY_MS : this.#retryMs)
       }
     }
+  }
+
+  #isStopped(): boolean {
+    return this.#state === 'stopped'
   }
 
   async #keep(): Promise<void> {
@@ -236,7 +246,7 @@ export class Hold {
     const sinceMs = this.#cutOffSinceMs ?? this.#now().steadyMs
     try {
       await this.#options.checkLiveState()
-      this.#cutOffSinceMs = null
+      this.sawLiveState()
       return true
     } catch (error) {
       if (!(error instanceof PresenceError)) throw error

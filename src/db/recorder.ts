@@ -150,6 +150,7 @@ export function createRecorder({
         retryMs = 0
       } catch (error) {
         if (!(error instanceof PresenceError)) log.error({ err: error }, 'Records could not be written.')
+        if (isStopped) break
         retryMs = Math.min(Math.max(FIRST_RETRY_MS, 2 * retryMs), LAST_RETRY_MS)
         await bell.wait(hurryCount > 0 ? FIRST_RETRY_MS : retryMs, { isDeaf: true })
       }
@@ -174,6 +175,7 @@ export function createRecorder({
 
   async function follow(): Promise<void> {
     let batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    hold.sawLiveState()
     recordsEpoch = batch.epoch
     if (batch.epoch === checkpoint.epoch && batch.isGap) {
       // Another process may have written them while this one was away.
@@ -191,6 +193,16 @@ export function createRecorder({
       if (waitingCount > 0) isRung = true
     }
     await acknowledge()
+  }
+
+  /** What a flush has to reach. @returns null where the live state does not say so in time */
+  async function readGoal(withinMs: number): Promise<Pick<RecordBatch, 'epoch' | 'lastSeq'> | null> {
+    try {
+      return await Promise.race([records.read(acknowledged.seq, 1), pass(withinMs, null, { ref: false })])
+    } catch (error) {
+      if (!(error instanceof PresenceError)) throw error
+      return null
+    }
   }
 
   /** Asks where the checkpoint stands. @returns false where the work is lost */
@@ -300,10 +312,12 @@ export function createRecorder({
 
     async flush(withinMs) {
       const untilMs = performance.now() + withinMs
+      // The waits of the recorder hold no process, and here a process that stops waits for them.
+      const holdingProcess = setTimeout(() => {}, withinMs)
       hurryCount += 1
       bell.ring({ isLoud: true })
       try {
-        const goal = await Promise.race([records.read(acknowledged.seq, 1), pass(withinMs, null, { ref: false })])
+        const goal = await readGoal(withinMs)
         while (goal !== null && !isStopped) {
           if (checkpoint.epoch === goal.epoch && checkpoint.seq >= goal.lastSeq) return { isComplete: true }
           const leftMs = untilMs - performance.now()
@@ -313,6 +327,7 @@ export function createRecorder({
         return { isComplete: false }
       } finally {
         hurryCount -= 1
+        clearTimeout(holdingProcess)
       }
     },
 

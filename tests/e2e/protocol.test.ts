@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect as connectTcp } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -177,5 +179,36 @@ describe('answers over a socket', () => {
     wire.send(subscribe('1', '{ viewer { id } }'), subscribe('1', '{ viewer { id } }'))
     await until(() => wire.closed.length > 0, { what: 'the end of the socket' })
     expect(wire.closed).toEqual([{ code: 4409 }])
+  })
+})
+
+describe('an upgrade that is refused', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await startServer()
+  })
+  afterAll(() => server.stop())
+
+  it('leaves no connection open, whatever the peer does', async () => {
+    const { hostname, port } = new URL(server.url)
+    const peer = connectTcp({ host: hostname, port: Number(port), allowHalfOpen: true })
+    let isClosed = false
+    peer.on('error', () => {
+      isClosed = true
+    })
+    peer.write(
+      `GET /elsewhere HTTP/1.1\r\nHost: ${hostname}:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nmore`,
+    )
+    const [answer] = await once(peer, 'data')
+    expect(String(answer)).toContain('404 Not Found')
+    // It closes nothing itself, and goes on sending: refused only where the server has let go.
+    await until(
+      () => {
+        if (!isClosed) peer.write('more')
+        return isClosed
+      },
+      { what: 'the end of the connection' },
+    )
+    peer.destroy()
   })
 })
