@@ -10,20 +10,27 @@ export function leaveWithPage(url: string): { url: () => Promise<string>; opened
   let socket: { close(code: number): void } | undefined
   let shown = Promise.resolve()
   let show: (() => void) | undefined
+  let isLeft = false
   // Outside a browser there is no page to follow.
   const page = globalThis as { addEventListener?: (event: string, listener: () => void) => void }
   page.addEventListener?.('pagehide', () => {
+    isLeft = true
     shown = new Promise((resolve) => {
       show = resolve
     })
     // The person's own wish: 1000. After it graphql-ws connects again without a wait, as soon as it has the address.
     socket?.close(1000)
   })
-  page.addEventListener?.('pageshow', () => show?.())
+  page.addEventListener?.('pageshow', () => {
+    isLeft = false
+    show?.()
+  })
   return {
     url: () => shown.then(() => url),
     opened: (opened) => {
       socket = opened as typeof socket
+      // It was on its way when the page was left.
+      if (isLeft) socket?.close(1000)
     },
   }
 }

@@ -107,6 +107,8 @@ export function createOwnPresence(options: OwnPresenceOptions): OwnPresence {
     on: {
       opened(opened) {
         socket = opened as typeof socket
+        // It was on its way when the page was left.
+        if (show !== null) socket?.close(1000, 'The page was left.')
       },
       connected(_socket, payload) {
         acknowledged = (payload ?? null) as Acknowledgement | null
