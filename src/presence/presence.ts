@@ -333,13 +333,19 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
      * @returns how many still wait
      */
     async seedWaiting(): Promise<number> {
-      for (const [userId, caller] of [...unseeded]) {
-        const stored = await readSeed(caller)
-        // The database is away still: the others would wait for it in vain as well.
-        if (stored === null) break
+      for (const userId of [...unseeded.keys()]) {
+        const caller = unseeded.get(userId)
+        if (caller === undefined) continue
+        // To the end of the line: a row that is locked or refused holds up nobody for longer than a round.
         unseeded.delete(userId)
-        await store.setUser({ userId, seed: stored.seed })
+        unseeded.set(userId, caller)
+        const stored = await readSeed(caller)
+        // Where the database is away still, the others would wait for it in vain as well.
+        if (stored === null) break
         if (stored.tokensValidAfterMs !== null) sockets.dismiss(userId, stored.tokensValidAfterMs)
+        // Where the live state cannot take it, the user waits on.
+        await store.setUser({ userId, seed: stored.seed })
+        if (unseeded.get(userId) === caller) unseeded.delete(userId)
       }
       return unseeded.size
     },

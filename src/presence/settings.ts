@@ -104,12 +104,14 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
       if (page.length === 0) return
       const rows = await directory.settings(page.map(([userId]) => userId))
       for (const [index, [userId, known]] of page.entries()) {
+        // To the end of the line: a row that is locked holds up nobody for longer than a round.
+        if (doubts.get(userId) === known) {
+          doubts.delete(userId)
+          doubts.set(userId, known)
+        }
         const row = rows[index] ?? null
         if (row !== null) await agree(userId, row)
-        if (doubts.get(userId) !== known) continue
-        doubts.delete(userId)
-        // At the end of the line: the others have their turn.
-        if (monotonicMs() < known.untilMs) doubts.set(userId, known)
+        if (doubts.get(userId) === known && monotonicMs() >= known.untilMs) doubts.delete(userId)
       }
     },
   }
