@@ -281,16 +281,31 @@ describe('a hide that stops half-way', () => {
     }
   }
 
+  /** Alice is here, and followed there. Her tab sends no heartbeat: it only answers pings. */
+  async function withAlice(options: WorldOptions = {}) {
+    const world = await openStreet({ ...options, nodeCount: 2 })
+    const [here, there] = [nodeOf(world, 0), nodeOf(world, 1)]
+    await openTab({ wsUrl: here.wsUrl() }, 'alice', { rooms: [ROOM] })
+    await untilListed(world, ['alice'])
+    return { world, here, there, sql: openSql(world), seen: await follow(there, 'alice') }
+  }
+
+  /** What was half done is finished, and everyone sees one LEAVE and no more. */
+  async function expectHidden({ world, here, there, sql, seen }: Awaited<ReturnType<typeof withAlice>>): Promise<void> {
+    await until(() => seen.length > 0, { withinMs: 10_000, what: 'the LEAVE' })
+    await untilLevel(sql, there, 'alice')
+    const alices = spy(world, ['alice'])
+    await expectOwnTruth(here, 'alice')
+    await pass(1000)
+    await expectSecret(alices)
+    expect(seen.map(({ kind }) => kind)).toEqual(['LEAVE'])
+  }
+
   it('between the row and Redis is finished when both are there, without a word of the user', {
     timeout: 120_000,
   }, async () => {
-    const world = await openStreet({ nodeCount: 2 })
-    const [here, there] = [nodeOf(world, 0), nodeOf(world, 1)]
-    const sql = openSql(world)
-    // No heartbeat: the tab only answers pings.
-    await openTab({ wsUrl: here.wsUrl() }, 'alice', { rooms: [ROOM] })
-    await untilListed(world, ['alice'])
-    const seen = await follow(there, 'alice')
+    const street = await withAlice()
+    const { here, sql, seen } = street
 
     const stop = await stopInPostgres(sql, 'alice')
     const answer = hide(here, 'alice')
@@ -302,22 +317,11 @@ describe('a hide that stops half-way', () => {
     expect(seen).toEqual([])
 
     here.wire.mend()
-    await until(() => seen.length > 0, { withinMs: 10_000, what: 'the LEAVE' })
-    await untilLevel(sql, there, 'alice')
-    const alices = spy(world, ['alice'])
-    await expectOwnTruth(here, 'alice')
-    await pass(1000)
-    await expectSecret(alices)
-    expect(seen.map(({ kind }) => kind)).toEqual(['LEAVE'])
+    await expectHidden(street)
   })
 
   it('is finished by a second tab on another node, where its process died', { timeout: 120_000 }, async () => {
-    const world = await openStreet({ nodeCount: 2 })
-    const [here, there] = [nodeOf(world, 0), nodeOf(world, 1)]
-    const sql = openSql(world)
-    await openTab({ wsUrl: here.wsUrl() }, 'alice', { rooms: [ROOM] })
-    await untilListed(world, ['alice'])
-    const seen = await follow(there, 'alice')
+    const { world, here, there, sql, seen } = await withAlice()
 
     const stop = await stopInPostgres(sql, 'alice')
     void hide(here, 'alice')
@@ -339,12 +343,8 @@ describe('a hide that stops half-way', () => {
   })
 
   it('because the answer of Postgres was lost is finished when it answers', { timeout: 120_000 }, async () => {
-    const world = await openStreet({ nodeCount: 2, isDatabaseWired: true, settings: { DATABASE_TIME_LIMIT: '2s' } })
-    const [here, there] = [nodeOf(world, 0), nodeOf(world, 1)]
-    const sql = openSql(world)
-    await openTab({ wsUrl: here.wsUrl() }, 'alice', { rooms: [ROOM] })
-    await untilListed(world, ['alice'])
-    const seen = await follow(there, 'alice')
+    const street = await withAlice({ isDatabaseWired: true, settings: { DATABASE_TIME_LIMIT: '2s' } })
+    const { world, here, sql, seen } = street
 
     const stop = await stopInPostgres(sql, 'alice')
     const answer = hide(here, 'alice')
@@ -357,21 +357,11 @@ describe('a hide that stops half-way', () => {
     expect(await rowOf(sql, 'alice')).toMatchObject({ visibility: 'NOBODY', is_online: false })
     expect(seen).toEqual([])
     world.databaseWire?.mend()
-    await until(() => seen.length > 0, { withinMs: 10_000, what: 'the LEAVE' })
-    await untilLevel(sql, there, 'alice')
-    const alices = spy(world, ['alice'])
-    await expectOwnTruth(here, 'alice')
-    await pass(1000)
-    await expectSecret(alices)
-    expect(seen.map(({ kind }) => kind)).toEqual(['LEAVE'])
+    await expectHidden(street)
   })
 
   it('is not undone by what looks after an earlier one', { timeout: 120_000 }, async () => {
-    const world = await openStreet({ nodeCount: 2 })
-    const [here, there] = [nodeOf(world, 0), nodeOf(world, 1)]
-    const sql = openSql(world)
-    await openTab({ wsUrl: here.wsUrl() }, 'alice', { rooms: [ROOM] })
-    await untilListed(world, ['alice'])
+    const { world, here, there, sql } = await withAlice()
     // Half done, on one node; and on the other one, whole, before the first is looked after.
     const stop = await stopInPostgres(sql, 'alice')
     const first = ask(here, 'alice', 'mutation { setStatus(status: BUSY) { viewer { id } } }')
