@@ -97,6 +97,8 @@ it('behind Sentinels, which put another master in the place of one that died: no
       withinMs: 20_000,
       what: 'the list from the other master',
     })
+    // Reads can work before the lease does.
+    await until(async () => (await fetch(`${node.url}/readyz`)).ok, { what: 'a node that is ready' })
   }
   const late = await openTab(one, `late-${randomUUID()}`)
   expect(await ids(other)).toHaveLength(2)
