@@ -134,7 +134,7 @@ export class Hold {
     this.#renewAtMs = Math.max(this.#renewAtMs, sentAt.steadyMs + this.#options.timing.nodeRenewMs)
   }
 
-  /** The live state was read, whoever read it. */
+  /** The recorder read the live state: this process is not cut off from it. */
   sawLiveState(): void {
     this.#cutOffSinceMs = null
   }
