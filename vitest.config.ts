@@ -40,7 +40,7 @@ export default defineConfig({
         test: {
           name: 'faults',
           include: ['tests/fault/**/*.test.ts'],
-          exclude: [...BUSY_FAULTS],
+          exclude: BUSY_FAULTS,
           // They wait for leases and graces of their own processes, and none measures how late the others make it.
           maxWorkers: 3,
           sequence: { groupOrder: 1 },
@@ -50,7 +50,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'busy-faults',
-          include: [...BUSY_FAULTS],
+          include: BUSY_FAULTS,
           // Each keeps the cores busy, or measures how late it is: one at a time, and after the others.
           maxWorkers: 1,
           // Those of one file that are marked so wait at the same time.

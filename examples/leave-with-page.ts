@@ -10,11 +10,9 @@ export function leaveWithPage(url: string): { url: () => Promise<string>; opened
   let socket: { close(code: number): void } | undefined
   let shown = Promise.resolve()
   let show: (() => void) | undefined
-  let isLeft = false
   // Outside a browser there is no page to follow.
   const page = globalThis as { addEventListener?: (event: string, listener: () => void) => void }
   page.addEventListener?.('pagehide', () => {
-    isLeft = true
     shown = new Promise((resolve) => {
       show = resolve
     })
@@ -22,15 +20,15 @@ export function leaveWithPage(url: string): { url: () => Promise<string>; opened
     socket?.close(1000)
   })
   page.addEventListener?.('pageshow', () => {
-    isLeft = false
     show?.()
+    show = undefined
   })
   return {
     url: () => shown.then(() => url),
     opened: (opened) => {
       socket = opened as typeof socket
       // It was on its way when the page was left.
-      if (isLeft) socket?.close(1000)
+      if (show !== undefined) socket?.close(1000)
     },
   }
 }
