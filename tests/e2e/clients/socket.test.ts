@@ -29,6 +29,8 @@ beforeEach(async () => {
   // It keeps the socket open.
   client.subscribe({ query: 'subscription { viewerChanged { id } }' }, { next() {}, error() {}, complete() {} })
   await until(isOnline, { what: 'alice online' })
+  // The server shows her before its acknowledgement has arrived, and a test may lose it.
+  await until(() => sentCount('viewerChanged') === 1, { what: 'the acknowledgement' })
 })
 
 afterEach(async () => {
