@@ -75,7 +75,13 @@ export async function startChromium(): Promise<Engine> {
     return {
       evaluate: (script) => evaluate(sessionId, script),
       reload: async () => void (await devTools.send('Page.reload', {}, sessionId)),
-      close: async () => void (await devTools.send('Target.closeTarget', { targetId })),
+      async close() {
+        await devTools.send('Target.closeTarget', { targetId })
+        // Chromium answers before the tab is gone, and then brings another tab to the front: a later one would be seen.
+        await until(async () => !(await targets()).some((target) => target.targetId === targetId), {
+          what: 'the end of the tab',
+        })
+      },
       show: async () => void (await devTools.send('Target.activateTarget', { targetId })),
       freeze: async () => void (await devTools.send('Page.setWebLifecycleState', { state: 'frozen' }, sessionId)),
       thaw: async () => void (await devTools.send('Page.setWebLifecycleState', { state: 'active' }, sessionId)),
