@@ -54,7 +54,8 @@ export function followOnlineList(options: OnlineListOptions): OnlineList {
   const { signal } = stopping
   let users = new Map<string, OnlineUser>()
   let freshness: Freshness = { kind: 'reading' }
-  let liveAtMs = Date.now()
+  /** When what is shown was last known to be right; null while nothing was read. */
+  let rightAtMs: number | null = null
   let failureCount = 0
 
   function show(next: Freshness): void {
@@ -63,13 +64,14 @@ export function followOnlineList(options: OnlineListOptions): OnlineList {
   }
 
   function showLive(): void {
-    liveAtMs = Date.now()
+    rightAtMs = Date.now()
     failureCount = 0
     show({ kind: 'live' })
   }
 
   function showStale(): void {
-    if (freshness.kind === 'live') show({ kind: 'stale', asOfMs: liveAtMs })
+    // A list that was read and not followed yet goes stale as well.
+    if (freshness.kind !== 'stale' && rightAtMs !== null) show({ kind: 'stale', asOfMs: rightAtMs })
   }
 
   async function keepFollowing(): Promise<void> {
@@ -95,6 +97,7 @@ export function followOnlineList(options: OnlineListOptions): OnlineList {
   /** @returns the position of the first page, to follow from */
   async function readPages(): Promise<string> {
     const read = new Map<string, OnlineUser>()
+    const startedAtMs = Date.now()
     let position: string | null = null
     let after: string | null = null
     for (;;) {
@@ -105,7 +108,8 @@ export function followOnlineList(options: OnlineListOptions): OnlineList {
       after = page.pageInfo.endCursor
     }
     users = read
-    show(freshness)
+    rightAtMs = startedAtMs
+    show(freshness.kind === 'stale' ? { kind: 'stale', asOfMs: rightAtMs } : freshness)
     return position
   }
 

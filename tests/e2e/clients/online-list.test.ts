@@ -220,6 +220,25 @@ describe('the list of who is online', () => {
     await until(() => proxy.connectionCount() > before, { what: 'a new connection' })
   })
 
+  it('is stale where the connection is lost between reading it and following it', async () => {
+    const { own } = open('alice')
+    // Not even a first word on the position comes through.
+    const withoutWords: SocketClient = {
+      ...own.client,
+      subscribe: (payload, sink) =>
+        payload.query.includes('positionAdvanced')
+          ? own.client.subscribe(payload, { ...sink, next() {} })
+          : own.client.subscribe(payload, sink),
+    }
+    const startedAtMs = Date.now()
+    const { seen } = follow(withoutWords)
+    await until(() => seen.users.length === 1, { what: 'the list' })
+    expect(seen.freshness).toEqual({ kind: 'reading' })
+    proxy.refuse()
+    const stale = await until(() => (seen.freshness?.kind === 'stale' ? seen.freshness : null), { what: 'stale' })
+    expect(stale.asOfMs).toBeGreaterThanOrEqual(startedAtMs)
+  })
+
   it('asks again for a page of which no answer comes', async () => {
     const { own, seen: tab } = open('alice')
     await until(() => tab.connection?.kind === 'open')
