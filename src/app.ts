@@ -32,6 +32,9 @@ import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask, maskedResult } from './server/client-errors.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
+import { createAddresses } from './server/limits/addresses.ts'
+import { createAdmission } from './server/limits/admission.ts'
+import { createLimits } from './server/limits/limits.ts'
 import { payloadText } from './server/messages.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
 import { createOperations } from './server/operations.ts'
@@ -67,8 +70,13 @@ const LOSS_REASONS = {
 } as const
 
 export interface Rollcall {
-  /** Answers an HTTP request. */
-  fetch(request: Request): Promise<Response>
+  /**
+   * Answers an HTTP request.
+   *
+   * @param from - `{ req }`, Node's own request, as `createServerAdapter` of `@whatwg-node/server` hands it over: its
+   *   address pays for what is asked without a token. Left out, all such requests share one budget
+   */
+  fetch(request: Request, from?: object): Promise<Response>
   /** Takes over a WebSocket: what Node's server emits as `upgrade`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Resolves when requests are served; rejects where that cannot come about. */
@@ -99,10 +107,18 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     isShareable: createShareability(schema),
     write: (result) => payloadText(maskedResult(result, mask)),
   })
-  const operations = createOperations(schema, config, mask, subscribe)
+  const limits = createLimits(config, monotonicMs)
+  const addresses = createAddresses(config.TRUSTED_PROXIES ?? [], (peer) =>
+    log.warn(
+      { peer },
+      'A request has `X-Forwarded-For` and comes from no trusted proxy: all that come this way share the limits of one address. ' +
+        'If this is a proxy of yours, name it in TRUSTED_PROXIES.',
+    ),
+  )
+  const operations = createOperations({ schema, config, limits, mask, subscribe })
 
   interface Parts extends Running {
-    readonly http: (request: Request) => Promise<Response>
+    readonly http: (request: Request, peer: string | null) => Promise<Response>
     readonly webSockets: WebSockets
   }
 
@@ -172,7 +188,13 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       )
     }
 
-    const hub = createHub({ store, monotonicMs, logCount: config.LOG_COUNT, windowMs: config.FANOUT_WINDOW })
+    const hub = createHub({
+      store,
+      monotonicMs,
+      logCount: config.LOG_COUNT,
+      windowMs: config.FANOUT_WINDOW,
+      watchedIdsPerUser: config.WATCHED_IDS_PER_USER,
+    })
     closers.push(() => hub.close())
     const sockets = createSockets({
       store,
@@ -209,15 +231,17 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       onError: (error) => log.error({ error }, 'The node failed inside.'),
     })
     closers.push(() => node.stop())
-    const authenticator = createAuthenticator(config, directory)
+    const admission = createAdmission(createAuthenticator(config, directory), limits)
     const isReady = () => health.isReady()
     const webSockets = createWebSockets({
       config,
-      authenticator,
+      admission,
       presence,
       sockets,
       feed: hub,
       operations,
+      limits,
+      streams,
       mask,
       log,
       monotonicMs,
@@ -235,7 +259,9 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     const pages = await loadPages()
     const http = createHttp({
       config,
-      authenticator,
+      admission,
+      addresses,
+      socketCountOf: sockets.countOf,
       presence,
       feed: hub,
       operations,
@@ -439,6 +465,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: reap },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
       { name: 'streams', everyMs: 1000, run: () => streams.check() },
+      { name: 'limits', everyMs: 1000, run: () => limits.forget() },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
       ...(config.FANOUT_WINDOW > 0 ? [{ name: 'window', everyMs: config.FANOUT_WINDOW, run: () => hub.tell() }] : []),
       {
@@ -478,12 +505,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     config,
     ready: life.ready,
 
-    async fetch(request) {
+    async fetch(request, from) {
       const parts = life.serving()
       if (parts !== null) {
         underWayCount += 1
         try {
-          return await parts.http(request)
+          return await parts.http(request, peerOf(from))
         } finally {
           underWayCount -= 1
         }
@@ -496,19 +523,30 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     upgrade(request, socket, head) {
       // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
       socket.on('error', (error) => log.debug({ error }, 'A connection failed before it was a socket.'))
+      const refuse = (status: string): void => {
+        // A peer that sends on, or never closes, would keep its half open.
+        socket.once('finish', () => socket.destroy())
+        const retry = /^(429|503)/.test(status) ? 'Retry-After: 1\r\n' : ''
+        socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n${retry}Content-Length: 0\r\n\r\n`)
+      }
       const path = request.url?.split('?')[0]
       const parts = health.isServing() ? life.serving() : null
       const status = path !== GRAPHQL_PATH ? '404 Not Found' : parts === null ? '503 Service Unavailable' : null
       if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
-        parts?.webSockets.upgrade(request, socket, head)
+        const forwardedFor = request.headers['x-forwarded-for']
+        const address = addresses.of(request.socket.remoteAddress ?? null, forwardedFor?.toString() ?? null)
+        parts?.webSockets.upgrade(request, socket, head, address, refuse)
         return
       }
-      // A peer that sends on, or never closes, would keep its half open.
-      socket.once('finish', () => socket.destroy())
-      socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+      refuse(status ?? '403 Forbidden')
     },
 
     drain: () => life.drain(),
     close: () => life.close(untilAnswered),
   }
+}
+
+function peerOf(from: object | undefined): string | null {
+  const { req } = (from ?? {}) as { readonly req?: Pick<IncomingMessage, 'socket'> }
+  return req?.socket.remoteAddress ?? null
 }

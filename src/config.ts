@@ -3,6 +3,7 @@
  *
  * The README's table is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
  */
+import { isNetwork } from './networks.ts'
 import type { PresenceTiming } from './presence/timing.ts'
 
 interface SettingRow {
@@ -286,11 +287,100 @@ export const SETTINGS = {
     most: '10000',
     meaning: 'sockets that one user may have open on a process',
   },
+  SOCKETS_PER_ADDRESS: {
+    kind: 'count',
+    default: '10000',
+    least: '1',
+    most: '1000000',
+    meaning: 'sockets that one address may have open on a process; an IPv6 address counts by its first 64 bits',
+    reason: 'a company behind one address; behind a proxy of your own, name it in `TRUSTED_PROXIES`',
+  },
+  SOCKETS_PER_PROCESS: {
+    kind: 'count',
+    default: '50000',
+    least: '1',
+    most: '1000000',
+    meaning: 'sockets that a process takes; beyond them a new one is answered 503',
+    reason: 'an idle one takes some 17 KB',
+  },
   CONNECTION_INIT_TIME: {
     kind: 'duration',
     default: '3s',
     least: '100ms',
     meaning: 'how long a new socket may take to say who it is',
+  },
+  HANDSHAKES_PER_ADDRESS: {
+    kind: 'count',
+    default: '500',
+    least: '1',
+    most: '100000',
+    meaning: 'sockets of one address that have not said yet who they are; more of them wait for their turn',
+    reason: 'at 100 ms a round trip these are some thousands a second',
+  },
+  HANDSHAKES_PER_PROCESS: {
+    kind: 'count',
+    default: '5000',
+    least: '1',
+    most: '100000',
+    meaning: 'sockets of a process that have not said yet who they are; more of them wait for their turn',
+  },
+  BODY_TIME: {
+    kind: 'duration',
+    default: '10s',
+    least: '100ms',
+    meaning: 'how long the body of a request may take to arrive',
+  },
+  USER_WORK_RATE: {
+    kind: 'count',
+    default: '10000',
+    least: '100',
+    most: '1000000000',
+    meaning:
+      'work that one user may cause in a second, on all sockets and over HTTP, in units of about a microsecond: the complexity of each document and 30 more, 500 a connection',
+    reason: 'one hundredth of a processor; a heartbeat costs 50',
+  },
+  USER_WORK_BURST: {
+    kind: 'count',
+    default: '400000',
+    least: '1000',
+    most: '1000000000',
+    meaning: 'work that one user may cause at once before `USER_WORK_RATE` holds',
+    reason: 'fifty tabs that are reloaded and read a page of 1,000 users each',
+  },
+  ADDRESS_WORK_RATE: {
+    kind: 'count',
+    default: '10000',
+    least: '100',
+    most: '1000000000',
+    meaning: 'as `USER_WORK_RATE`, of one address without a valid token; a bad token costs 1,000',
+  },
+  ADDRESS_WORK_BURST: {
+    kind: 'count',
+    default: '400000',
+    least: '1000',
+    most: '1000000000',
+    meaning: 'as `USER_WORK_BURST`, of one address without a valid token',
+  },
+  WATCHED_IDS_PER_USER: {
+    kind: 'count',
+    default: '100000',
+    least: '1000',
+    most: '100000000',
+    meaning: 'ids in the watch lists of all subscriptions that one user has open on a process',
+    reason: 'fifty tabs that watch 1,000 users each have half of it',
+  },
+  INTROSPECTION: {
+    kind: 'text',
+    default: null,
+    oneOf: ['anyone', 'token', 'nobody'],
+    meaning:
+      'who may read the schema by introspection; left out, `anyone` in development and who has a `token` in production',
+  },
+  TRUSTED_PROXIES: {
+    kind: 'list',
+    default: null,
+    meaning:
+      'addresses and networks of your own proxies, `10.0.0.0/8`, with commas between: whose `X-Forwarded-For` says where a request comes from; left out, it is never believed',
   },
 } as const satisfies Record<string, SettingRow>
 
@@ -307,7 +397,9 @@ type Value<Row extends SettingRow> = Row['kind'] extends 'duration' | 'count'
         ? readonly string[] | null
         : readonly string[]
       : Row extends { readonly oneOf: readonly (infer Choice)[] }
-        ? Choice
+        ? Row['default'] extends null
+          ? Choice | null
+          : Choice
         : Row['default'] extends null
           ? string | null
           : string
@@ -475,6 +567,11 @@ function findContradictions(config: Config, problems: string[]): void {
       problems.push(
         `${name} must be an address that begins with ${schemes.map((scheme) => `\`${scheme}//\``).join(' or ')}.`,
       )
+    }
+  }
+  for (const proxy of config.TRUSTED_PROXIES ?? []) {
+    if (!isNetwork(proxy)) {
+      problems.push(`TRUSTED_PROXIES must be IP addresses and networks like \`10.0.0.0/8\`, not \`${proxy}\`.`)
     }
   }
   if (config.NODE_ENV === 'production' && config.JWT_SECRET === null && config.JWKS_URL === null) {

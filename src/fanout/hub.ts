@@ -14,6 +14,7 @@ import { kept } from './kept.ts'
 import { createPaced, type Paced } from './paced.ts'
 import { createReplays } from './replays.ts'
 import { Subscription, type SubscriptionContext } from './subscription.ts'
+import { createWatchedIds } from './watched-ids.ts'
 
 /** How often `onlineCountChanged` and `viewerChanged` may speak (docs/architecture.md, the API). */
 const PACE_MS = 1000
@@ -52,6 +53,8 @@ export interface HubOptions {
   readonly logCount?: number
   /** What comes within so long is merged to one change a user; 0: each change is told as it comes. */
   readonly windowMs?: number
+  /** Ids that one user may watch. */
+  readonly watchedIdsPerUser?: number
   /** Fewer, for a test of what happens beyond it. */
   readonly waitingMost?: number
 }
@@ -61,9 +64,11 @@ export function createHub({
   monotonicMs,
   logCount = Number.POSITIVE_INFINITY,
   windowMs = 0,
+  watchedIdsPerUser = Number.POSITIVE_INFINITY,
   waitingMost = WAITING_MOST,
 }: HubOptions): Hub {
   const index = createFilterIndex<Subscription>()
+  const watchedIds = createWatchedIds(watchedIdsPerUser)
   const all = new Set<{ end(): void }>()
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
   const counted = new Map<string | null, Promise<CountEvent>>()
@@ -230,14 +235,16 @@ export function createHub({
       beginAt(position)
     },
 
-    async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null) {
+    async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null, userId: string) {
       if (after !== null && after.epoch !== head.epoch) await refuse(after)
+      const unwatch = watchedIds.add(userId, filter)
       const startSeq = after?.seq ?? head.seq
       // Within a window it is behind until the window ends; without one, it is told nothing twice.
       const isAtHead = startSeq === told.seq || (windowMs === 0 && startSeq > told.seq)
       const keptFilter = index.keep(filter)
       const subscription = new Subscription(context, keptFilter, startSeq, isAtHead, (ended) => {
         index.remove(keptFilter, ended)
+        unwatch()
         group?.subscriptions.delete(ended)
         ahead.delete(ended)
         all.delete(ended)

@@ -56,9 +56,11 @@ export interface ChangeFeed {
    *
    * Events that are the same for many followers are the same object, so that work on them can be shared.
    *
-   * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream where the log is lost
+   * @param userId - who follows: the ids that they watch are counted
+   * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream where the log is lost; `RATE_LIMITED` where they
+   *   watch too many ids
    */
-  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null): Promise<ChangeStream>
+  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null, userId: string): Promise<ChangeStream>
 
   /** The number online now, and then whenever it changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>

@@ -19,7 +19,7 @@ export function subscribePresenceChanged(
 ): Promise<AsyncIterable<ChangeEvent>> {
   const filter = filterOf(args, context)
   const after = typeof args.after === 'string' ? parsePosition('after', args.after) : null
-  return context.feed.changes(filter, after, context.group)
+  return context.feed.changes(filter, after, context.group, callerOf(context).userId)
 }
 
 function filterOf({ room, userIds }: PresenceChangedArgs, context: RequestContext): ChangeFilter {

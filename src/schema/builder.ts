@@ -16,6 +16,21 @@ export const builder = new SchemaBuilder<{
   complexity: { defaultComplexity: 1, defaultListMultiplier: 10, disabled: true },
 })
 
+/**
+ * What a field costs beside one for itself and its selection, in units of about a microsecond (bench/limits.ts): they
+ * bound a document (MAX_COMPLEXITY) and are taken from who asks (src/server/limits/limits.ts).
+ */
+export const COST = {
+  /** A statement to Postgres, a record of it, and the change for all who follow the user. */
+  settingsWrite: 2000,
+  /** An entry of the change log, a record, and the change for all who follow the user. */
+  change: 500,
+  /** A subscription, whatever comes of it. */
+  subscription: 100,
+  /** A room in which a session is put. */
+  room: 10,
+} as const
+
 builder.queryType({ description: 'Who is online, and what everyone may see of them.' })
 builder.mutationType({ description: "What changes the signed-in user's own presence, and what services may change." })
 builder.subscriptionType({ description: 'What happens from now on, or from a position on.' })

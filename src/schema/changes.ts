@@ -3,7 +3,7 @@ import { formatPosition, type Position } from '../presence/position.ts'
 import { subscribeOnlineCountChanged } from '../resolvers/online-count-changed.ts'
 import { position, subscribePositionAdvanced } from '../resolvers/position.ts'
 import { subscribePresenceChanged } from '../resolvers/presence-changed.ts'
-import { builder, SAME_FOR_ALL } from './builder.ts'
+import { builder, COST, SAME_FOR_ALL } from './builder.ts'
 import { PresenceChangeKindEnum, PresenceStatusEnum } from './enums.ts'
 import { UserType } from './user.ts'
 
@@ -79,6 +79,7 @@ builder.subscriptionFields((t) => ({
         description: 'A position: of a page, or of the last change that was seen. Left out: from now on.',
       }),
     },
+    complexity: ({ userIds }) => ({ field: COST.subscription + (userIds?.length ?? 0) }),
     subscribe: subscribePresenceChanged,
     resolve: (event) => event,
   }),
@@ -87,6 +88,7 @@ builder.subscriptionFields((t) => ({
     nullable: false,
     description: 'How many are online: now, and whenever it changes, at most once a second.',
     args: { room: t.arg.id({ description: 'Only those in this room.' }) },
+    complexity: { field: COST.subscription },
     subscribe: subscribeOnlineCountChanged,
     resolve: (event) => event,
   }),
@@ -94,6 +96,7 @@ builder.subscriptionFields((t) => ({
     nullable: false,
     description:
       "At the start and every 10 seconds: all that this socket's subscriptions had to get up to this position has been written before it. No word of it for 25 seconds means that what is shown is stale. Over WebSockets only.",
+    complexity: { field: COST.subscription },
     subscribe: subscribePositionAdvanced,
     resolve: (reached: Position) => formatPosition(reached),
   }),

@@ -1,6 +1,6 @@
 import { type HeartbeatModel, heartbeat, heartbeatSession } from '../resolvers/heartbeat.ts'
 import { payloadViewer } from '../resolvers/viewer.ts'
-import { builder } from './builder.ts'
+import { builder, COST } from './builder.ts'
 import { SessionType, ViewerType } from './viewer.ts'
 
 const HeartbeatPayload = builder.objectRef<HeartbeatModel>('HeartbeatPayload').implement({
@@ -47,6 +47,7 @@ builder.mutationField('heartbeat', (t) =>
       device: t.arg.string({ description: 'What to call the device, at most 100 characters. Left out, it stays.' }),
       rooms: t.arg.idList({ description: 'Replaces the rooms of the session, at most 100. Left out, they stay.' }),
     },
+    complexity: ({ rooms }) => ({ field: 1 + COST.room * (rooms?.length ?? 0) }),
     resolve: heartbeat,
   }),
 )

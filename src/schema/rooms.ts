@@ -1,5 +1,5 @@
 import { joinRoom, leaveRoom, type RoomPayload } from '../resolvers/rooms.ts'
-import { builder } from './builder.ts'
+import { builder, COST } from './builder.ts'
 import { SESSION_ID, SessionType } from './viewer.ts'
 
 const JoinRoomPayload = builder.objectRef<RoomPayload>('JoinRoomPayload').implement({
@@ -25,6 +25,7 @@ builder.mutationFields((t) => ({
     type: JoinRoomPayload,
     nullable: false,
     description: 'Puts a session into a room. A user is in a room while one of their sessions is.',
+    complexity: { field: COST.change },
     args: {
       room: t.arg.id({
         required: true,
@@ -38,6 +39,7 @@ builder.mutationFields((t) => ({
     type: LeaveRoomPayload,
     nullable: false,
     description: 'Takes a session out of a room. Leaving a room that it is not in does nothing.',
+    complexity: { field: COST.change },
     args: {
       room: t.arg.id({ required: true, description: 'The room.' }),
       sessionId: t.arg.id({ description: SESSION_ID }),

@@ -1,6 +1,6 @@
 import type { PublicUser } from '../presence/model.ts'
 import { disconnectUser, updateUser } from '../resolvers/service.ts'
-import { builder } from './builder.ts'
+import { builder, COST } from './builder.ts'
 import { UserType } from './user.ts'
 
 const DisconnectUserPayload = builder
@@ -24,6 +24,7 @@ builder.mutationFields((t) => ({
     nullable: false,
     description:
       'Ends all sessions of a user, closes their sockets, and refuses the tokens that they had. For tokens with the role `service`.',
+    complexity: { field: COST.settingsWrite },
     args: { userId: t.arg.id({ required: true, description: 'The user.' }) },
     resolve: disconnectUser,
   }),
@@ -31,6 +32,7 @@ builder.mutationFields((t) => ({
     type: UpdateUserPayload,
     nullable: false,
     description: 'Sets the name and the picture of a user whose tokens carry none. For tokens with the role `service`.',
+    complexity: { field: COST.settingsWrite },
     args: {
       userId: t.arg.id({ required: true, description: 'A user who was seen before.' }),
       name: t.arg.string({ description: '1 to 100 characters. Left out, it stays.' }),

@@ -1,7 +1,7 @@
 import { goOffline } from '../resolvers/go-offline.ts'
 import { setStatus, setVisibility } from '../resolvers/settings.ts'
 import { payloadViewer, type ViewerPayload } from '../resolvers/viewer.ts'
-import { builder } from './builder.ts'
+import { builder, COST } from './builder.ts'
 import { StatusChoiceEnum, VisibilityEnum } from './enums.ts'
 import { SESSION_ID, ViewerType } from './viewer.ts'
 
@@ -14,6 +14,7 @@ builder.mutationFields((t) => ({
     type: SetStatusPayload,
     nullable: false,
     description: 'Chooses the status that others see while the user is online, on all devices.',
+    complexity: { field: COST.settingsWrite },
     args: {
       status: t.arg({ type: StatusChoiceEnum, required: true, description: 'The choice.' }),
       message: t.arg.string({
@@ -26,6 +27,7 @@ builder.mutationFields((t) => ({
     type: SetVisibilityPayload,
     nullable: false,
     description: 'Hides the user from everyone else, or shows them again. Hiding is a `LEAVE`, coming back a `JOIN`.',
+    complexity: { field: COST.settingsWrite },
     args: {
       visibility: t.arg({ type: VisibilityEnum, required: true, description: 'Who may see them.' }),
       hideLastActive: t.arg.boolean({ description: 'Whether others see no `lastActive`. Left out, it stays.' }),
@@ -37,6 +39,7 @@ builder.mutationFields((t) => ({
     nullable: false,
     description:
       'Ends a session at once, without a grace. Its socket may stay, and starts it again only with an active heartbeat, on it or over HTTP. One that is named and over stays so; `NOT_FOUND` where none is named and there is no `default`.',
+    complexity: { field: COST.change },
     args: {
       sessionId: t.arg.id({ description: SESSION_ID }),
       everywhere: t.arg.boolean({ defaultValue: false, description: 'True: all of your sessions.' }),

@@ -1,28 +1,37 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { ExecutionArgs } from 'graphql'
+import type { ExecutionArgs, GraphQLErrorExtensions } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
+import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
-import { badInput, unavailable } from '../presence/errors.ts'
+import { badInput, type PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { RequestContext } from '../resolvers/context.ts'
-import type { Authenticator } from './auth.ts'
 import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
+import type { Addresses } from './limits/addresses.ts'
+import type { Admission } from './limits/admission.ts'
+import { type Payer, payerOf } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Origins } from './origins.ts'
 import type { Pages } from './pages.ts'
-import type { Streams } from './streams.ts'
+import type { Results, Streams } from './streams.ts'
 
 export const GRAPHQL_PATH = '/graphql'
 
 export interface HttpOptions {
-  readonly config: Pick<Config, 'MAX_FRAME_BYTES' | 'METRICS_TOKEN' | 'NODE_ENV'>
-  readonly authenticator: Authenticator
+  readonly config: Pick<
+    Config,
+    'BODY_TIME' | 'HEARTBEAT_INTERVAL' | 'MAX_FRAME_BYTES' | 'METRICS_TOKEN' | 'NODE_ENV' | 'SOCKETS_PER_USER'
+  >
+  readonly admission: Admission
+  readonly addresses: Addresses
+  /** How many sockets a user has open here. */
+  readonly socketCountOf: (userId: string) => number
   readonly presence: Presence
   readonly feed: ChangeFeed
   readonly operations: Operations
@@ -34,10 +43,22 @@ export interface HttpOptions {
   readonly mask: ErrorMask
 }
 
-export function createHttp(options: HttpOptions): (request: Request) => Promise<Response> {
-  const { config, authenticator, presence, feed, operations, streams, origins, pages, health, metrics, mask } = options
+/** What is known of a request before its document is read. */
+interface Admitted {
+  readonly caller: Caller | null
+  readonly payer: Payer
+  readonly accept: string | null
+  readonly signal: AbortSignal
+  /** Written when its document was priced. */
+  readonly cost: { units: number }
+}
 
-  const yoga = createYoga<object, RequestContext>({
+/** @returns answers a request; `peer`: the address of its connection, null where the server does not say */
+export function createHttp(options: HttpOptions): (request: Request, peer?: string | null) => Promise<Response> {
+  const { config, admission, addresses, presence, feed, operations, streams, origins, pages, health, metrics, mask } =
+    options
+
+  const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
     graphqlEndpoint: GRAPHQL_PATH,
     graphiql: false,
@@ -45,7 +66,7 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     logging: false,
     // Both are ours: one cache and one set of limits for HTTP and sockets.
     parserAndValidationCache: false,
-    plugins: [sharedOperations(operations, streams)],
+    plugins: [sharedOperations(operations, addStream)],
     multipart: false,
     cors: (request) => {
       const origin = request.headers.get('origin')
@@ -65,13 +86,14 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
         if (masked.path !== undefined) return masked
         // Without a path it concerns the whole request, and whoever looks at the status alone should know. A copy: what
         // is wrong with a document is kept, and sent to sockets too.
-        return located(masked.message, { ...masked.extensions, http: { status: httpStatusOf(masked) } }, masked)
+        const http = { status: httpStatusOf(masked), headers: retryHeadersOf(masked.extensions) }
+        return located(masked.message, { ...masked.extensions, http }, masked)
       },
     },
-    async context({ request }) {
+    context({ request, caller }) {
       let position: Promise<Position> | null = null
       return {
-        caller: await authenticator.authenticate(request.headers.get('authorization')),
+        caller,
         presence,
         feed,
         channel: null,
@@ -85,7 +107,25 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     },
   })
 
-  async function graphql(request: Request): Promise<Response> {
+  /** @throws PresenceError where it may not begin; then it is ended */
+  function addStream({ caller, accept, signal }: Admitted, results: Results): Results {
+    if (caller === null) return results
+    const isFull = options.socketCountOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER
+    const refusal = !acceptsEventStream(accept)
+      ? notAcceptable()
+      : isFull
+        ? rateLimited(
+            `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
+            config.HEARTBEAT_INTERVAL,
+          )
+        : null
+    if (refusal === null) return streams.add(caller, results, signal)
+    // It has begun. What its end fails with concerns nobody any more.
+    results.return().catch(() => {})
+    throw refusal
+  }
+
+  async function graphql(request: Request, peer: string | null): Promise<Response> {
     if (!origins.allows(request.headers.get('origin'), request.headers.get('host'))) {
       return problem(403, 'FORBIDDEN', 'This origin is not allowed: see ALLOWED_ORIGINS.')
     }
@@ -94,7 +134,22 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
       return problem(503, 'UNAVAILABLE', message, details)
     }
     const { method, headers, url, signal } = request
-    if (method !== 'POST') return yoga.fetch(url, { method, headers, signal })
+    const address = addresses.of(peer, headers.get('x-forwarded-for'))
+    let caller: Caller | null = null
+    try {
+      // A browser's question before the request brings no token.
+      if (method !== 'OPTIONS') caller = await admission.authenticate(headers.get('authorization'), address)
+    } catch (error) {
+      return refusal(error)
+    }
+    const admitted: Admitted = {
+      caller,
+      payer: payerOf(caller, address),
+      accept: headers.get('accept'),
+      signal,
+      cost: { units: 0 },
+    }
+    if (method !== 'POST') return yoga.fetch(url, { method, headers, signal }, admitted)
     // A form of another page could send any other type without asking first.
     if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
       return problem(415, 'BAD_USER_INPUT', 'content-type must be application/json.', {
@@ -102,12 +157,22 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
         bound: 'application/json',
       })
     }
-    const body = await readBody(request, config.MAX_FRAME_BYTES)
-    if (body === null) {
+    const body = await readBody(request, config.MAX_FRAME_BYTES, config.BODY_TIME)
+    if (body === 'too long') {
       const { code, message, details } = badInput('body', `at most ${config.MAX_FRAME_BYTES} bytes`)
       return problem(413, code, message, details)
     }
-    return yoga.fetch(url, { method, headers, body, signal })
+    if (body === 'too late') {
+      const { code, message, details } = badInput('body', `sent within ${config.BODY_TIME} ms`)
+      return problem(408, code, message, details, { connection: 'close' })
+    }
+    return yoga.fetch(url, { method, headers, body: body.text, signal }, admitted)
+  }
+
+  function refusal(error: unknown): Response {
+    const masked = mask(error)
+    const { code, ...details } = masked.extensions
+    return problem(httpStatusOf(masked), String(code), masked.message, details, retryHeadersOf(masked.extensions))
   }
 
   async function readMetrics(request: Request): Promise<Response> {
@@ -119,11 +184,11 @@ export function createHttp(options: HttpOptions): (request: Request) => Promise<
     return new Response(page, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
   }
 
-  return async function fetch(request) {
+  return async function fetch(request, peer = null) {
     const { pathname } = new URL(request.url)
     if (pathname === GRAPHQL_PATH) {
       const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
-      return (wantsPage ? await pages.serve(pathname) : null) ?? graphql(request)
+      return (wantsPage ? await pages.serve(pathname) : null) ?? graphql(request, peer)
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return new Response('Not found\n', { status: 404 })
     if (pathname === '/healthz') return text(200, 'ok\n')
@@ -143,45 +208,88 @@ function isBearer(request: Request, token: string): boolean {
 /** Yoga's steps, done by the functions that sockets use. */
 function sharedOperations(
   operations: Operations,
-  streams: Streams,
+  addStream: (admitted: Admitted, results: Results) => Results,
 ): Plugin<
-  RequestContext & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }
+  RequestContext &
+    Admitted & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }
 > {
   return {
     onParse({ context, params, setParseFn }) {
       setParseFn(() => {
-        const prepared = operations.prepare({ ...context.params, query: String(params.source) })
+        const prepared = operations.prepare({ ...context.params, query: String(params.source) }, context.payer)
         if ('errors' in prepared) throw new AggregateError(prepared.errors)
+        context.cost.units = prepared.units
         return prepared.document
       })
     },
     // Done with the parsing.
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
-    onExecute: ({ setExecuteFn }) => setExecuteFn(operations.execute),
+    onExecute: ({ setExecuteFn }) =>
+      setExecuteFn((args: ExecutionArgs) => {
+        const { payer, cost } = args.contextValue as Admitted
+        return operations.execute(args, { payer, units: cost.units })
+      }),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
         const results = await operations.subscribe(args, null)
-        const { caller } = args.contextValue as RequestContext
-        return caller !== null && Symbol.asyncIterator in results ? streams.add(caller, results) : results
+        return Symbol.asyncIterator in results ? addStream(args.contextValue as Admitted, results) : results
       }),
   }
 }
 
-/** @returns null where it is too long */
-async function readBody(request: Request, mostBytes: number): Promise<string | null> {
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-    bytes += chunk.length
-    // Read on for a while: cut off in the middle of its words, a client would not hear the answer.
-    if (bytes > 16 * mostBytes) return null
-    if (bytes <= mostBytes) chunks.push(chunk)
-  }
-  return bytes > mostBytes ? null : Buffer.concat(chunks).toString()
+/** Whether the answer may be a stream of events. Without the header it may be anything. */
+function acceptsEventStream(accept: string | null): boolean {
+  return accept === null || /(?:^|,)\s*(?:text\/event-stream|text\/\*|\*\/\*)\s*(?:[;,]|$)/i.test(accept)
 }
 
-function problem(status: number, code: string, message: string, details: object = {}): Response {
-  return Response.json({ errors: [{ message, extensions: { code, ...details } }] }, { status })
+function notAcceptable(): PresenceError {
+  return badInput('accept', '`text/event-stream` for a subscription over HTTP')
+}
+
+/** As a number of seconds, rounded up: RFC 9110, 10.2.3. */
+function retryHeadersOf({ retryAfterMs }: GraphQLErrorExtensions): Record<string, string> {
+  return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {}
+}
+
+async function readBody(
+  request: Request,
+  mostBytes: number,
+  withinMs: number,
+): Promise<{ readonly text: string } | 'too long' | 'too late'> {
+  const reader = request.body?.getReader()
+  if (reader === undefined) return { text: '' }
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    // A read that waits resolves as at the end.
+    reader.cancel().catch(() => {})
+  }, withinMs)
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (isLate) return 'too late'
+      if (done) break
+      bytes += value.length
+      // Read on for a while: cut off in the middle of its words, a client would not hear the answer.
+      if (bytes > 16 * mostBytes) return 'too long'
+      if (bytes <= mostBytes) chunks.push(value)
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+  return bytes > mostBytes ? 'too long' : { text: Buffer.concat(chunks).toString() }
+}
+
+function problem(
+  status: number,
+  code: string,
+  message: string,
+  details: object = {},
+  headers: Record<string, string> = {},
+): Response {
+  return Response.json({ errors: [{ message, extensions: { code, ...details } }] }, { status, headers })
 }
 
 function text(status: number, body: string): Response {

@@ -21,15 +21,26 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
+import { forbidden, unauthenticated } from '../presence/errors.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
+import { createIntrospection } from './introspection.ts'
+import { createFairTurns } from './limits/fair-turns.ts'
+import { type Limits, type Payer, UNITS } from './limits/limits.ts'
 
-/** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
-const DOCUMENTS_KEPT = 500
+/** Documents that stay parsed and validated: apps have a few dozen. Parsed, a document takes some fifty times its text. */
+const DOCUMENTS_MOST = 500
+const DOCUMENTS_MOST_CHARACTERS = 1024 * 1024
 /** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
 const COSTS_KEPT_A_DOCUMENT = 50
 const KEY_CHARACTERS_MOST = 200
+/** From here on an operation waits for its turn: a millisecond or more. */
+const DEAR_UNITS = 1000
+/** How much more of the schema a document may read than the usual whole query does. */
+const INTROSPECTION_MOST_WHOLES = 2
+/** Answers about the schema that are remembered: tools ask with two or three documents. */
+const INTROSPECTIONS_KEPT = 4
 
 export interface Operation {
   readonly query: string
@@ -37,27 +48,46 @@ export interface Operation {
   readonly variables?: Readonly<Record<string, unknown>> | null | undefined
 }
 
-export type Prepared = { readonly document: DocumentNode } | Refused
+export type Prepared = Ready | Refused
+
+interface Ready {
+  readonly document: DocumentNode
+  /** What its execution costs, in the units of src/server/limits/limits.ts. */
+  readonly units: number
+  readonly readsSchema: boolean
+}
 
 interface Refused {
   readonly errors: readonly GraphQLError[]
 }
 
-/** A document that is parsed and valid, with the errors of the operations and variables that it was asked with. */
+/** A document that is parsed and valid, with what it costs by the operations and variables that it was asked with. */
 interface Valid {
   readonly document: DocumentNode
-  readonly variableErrors: Map<string, readonly GraphQLError[]>
+  readonly costs: Map<string, Ready | Refused>
 }
 
 export interface Operations {
   readonly schema: GraphQLSchema
-  prepare(operation: Operation): Prepared
-  execute(args: ExecutionArgs): Promise<ExecutionResult>
+  /** Parses, validates and charges an operation. What the payer may not afford is among the errors. */
+  prepare(operation: Operation, payer: Payer): Prepared
+  /** @param work - who asks, and what it costs: dear operations of one user come one after the other */
+  execute(args: ExecutionArgs, work: { readonly payer: Payer; readonly units: number }): Promise<ExecutionResult>
   /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
   readonly subscribe: Subscribe
 }
 
-type Limits = Pick<Config, 'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY'>
+export interface OperationsOptions {
+  readonly schema: GraphQLSchema
+  readonly config: Pick<
+    Config,
+    'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
+  >
+  readonly limits: Pick<Limits, 'charge'>
+  readonly mask: ErrorMask
+  /** With unmasked errors. */
+  readonly subscribe: Subscribe
+}
 
 /** Executes a subscription: one payload an event, or errors where it cannot begin. */
 export type Subscribe = (
@@ -65,40 +95,42 @@ export type Subscribe = (
   outlet: PayloadOutlet | null,
 ) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
-/** @param subscribe - with unmasked errors */
-export function createOperations(
-  schema: GraphQLSchema,
-  limits: Limits,
-  mask: ErrorMask,
-  subscribe: Subscribe,
-): Operations {
-  const prepared = new LRUCache<string, Valid | Refused>({ max: DOCUMENTS_KEPT })
+export function createOperations({ schema, config, limits, mask, subscribe }: OperationsOptions): Operations {
+  const introspection = createIntrospection(schema)
+  const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: INTROSPECTIONS_KEPT })
+  const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')
+  const turns = createFairTurns()
+  const prepared = new LRUCache<string, Valid | Refused>({
+    max: DOCUMENTS_MOST,
+    maxSize: DOCUMENTS_MOST_CHARACTERS,
+    sizeCalculation: (_found, query) => query.length + 1,
+  })
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
-    maxDepthRule({ n: limits.MAX_DEPTH, exposeLimits: true }),
-    maxAliasesRule({ n: limits.MAX_ALIASES, exposeLimits: true }),
+    maxDepthRule({ n: config.MAX_DEPTH, exposeLimits: true }),
+    maxAliasesRule({ n: config.MAX_ALIASES, exposeLimits: true }),
   ]
 
   function prepareDocument(query: string): Valid | Refused {
     const bytes = Buffer.byteLength(query)
-    if (bytes > limits.MAX_DOCUMENT_BYTES) {
+    if (bytes > config.MAX_DOCUMENT_BYTES) {
       return refused(
-        `query must be at most ${limits.MAX_DOCUMENT_BYTES} bytes, not ${bytes}.`,
+        `query must be at most ${config.MAX_DOCUMENT_BYTES} bytes, not ${bytes}.`,
         'query',
-        `at most ${limits.MAX_DOCUMENT_BYTES} bytes`,
+        `at most ${config.MAX_DOCUMENT_BYTES} bytes`,
       )
     }
     let document: DocumentNode
     try {
-      document = parse(query, { maxTokens: limits.MAX_TOKENS })
+      document = parse(query, { maxTokens: config.MAX_TOKENS })
     } catch (error) {
       return { errors: [coded(error, 'GRAPHQL_PARSE_FAILED')] }
     }
     try {
       const errors = validate(schema, document, rules)
       return errors.length === 0
-        ? { document, variableErrors: new Map() }
+        ? { document, costs: new Map() }
         : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
       // The rules of limits throw out of `validate`, which over a socket would close it.
@@ -107,70 +139,117 @@ export function createOperations(
   }
 
   /** What depends on the variables: whether they have the types that the document says, and what it costs with them. */
-  function variableErrors(document: DocumentNode, { operationName, variables }: Operation): readonly GraphQLError[] {
+  function price(document: DocumentNode, { operationName, variables }: Operation): Ready | Refused {
     const operation = getOperationAST(document, operationName)
     if (!operation)
-      return [
-        new GraphQLError('There is no such operation in the document.', {
-          extensions: { code: 'BAD_USER_INPUT', argument: 'operationName' },
-        }),
-      ]
+      return {
+        errors: [
+          new GraphQLError('There is no such operation in the document.', {
+            extensions: { code: 'BAD_USER_INPUT', argument: 'operationName' },
+          }),
+        ],
+      }
     const { errors, coerced } = getVariableValues(
       schema,
       operation.variableDefinitions ?? [],
       { ...variables },
       { maxErrors: 10 },
     )
-    if (errors !== undefined) return errors.map((error) => coded(error, 'BAD_USER_INPUT'))
+    if (errors !== undefined) return { errors: errors.map((error) => coded(error, 'BAD_USER_INPUT')) }
+    const schemaCost = introspection.costOf(document, operation)
+    if (schemaCost > INTROSPECTION_MOST_WHOLES * introspection.wholeCost) {
+      return refused(
+        'The document reads more of the schema than twice the usual introspection query.',
+        'query',
+        `at most ${INTROSPECTION_MOST_WHOLES} times the usual introspection query`,
+      )
+    }
+    let units: number = UNITS.operation + schemaCost
     const rule = createComplexityRule({
       context: {},
       operationName: operationName ?? null,
       variableValues: coerced,
-      maxComplexity: limits.MAX_COMPLEXITY,
+      maxComplexity: config.MAX_COMPLEXITY,
+      onResult({ complexity }) {
+        units = UNITS.operation + schemaCost + complexity
+      },
     })
     try {
-      return validate(schema, document, [rule]).map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED'))
+      const tooDear = validate(schema, document, [rule])
+      if (tooDear.length > 0) return { errors: tooDear.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
       // The rule coerces arguments by itself, and throws where a null stands against a type that has none.
-      return [coded(error, 'BAD_USER_INPUT')]
+      return { errors: [coded(error, 'BAD_USER_INPUT')] }
     }
+    return { document, units, readsSchema: schemaCost > 0 }
   }
 
-  /** The same, kept for those who ask the same again: both depend on nothing but the document and the variables. */
-  function variableErrorsKept(valid: Valid, operation: Operation): readonly GraphQLError[] {
+  /** The same, remembered for those who ask the same again: it depends on nothing but the document and the variables. */
+  function rememberedPrice(valid: Valid, operation: Operation): Ready | Refused {
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
     // An empty name is no name that is left out: with it there is no such operation.
     const key = `${JSON.stringify(operation.operationName ?? null)} ${variables}`
-    if (key.length > KEY_CHARACTERS_MOST) return variableErrors(valid.document, operation)
-    const kept = valid.variableErrors
-    let errors = kept.get(key)
-    if (errors === undefined) {
-      errors = variableErrors(valid.document, operation)
+    if (key.length > KEY_CHARACTERS_MOST) return price(valid.document, operation)
+    const { costs } = valid
+    let found = costs.get(key)
+    if (found === undefined) {
+      found = price(valid.document, operation)
       // Most are asked with the same few, and the others with new ones every time.
-      if (kept.size >= COSTS_KEPT_A_DOCUMENT) kept.clear()
-      kept.set(key, errors)
+      if (costs.size >= COSTS_KEPT_A_DOCUMENT) costs.clear()
+      costs.set(key, found)
     }
-    return errors
+    return found
+  }
+
+  /** A document that nobody has asked before has to be parsed and validated. */
+  function read(query: string, payer: Payer): Valid | Refused {
+    limits.charge(payer, UNITS.document + UNITS.documentByte * query.length)
+    const found = prepareDocument(query)
+    prepared.set(query, found)
+    return found
+  }
+
+  function requireIntrospection({ userId }: Payer): void {
+    if (mayIntrospect === 'nobody') throw forbidden('The schema cannot be read here: see INTROSPECTION.')
+    if (mayIntrospect === 'token' && userId === null)
+      throw unauthenticated('The schema can be read with a token only: see INTROSPECTION.')
+  }
+
+  async function executeNow(args: ExecutionArgs): Promise<ExecutionResult> {
+    if (introspection.isUsual(args.document)) return usualIntrospection(args)
+    // Taken before anything else of the answer is read: then it is not later than any of it.
+    if (asksForPosition(args)) await (args.contextValue as RequestContext).position().catch(() => {})
+    return maskedResult(await execute(args), mask)
+  }
+
+  /** It depends on nothing but its document, and many tools ask with the same few. */
+  async function usualIntrospection(args: ExecutionArgs): Promise<ExecutionResult> {
+    const result = introspected.get(args.document) ?? maskedResult(await execute(args), mask)
+    introspected.set(args.document, result)
+    return result
   }
 
   return {
     schema,
 
-    prepare(operation) {
-      let found = prepared.get(operation.query)
-      if (found === undefined) {
-        found = prepareDocument(operation.query)
-        prepared.set(operation.query, found)
+    prepare(operation, payer) {
+      try {
+        limits.charge(payer, UNITS.operation)
+        const found = prepared.get(operation.query) ?? read(operation.query, payer)
+        if ('errors' in found) return found
+        const ready = rememberedPrice(found, operation)
+        if ('errors' in ready) return ready
+        if (ready.readsSchema) requireIntrospection(payer)
+        limits.charge(payer, ready.units - UNITS.operation)
+        return ready
+      } catch (error) {
+        return { errors: [mask(error)] }
       }
-      if ('errors' in found) return found
-      const errors = variableErrorsKept(found, operation)
-      return errors.length === 0 ? found : { errors }
     },
 
-    async execute(args) {
-      // Taken before anything else of the answer is read: then it is not later than any of it.
-      if (asksForPosition(args)) await (args.contextValue as RequestContext).position().catch(() => {})
-      return maskedResult(await execute(args), mask)
+    execute(args, { payer, units }) {
+      if (units < DEAR_UNITS) return executeNow(args)
+      return turns.run(payer.userId ?? payer.address, () => executeNow(args))
     },
 
     async subscribe(args, outlet) {

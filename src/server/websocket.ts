@@ -14,7 +14,7 @@ import {
   type Context as ProtocolContext,
   type SubscribePayload,
 } from 'graphql-ws'
-import { type WebSocket, WebSocketServer } from 'ws'
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 
 import { type Caller, requireCaller } from '../presence/access.ts'
@@ -27,10 +27,13 @@ import { detachCauseOf } from '../presence/rules.ts'
 import type { Sockets } from '../presence/sockets.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { inSlices } from '../slices.ts'
-import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Health } from './health.ts'
+import type { Admission } from './limits/admission.ts'
+import type { Bucket } from './limits/budgets.ts'
+import { createHandshakes } from './limits/handshakes.ts'
+import { addressPayer, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import type { Operations } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
@@ -47,8 +50,14 @@ const CLOSE_REASON_BYTES = 123
 
 /** Answers that may wait for a client to read them: four of the largest pages with every field of their users. */
 const UNREAD_MOST_BYTES = 1024 * 1024
-/** How long clients may take to answer the close of a server that stops. */
+/** How long a client may take to answer a close. */
 const CLOSE_WAIT_MS = 2000
+/** Clients send a message in one frame; a proxy may cut it. Each fragment costs more than the bytes in it. */
+const FRAGMENTS_MOST = 16
+/** Pieces that a frame may arrive in: 64 KiB are 45 packets of Ethernet. */
+const CHUNKS_MOST = 512
+/** How long a socket may wait before its handshake begins, in times of `CONNECTION_INIT_TIME`. */
+const HANDSHAKE_WAITS = 3
 
 /** RFC 6455, 5.5.2: a ping without a payload. The browser answers it, or the system of the client. */
 const CONNECTION_PING = String.fromCharCode(0x89, 0)
@@ -59,7 +68,17 @@ const PAGE_PING = frameOf('{"type":"ping"}')
 export const SOCKET_CHECK_MS = 250
 
 export interface WebSockets {
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /**
+   * @param address - where it comes from, as `Addresses` says
+   * @param refuse - answers with this status where there is no room
+   */
+  upgrade(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    address: string,
+    refuse: (status: '429 Too Many Requests' | '503 Service Unavailable') => void,
+  ): void
   /** @param wasLate - the check came late itself, and judges nobody */
   check(wasLate: boolean): Promise<void>
   count(): number
@@ -80,11 +99,14 @@ export interface WebSockets {
 
 export interface WebSocketOptions {
   readonly config: Config
-  readonly authenticator: Authenticator
+  readonly admission: Admission
   readonly presence: Presence
   readonly sockets: Sockets
   readonly feed: ChangeFeed
   readonly operations: Operations
+  readonly limits: Limits
+  /** Event streams count as sockets do. */
+  readonly streams: { countOf(userId: string): number }
   readonly mask: ErrorMask
   readonly log: Log
   readonly monotonicMs: () => number
@@ -102,6 +124,13 @@ interface Connection {
 /** The wire of one connection. */
 interface Link {
   readonly socket: WebSocket
+  readonly address: string
+  /** Who pays for what it asks: its address until it is acknowledged. */
+  payer: Payer
+  /** Frames that it may send. */
+  readonly frames: Bucket
+  /** Its handshake is over: acknowledged or closed. */
+  readonly leaveHandshake: () => void
   readonly outbox: Outbox
   readonly pagePings: PagePings
   /** The last ping or pong of RFC 6455: with messages, what proves that the connection is there. */
@@ -124,6 +153,7 @@ interface Link {
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
 type SocketArgs = ExecutionArgs & {
   readonly asked: Asked
+  readonly units: number
 }
 
 interface Asked {
@@ -136,14 +166,20 @@ type Extra = { readonly connection: Connection }
 type SocketContext = ProtocolContext<Record<string, unknown>, Extra>
 
 export function createWebSockets(options: WebSocketOptions): WebSockets {
-  const { config, authenticator, presence, sockets, feed, operations, mask, log, monotonicMs, health } = options
-  const wire = new WebSocketServer({
+  const { config, admission, presence, sockets, feed, operations, limits, streams } = options
+  const { mask, log, monotonicMs, health } = options
+  // @types/ws does not know `closeTimeout` (ws 8.19 and later).
+  const wireOptions: ServerOptions & { readonly closeTimeout: number } = {
     noServer: true,
     maxPayload: config.MAX_FRAME_BYTES,
+    maxFragments: FRAGMENTS_MOST,
+    maxBufferedChunks: CHUNKS_MOST,
+    closeTimeout: CLOSE_WAIT_MS,
     handleProtocols,
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
-  })
+  }
+  const wire = new WebSocketServer(wireOptions)
   const outgoingOf = ({ outbox }: Link) => outbox
   const connectionPinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,
@@ -158,6 +194,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     outgoingOf,
   })
   const expiries = createExpiries<Link>()
+  const handshakes = createHandshakes(
+    {
+      perAddress: config.HANDSHAKES_PER_ADDRESS,
+      perNode: config.HANDSHAKES_PER_PROCESS,
+      waitMs: HANDSHAKE_WAITS * config.CONNECTION_INIT_TIME,
+    },
+    monotonicMs,
+  )
+  /** Sockets of each address, those that wait for their handshake too. */
+  const countByAddress = new Map<string, number>()
+  let openCount = 0
   const turnsContext = { onError: refuse, close }
   let isClosing = false
   let areSessionsLeft = false
@@ -185,15 +232,16 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
     async execute(args) {
-      const { asked } = args as SocketArgs
-      const result = await operations.execute(args)
+      const { asked, units } = args as SocketArgs
+      const { payer } = asked.context.extra.connection.link
+      const result = await operations.execute(args, { payer, units })
       answer(asked, result)
       return result
     },
 
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
-      const { asked, ...rest } = args as SocketArgs
+      const { asked, units: _units, ...rest } = args as SocketArgs
       asked.context.extra.connection.link.turns?.streams(asked.id)
       const results = await operations.subscribe(rest, new OperationMessages(outboxOf(asked.context), asked.id))
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
@@ -209,9 +257,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
       return [mask(rateLimited(reason, 1000))]
     }
-    const prepared = operations.prepare(payload)
-    if ('errors' in prepared) return prepared.errors
     const { connection } = context.extra
+    const prepared = operations.prepare(payload, connection.link.payer)
+    if ('errors' in prepared) return prepared.errors
     const args: SocketArgs = {
       schema: operations.schema,
       document: prepared.document,
@@ -219,6 +267,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       variableValues: payload.variables,
       contextValue: contextOf(connection),
       asked: { id, payload, context },
+      units: prepared.units,
     }
     return args
   }
@@ -226,16 +275,25 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
     if (isClosing || !health.isReady()) throw unavailable('server', 'The server is not ready.')
-    const params = parseConnectionParams(context.connectionParams ?? {})
-    const caller = requireCaller(await authenticator.authenticate(params.authorization))
-    if (sockets.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
-      throw rateLimited(`A user may have ${config.SOCKETS_PER_USER} sockets open at once.`, config.HEARTBEAT_INTERVAL)
-    }
     const { link } = connection
+    const params = parseConnectionParams(context.connectionParams ?? {})
+    const caller = requireCaller(await admission.authenticate(params.authorization, link.address))
+    if (sockets.countOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
+      throw rateLimited(
+        `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
+        config.HEARTBEAT_INTERVAL,
+      )
+    }
+    const payer = payerOf(caller, link.address)
+    limits.charge(payer, UNITS.connection)
+    // Its address has paid for it until now.
+    limits.refund(link.payer, UNITS.handshake)
+    link.payer = payer
     const isObserver = params.observer ?? caller.role === 'service'
     const session = isObserver ? null : sessionAsked(caller, params)
     const attachment = await sockets.open(presence, caller, nodeSocketOf(link), session)
     connection.attachment = attachment
+    link.leaveHandshake()
     if (link.socket.readyState === link.socket.OPEN) {
       pagePinger.add(link)
       if (caller.expiresAtMs !== null) expiries.add(link, caller.expiresAtMs)
@@ -338,9 +396,39 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  function connected(socket: WebSocket, stream: Duplex): void {
+  function mayBegin(address: string): boolean {
+    try {
+      limits.charge(addressPayer(address), UNITS.handshake)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** A frame came. @returns false where it was one too many, and the socket is closed */
+  function mayGoOn(link: Link): boolean {
+    if (link.isClosedByUs) return false
+    const waitMs = link.frames.take(UNITS.frame, monotonicMs())
+    if (waitMs === 0) return true
+    limits.spend(link.payer, UNITS.flood)
+    refuse(link, rateLimited('A socket may send 500 messages and pings a second.', waitMs))
+    return false
+  }
+
+  function countAddress(address: string, step: 1 | -1): void {
+    openCount += step
+    const count = (countByAddress.get(address) ?? 0) + step
+    if (count === 0) countByAddress.delete(address)
+    else countByAddress.set(address, count)
+  }
+
+  function connected(socket: WebSocket, stream: Duplex, address: string, leaveHandshake: () => void): void {
     const link: Link = {
       socket,
+      address,
+      payer: addressPayer(address),
+      frames: limits.frames(),
+      leaveHandshake,
       outbox: new Outbox(socket, stream),
       pagePings: new PagePings(),
       lastControlAtMs: Number.NEGATIVE_INFINITY,
@@ -369,7 +457,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           socket.on('message', (data, isBinary) => {
             link.lastMessageAtMs = monotonicMs()
             // Told to close, a client may go on speaking for a while: nobody listens any more.
-            if (link.isClosedByUs || socket.readyState !== socket.OPEN) return
+            if (socket.readyState !== socket.OPEN || !mayGoOn(link)) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
@@ -387,12 +475,14 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     const heardControl = () => {
       link.lastControlAtMs = monotonicMs()
+      mayGoOn(link)
     }
     socket.on('ping', heardControl)
     socket.on('pong', heardControl)
     // `ws` closes by itself after an error, with the code that fits; 'close' follows.
     socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
+      link.leaveHandshake()
       connectionPinger.remove(link)
       pagePinger.remove(link)
       link.outbox.close()
@@ -424,12 +514,27 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   return {
-    upgrade(request, socket, head) {
-      wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket))
+    upgrade(request, socket, head, address, refuse) {
+      if (openCount >= config.SOCKETS_PER_PROCESS) return refuse('503 Service Unavailable')
+      if ((countByAddress.get(address) ?? 0) >= config.SOCKETS_PER_ADDRESS) return refuse('429 Too Many Requests')
+      countAddress(address, 1)
+      socket.once('close', () => countAddress(address, -1))
+      handshakes.enter(
+        address,
+        (leave) => {
+          // Its client may have gone while it waited.
+          socket.once('close', leave)
+          if (socket.destroyed) return leave()
+          if (!mayBegin(address)) return refuse('429 Too Many Requests')
+          wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, address, leave))
+        },
+        () => refuse('503 Service Unavailable'),
+      )
     },
 
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
+      handshakes.check()
       // Sockets that came together, after a deploy say, are due together as well.
       // Pages first: what a page answers proves its connection as well.
       await inSlices(pagePinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
@@ -451,6 +556,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async close({ overMs, answersWithinMs, leavesSessions }) {
       isClosing = true
       areSessionsLeft = leavesSessions
+      handshakes.close()
       const links = [...connectionPinger.all()]
       await Promise.all(
         links.map(async (link, index) => {

@@ -231,7 +231,7 @@ describe('the hub', () => {
               expect([...statuses].sort()).toEqual((await liveSet()).map(({ id, status }) => [id, status]))
             }
 
-            let stream = await hub.changes(filter, null, group)
+            let stream = await hub.changes(filter, null, group, 'reader')
             let takeSome = take(stream, apply)
             for (const one of steps) {
               pass(1)
@@ -249,7 +249,7 @@ describe('the hub', () => {
                   position = await store.changes.position()
                   for (const { id, status } of await liveSet()) statuses.set(id, status)
                 }
-                stream = await hub.changes(filter, one.start === 'now' ? null : position, group)
+                stream = await hub.changes(filter, one.start === 'now' ? null : position, group, 'reader')
                 takeSome = take(stream, apply)
               }
               // What it is said to have been written is what it has.
@@ -279,7 +279,7 @@ describe('the hub', () => {
     // A second page, read now, would hold the user.
     expect((await store.page({ room: null, first: 10, after: null })).users.map(({ id }) => id)).toEqual(['a'])
     await go('a')
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, 'reader'))
     expect((await reader.take())?.change).toMatchObject({ kind: 'LEAVE', user: { id: 'a' } })
   })
 
@@ -287,10 +287,10 @@ describe('the hub', () => {
     const { store, come } = openStore()
     const hub = createHub({ store, monotonicMs: () => 0 })
     await hub.start()
-    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, null))
-    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, null))
-    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, null))
-    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, null))
+    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
+    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, null, 'reader'))
+    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, null, 'reader'))
+    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, null, 'reader'))
     await come('a', ['hall'])
     const event = await everyone.take()
     expect(await watching.take()).toBe(event)
@@ -307,7 +307,7 @@ describe('the hub', () => {
     const hub = createHub({ store, monotonicMs: () => nowMs })
     await hub.start()
     const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
-    const changes = (await hub.changes({ kind: 'everyone' }, null, group))[Symbol.asyncIterator]()
+    const changes = (await hub.changes({ kind: 'everyone' }, null, group, 'reader'))[Symbol.asyncIterator]()
     const positions = hub.positions(group)[Symbol.asyncIterator]()
     expect((await positions.next()).value.seq).toBe(0)
     await come('a', [])
@@ -334,7 +334,7 @@ describe('the hub', () => {
     const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
     const said: string[] = []
     const follow = async (of: FeedGroup | null) => {
-      const stream = await hub.changes({ kind: 'everyone' }, null, of)
+      const stream = await hub.changes({ kind: 'everyone' }, null, of, 'reader')
       return stream.next().catch((error) => void said.push(error.code))
     }
     const following = [follow(null), follow(null), follow(group)]
@@ -367,9 +367,9 @@ describe('the hub', () => {
     await come('b', [])
 
     // One begins at the page, one where the hub is, and one with what is heard from now on.
-    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null))
-    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null))
-    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null))
+    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null, 'reader'))
+    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null, 'reader'))
+    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
     const words = async (reader: typeof atPage) => {
       const found = []
       for (let event = await reader.take(); event !== null; event = await reader.take()) {
@@ -396,7 +396,7 @@ describe('the hub', () => {
     const starting = hub.start()
     hear()
     await starting
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
     await come('b', [])
     hear({ times: 2 })
     expect((await reader.take())?.change.user.id).toBe('b')
@@ -436,8 +436,8 @@ describe('the hub', () => {
       { kind: 'users', userIds: new Set(['a']) },
     ]
     const waiting = []
-    for (const filter of filters) waiting.push((await hub.changes(filter, null, null)).next())
-    const idle = await hub.changes({ kind: 'everyone' }, null, null)
+    for (const filter of filters) waiting.push((await hub.changes(filter, null, null, 'reader')).next())
+    const idle = await hub.changes({ kind: 'everyone' }, null, null, 'reader')
     const counts = [null, 'hall'].map((room) => readerOf(hub.counts(room)))
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 0 })
 
@@ -447,10 +447,10 @@ describe('the hub', () => {
     const expired = { code: 'POSITION_EXPIRED' }
     for (const word of [...waiting, idle.next()]) await expect(word).rejects.toMatchObject(expired)
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 1 })
-    await expect(hub.changes({ kind: 'everyone' }, old, null)).rejects.toMatchObject(expired)
+    await expect(hub.changes({ kind: 'everyone' }, old, null, 'reader')).rejects.toMatchObject(expired)
 
     // It follows the new one.
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, 'reader'))
     expect(await reader.take()).toBeNull()
     hub.close()
   })
@@ -465,8 +465,12 @@ describe('the hub', () => {
     })
     const known = createHub({ store: distant, monotonicMs: () => 0 })
     await known.start()
-    await expect(hub.changes({ kind: 'everyone' }, ahead, null)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
-    await expect(known.changes({ kind: 'everyone' }, ahead, null)).rejects.toMatchObject({ code: 'POSITION_EXPIRED' })
+    await expect(hub.changes({ kind: 'everyone' }, ahead, null, 'reader')).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    })
+    await expect(known.changes({ kind: 'everyone' }, ahead, null, 'reader')).rejects.toMatchObject({
+      code: 'POSITION_EXPIRED',
+    })
   })
 
   it('says nothing of positions while the store is in trouble, for silence says that what is shown may be old', async () => {
@@ -512,6 +516,29 @@ describe('the hub', () => {
     await hub.tick()
     expect(await ticks()).toEqual(['a', 'a', 'b'])
     ringViewers('c')
+    hub.close()
+  })
+})
+
+describe('watch lists', () => {
+  it('are bounded for each user by the ids in all of them, and free again when they end', async () => {
+    const { store } = openStore()
+    const hub = createHub({ store, monotonicMs: () => 0, watchedIdsPerUser: 3 })
+    await hub.start()
+    const watch = (userId: string, ids: readonly string[]) =>
+      hub.changes({ kind: 'users', userIds: new Set(ids) }, null, null, userId)
+    const first = await watch('alice', ['a', 'b'])
+    await expect(watch('alice', ['a', 'b'])).rejects.toMatchObject({
+      code: 'RATE_LIMITED',
+      message: 'A user may watch 3 ids at once, in all subscriptions.',
+    })
+    await watch('alice', ['c'])
+    await watch('bob', ['a', 'b', 'c'])
+    await first.return()
+    await first.return()
+    const next = await watch('alice', ['a', 'b'])
+    expect(hub.traffic.subscriptionCount).toBe(3)
+    await next.return()
     hub.close()
   })
 })

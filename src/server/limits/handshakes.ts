@@ -1,0 +1,138 @@
+/**
+ * Sockets between their upgrade and their acknowledgement, when nobody knows who they are: so many at once of an
+ * address and of a process. Others wait for their turn, so that a crowd that comes back after a restart is let in bit by
+ * bit and not refused.
+ */
+
+export interface HandshakeBounds {
+  /** At work at once. */
+  readonly perAddress: number
+  readonly perNode: number
+  /** For how long one may wait for its turn. */
+  readonly waitMs: number
+}
+
+/** How many may wait for each that is at work. One that waits is a bare connection: some 3 KB. */
+const WAITING_FOR_EACH = 10
+
+export interface Handshakes {
+  /**
+   * Calls `begin` now or when there is room, with what is to be called once when the handshake is over; or calls
+   * `refuse`, where too many wait or its wait is over.
+   */
+  enter(address: string, begin: (leave: () => void) => void, refuse: () => void): void
+  /** Refuses those whose wait is over. To be called often. */
+  check(): void
+  count(): number
+  waitingCount(): number
+  /** Refuses all that wait. */
+  close(): void
+}
+
+interface Waiting {
+  readonly begin: (leave: () => void) => void
+  readonly refuse: () => void
+  readonly untilMs: number
+}
+
+interface Door {
+  count: number
+  readonly waiting: Set<Waiting>
+}
+
+export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => number): Handshakes {
+  const doors = new Map<string, Door>()
+  /** Addresses of which one may begin when there is room, in turns. */
+  const inLine = new Set<string>()
+  let count = 0
+  let waitingCount = 0
+
+  function doorOf(address: string): Door {
+    let door = doors.get(address)
+    if (door === undefined) {
+      door = { count: 0, waiting: new Set() }
+      doors.set(address, door)
+    }
+    return door
+  }
+
+  function begin(address: string, door: Door, start: (leave: () => void) => void): void {
+    door.count += 1
+    count += 1
+    let isOver = false
+    start(() => {
+      if (isOver) return
+      isOver = true
+      door.count -= 1
+      count -= 1
+      lineUp(address, door)
+      admit()
+    })
+  }
+
+  function lineUp(address: string, door: Door): void {
+    if (door.waiting.size > 0 && door.count < bounds.perAddress) inLine.add(address)
+    else inLine.delete(address)
+    if (door.waiting.size === 0 && door.count === 0) doors.delete(address)
+  }
+
+  function admit(): void {
+    while (count < bounds.perNode) {
+      const [address] = inLine
+      if (address === undefined) return
+      inLine.delete(address)
+      const door = doorOf(address)
+      const [next] = door.waiting
+      if (next === undefined) continue
+      drop(door, next)
+      begin(address, door, next.begin)
+      lineUp(address, door)
+    }
+  }
+
+  function drop(door: Door, one: Waiting): void {
+    if (door.waiting.delete(one)) waitingCount -= 1
+  }
+
+  return {
+    enter(address, start, refuse) {
+      const door = doorOf(address)
+      if (count < bounds.perNode && door.count < bounds.perAddress) return begin(address, door, start)
+      const isCrowded =
+        door.waiting.size >= WAITING_FOR_EACH * bounds.perAddress || waitingCount >= WAITING_FOR_EACH * bounds.perNode
+      if (isCrowded) {
+        lineUp(address, door)
+        return refuse()
+      }
+      door.waiting.add({ begin: start, refuse, untilMs: monotonicMs() + bounds.waitMs })
+      waitingCount += 1
+      lineUp(address, door)
+    },
+
+    check() {
+      const nowMs = monotonicMs()
+      for (const [address, door] of doors) {
+        for (const one of door.waiting) {
+          // In the order of their coming.
+          if (nowMs < one.untilMs) break
+          drop(door, one)
+          one.refuse()
+        }
+        lineUp(address, door)
+      }
+      admit()
+    },
+
+    count: () => count,
+    waitingCount: () => waitingCount,
+
+    close() {
+      for (const door of doors.values()) {
+        for (const one of door.waiting) {
+          drop(door, one)
+          one.refuse()
+        }
+      }
+    },
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * What one caller may cause, counted at one place for HTTP, event streams and sockets: work, in units of about one
+ * microsecond of this process (measured by bench/limits.ts).
+ *
+ * Who shows a valid token pays as that user. Everything else is paid by the address that it comes from.
+ */
+import type { Config } from '../../config.ts'
+import { rateLimited } from '../../presence/errors.ts'
+import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
+
+/** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
+export const UNITS = {
+  /** Reading a request, finding its document and writing its answer. */
+  operation: 30,
+  /** Parsing and validating a document that nobody has asked before. */
+  document: 200,
+  documentByte: 2,
+  /** An upgrade, before anybody has said who they are. It is given back with a valid token. */
+  handshake: 100,
+  /** A socket: its token, its session and the records of it. */
+  connection: 500,
+  /** A token that does not hold, with its signature checked. */
+  badToken: 1000,
+  /** A frame of a socket, whatever is in it. */
+  frame: 10,
+  /** What a socket has cost that sends more frames than it may. */
+  flood: 50_000,
+} as const
+
+/** 500 frames a second, and 5,000 at once: a client that comes back subscribes 100 times. */
+const FRAME_RATE: Rate = { burst: 5000 * UNITS.frame, perSecond: 500 * UNITS.frame }
+
+/** Who pays for a request. */
+export interface Payer {
+  /** Null without a valid token. */
+  readonly userId: string | null
+  readonly address: string
+  /** The operator's own programs (tokens with the role `service`) pay nothing. */
+  readonly isFree: boolean
+}
+
+export interface Limits {
+  /**
+   * Takes the work that is asked for.
+   *
+   * @throws PresenceError `RATE_LIMITED` with `retryAfterMs`; then nothing was taken
+   */
+  charge(payer: Payer, units: number): void
+  /** Takes work that was done already: the payer may owe it. */
+  spend(payer: Payer, units: number): void
+  /** Gives back what was charged for nothing. */
+  refund(payer: Payer, units: number): void
+  /** Of one socket. */
+  frames(): Bucket
+  /** Drops what is as good as new: to be called now and then. */
+  forget(): void
+  /** Users and addresses whose budget is not full. */
+  payerCount(): number
+}
+
+export function createLimits(
+  config: Pick<Config, 'USER_WORK_RATE' | 'USER_WORK_BURST' | 'ADDRESS_WORK_RATE' | 'ADDRESS_WORK_BURST'>,
+  monotonicMs: () => number,
+): Limits {
+  const users = createBudgets({ burst: config.USER_WORK_BURST, perSecond: config.USER_WORK_RATE }, monotonicMs)
+  const addresses = createBudgets(
+    { burst: config.ADDRESS_WORK_BURST, perSecond: config.ADDRESS_WORK_RATE },
+    monotonicMs,
+  )
+
+  function accountOf({ userId, address }: Payer): { readonly budgets: Budgets; readonly key: string } {
+    return userId === null ? { budgets: addresses, key: address } : { budgets: users, key: userId }
+  }
+
+  return {
+    charge(payer, units) {
+      if (payer.isFree) return
+      const { budgets, key } = accountOf(payer)
+      const waitMs = budgets.take(key, units)
+      if (waitMs === 0) return
+      throw rateLimited(
+        payer.userId === null
+          ? 'Too much was asked from this address without a valid token.'
+          : 'This user asked for more work than they may: see retryAfterMs.',
+        waitMs,
+      )
+    },
+
+    spend(payer, units) {
+      if (payer.isFree) return
+      const { budgets, key } = accountOf(payer)
+      budgets.spend(key, units)
+    },
+
+    refund(payer, units) {
+      if (payer.isFree) return
+      const { budgets, key } = accountOf(payer)
+      budgets.give(key, units)
+    },
+
+    frames: () => new Bucket(FRAME_RATE),
+
+    forget() {
+      users.forgetFull()
+      addresses.forgetFull()
+    },
+
+    payerCount: () => users.size() + addresses.size(),
+  }
+}
+
+/** Who pays for what an address asks before its token is known. */
+export function addressPayer(address: string): Payer {
+  return { userId: null, address, isFree: false }
+}
+
+/** @param caller - null without a token */
+export function payerOf(
+  caller: { readonly userId: string; readonly role: 'member' | 'service' } | null,
+  address: string,
+): Payer {
+  if (caller === null) return addressPayer(address)
+  return { userId: caller.userId, address, isFree: caller.role === 'service' }
+}
