@@ -1,6 +1,6 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { ExecutionArgs, GraphQLErrorExtensions } from 'graphql'
+import type { ExecutionArgs, GraphQLError, GraphQLErrorExtensions } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
@@ -9,6 +9,7 @@ import { badInput, type PresenceError, rateLimited, unavailable } from '../prese
 import type { ChangeFeed } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
+import { withinTime } from '../presence/time-limit.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
@@ -83,11 +84,8 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     maskedErrors: {
       maskError(error) {
         const masked = mask(error)
-        if (masked.path !== undefined) return masked
-        // Without a path it concerns the whole request, and whoever looks at the status alone should know. A copy: what
-        // is wrong with a document is kept, and sent to sockets too.
-        const http = { status: httpStatusOf(masked), headers: retryHeadersOf(masked.extensions) }
-        return located(masked.message, { ...masked.extensions, http }, masked)
+        // Without a path it concerns the whole request.
+        return masked.path === undefined ? withHttpStatus(masked) : masked
       },
     },
     context({ request, caller }) {
@@ -232,7 +230,9 @@ function sharedOperations(
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
         const results = await operations.subscribe(args, null)
-        return Symbol.asyncIterator in results ? addStream(args.contextValue as Admitted, results) : results
+        if (Symbol.asyncIterator in results) return addStream(args.contextValue as Admitted, results)
+        // It did not begin.
+        return { ...results, errors: results.errors?.map(withHttpStatus) }
       }),
   }
 }
@@ -246,6 +246,12 @@ function notAcceptable(): PresenceError {
   return badInput('accept', '`text/event-stream` for a subscription over HTTP')
 }
 
+/** For clients that look at the status alone. A copy: what is wrong with a document is remembered, and sent to sockets. */
+function withHttpStatus(error: GraphQLError): GraphQLError {
+  const http = { status: httpStatusOf(error), headers: retryHeadersOf(error.extensions) }
+  return located(error.message, { ...error.extensions, http }, error)
+}
+
 /** As a number of seconds, rounded up: RFC 9110, 10.2.3. */
 function retryHeadersOf({ retryAfterMs }: GraphQLErrorExtensions): Record<string, string> {
   return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {}
@@ -256,30 +262,24 @@ async function readBody(
   mostBytes: number,
   withinMs: number,
 ): Promise<{ readonly text: string } | 'too long' | 'too late'> {
-  const reader = request.body?.getReader()
-  if (reader === undefined) return { text: '' }
+  if (request.body === null) return { text: '' }
   const chunks: Uint8Array[] = []
   let bytes = 0
-  let isLate = false
-  const timer = setTimeout(() => {
-    isLate = true
-    // A read that waits resolves as at the end.
-    reader.cancel().catch(() => {})
-  }, withinMs)
-  try {
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (isLate) return 'too late'
-      if (done) break
-      bytes += value.length
+
+  async function read(): Promise<{ readonly text: string } | 'too long'> {
+    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+      bytes += chunk.length
       // Read on for a while: cut off in the middle of its words, a client would not hear the answer.
       if (bytes > 16 * mostBytes) return 'too long'
-      if (bytes <= mostBytes) chunks.push(value)
+      if (bytes <= mostBytes) chunks.push(chunk)
     }
-  } finally {
-    clearTimeout(timer)
+    return bytes > mostBytes ? 'too long' : { text: Buffer.concat(chunks).toString() }
   }
-  return bytes > mostBytes ? 'too long' : { text: Buffer.concat(chunks).toString() }
+
+  const reading = read()
+  // Given up for its time, it may fail later, when the connection is closed.
+  reading.catch(() => {})
+  return withinTime(reading, withinMs, 'too late' as const)
 }
 
 function problem(

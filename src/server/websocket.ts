@@ -360,6 +360,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
+    link.leaveHandshake()
     pagePinger.remove(link)
     link.turns?.close()
     link.outbox.flush()

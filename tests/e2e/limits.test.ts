@@ -1,0 +1,318 @@
+/** Each limit of a caller, at its bound and one over it, over HTTP, event streams and sockets. */
+import { once } from 'node:events'
+import { connect as connectTcp, type Socket } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
+import type { SettingTexts } from '../../src/config.ts'
+import { UNITS } from '../../src/server/limits/limits.ts'
+import { closeTabs, openTab, post, settled } from '../support/clients.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { SECRET, sign } from '../support/tokens.ts'
+import { until } from '../support/wait.ts'
+
+let server: TestServer
+const streams: AbortController[] = []
+const wires: Socket[] = []
+
+async function start(settings: SettingTexts = {}): Promise<void> {
+  server = await startServer(settings)
+}
+
+afterEach(async () => {
+  closeTabs()
+  for (const stream of streams.splice(0)) stream.abort()
+  for (const wire of wires.splice(0)) wire.destroy()
+  await server.stop()
+})
+
+async function metric(name: string): Promise<number> {
+  const page = await (await fetch(`${server.url}/metrics`)).text()
+  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(page)?.[1])
+}
+
+const EVERYONE = 'subscription { presenceChanged { kind } }'
+
+/** Opens an event stream, as a browser's `fetch` does. */
+async function openStream(userId: string, query: string, accept = 'text/event-stream'): Promise<Response> {
+  const controller = new AbortController()
+  streams.push(controller)
+  return fetch(`${server.url}/graphql`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept, authorization: `Bearer dev:${userId}` },
+    body: JSON.stringify({ query }),
+    signal: controller.signal,
+  })
+}
+
+/** A socket without a client's habits: raw, and without a token until it sends one. */
+async function openRaw(path = '/graphql', headers: Record<string, string> = {}): Promise<Socket> {
+  const { hostname, port, host } = new URL(server.url)
+  const wire = connectTcp(Number(port), hostname)
+  wires.push(wire)
+  await once(wire, 'connect')
+  const lines = [
+    `GET ${path} HTTP/1.1`,
+    `Host: ${host}`,
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+    'Sec-WebSocket-Protocol: graphql-transport-ws',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+  ]
+  wire.write(`${lines.join('\r\n')}\r\n\r\n`)
+  return wire
+}
+
+async function statusLine(wire: Socket): Promise<string> {
+  const [chunk] = (await once(wire, 'data')) as [Buffer]
+  return String(chunk).split('\r\n')[0] ?? ''
+}
+
+describe('the work of a user', () => {
+  // Room for one settings write, and hardly anything comes back.
+  const SMALL = { USER_WORK_BURST: '3500', USER_WORK_RATE: '100' }
+  const WRITE = 'mutation { setStatus(status: BUSY) { viewer { id } } }'
+
+  it('is refused over HTTP with 429, Retry-After and retryAfterMs, and others go on', async () => {
+    await start(SMALL)
+    expect((await post(server, 'dev:alice', WRITE)).errors).toBeUndefined()
+    const response = await fetch(`${server.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: 'Bearer dev:alice' },
+      body: JSON.stringify({ query: WRITE }),
+    })
+    expect(response.status).toBe(429)
+    const { errors } = (await response.json()) as { errors: { extensions: Record<string, unknown> }[] }
+    const { code, retryAfterMs } = (errors[0]?.extensions ?? {}) as { code?: string; retryAfterMs?: number }
+    expect(code).toBe('RATE_LIMITED')
+    expect(retryAfterMs).toBeGreaterThan(0)
+    expect(response.headers.get('retry-after')).toBe(String(Math.ceil(Number(retryAfterMs) / 1000)))
+    expect((await post(server, 'dev:bob', WRITE)).errors).toBeUndefined()
+  })
+
+  it('is the same work over a socket, and the socket stays', async () => {
+    await start(SMALL)
+    const tab = await openTab(server, 'alice')
+    expect((await tab.ask(WRITE)).errors).toBeUndefined()
+    expect((await tab.ask(WRITE)).errors?.[0]?.extensions).toMatchObject({
+      code: 'RATE_LIMITED',
+      retryAfterMs: expect.any(Number),
+    })
+    // Over HTTP it is the same budget.
+    expect((await post(server, 'dev:alice', WRITE)).errors?.[0]?.extensions.code).toBe('RATE_LIMITED')
+    expect((await tab.ask('{ position }')).errors).toBeUndefined()
+    expect(tab.wire().readyState).toBe(WebSocket.OPEN)
+  })
+
+  it('comes back with time', async () => {
+    await start({ USER_WORK_BURST: '3500', USER_WORK_RATE: '1000' })
+    await post(server, 'dev:alice', WRITE)
+    expect((await post(server, 'dev:alice', WRITE)).errors?.[0]?.extensions.code).toBe('RATE_LIMITED')
+    await until(async () => (await post(server, 'dev:alice', WRITE)).errors === undefined, { what: 'the next write' })
+  })
+
+  it('bounds how often a document may write, whatever its aliases', async () => {
+    await start()
+    const writes = Array.from({ length: 11 }, (_, index) => `w${index}: setStatus(status: BUSY) { viewer { id } }`)
+    const { errors } = await post(server, 'dev:alice', `mutation { ${writes.join(' ')} }`)
+    expect(errors?.[0]?.extensions.code).toBe('GRAPHQL_VALIDATION_FAILED')
+  })
+
+  it('counts new connections', async () => {
+    await start({ USER_WORK_BURST: String(2 * UNITS.connection), USER_WORK_RATE: '100' })
+    const tabs = [await openTab(server, 'alice'), await openTab(server, 'alice')]
+    await expect(openTab(server, 'alice')).rejects.toMatchObject({
+      code: 1013,
+      reason: expect.stringMatching(/^RATE_LIMITED/),
+    })
+    await openTab(server, 'bob')
+    for (const tab of tabs) expect(tab.wire().readyState).toBe(WebSocket.OPEN)
+  })
+
+  it('does not bound the programs of the operator', async () => {
+    await start({ ...SMALL, JWT_SECRET: SECRET })
+    const token = await sign({ sub: 'shop', presence: { role: 'service' } })
+    for (let count = 0; count < 5; count += 1) {
+      expect((await post(server, token, WRITE)).errors).toBeUndefined()
+    }
+  })
+})
+
+describe('the frames of a socket', () => {
+  /** Until it is closed. Fifty at a time: `ws` ends a socket by itself that has more pings waiting for their pongs. */
+  async function flood(wire: WebSocket, send: (wire: WebSocket) => void): Promise<unknown[]> {
+    const closed = once(wire, 'close')
+    let sentCount = 0
+    let answerCount = 0
+    const countAnswer = () => {
+      answerCount += 1
+    }
+    for (const answer of ['pong', 'message']) wire.on(answer, countAnswer)
+    while (wire.readyState === WebSocket.OPEN) {
+      for (let count = 0; count < 50; count += 1) send(wire)
+      sentCount += 50
+      await until(() => answerCount >= sentCount || wire.readyState !== WebSocket.OPEN, { what: 'the answers' })
+    }
+    return closed
+  }
+
+  it.each([
+    ['messages', (wire: WebSocket) => wire.send('{"type":"ping"}')],
+    ['pings', (wire: WebSocket) => wire.ping()],
+  ])('are bounded: too many %s close it with 1013, and cost its user', async (_what, send) => {
+    await start({ USER_WORK_BURST: String(2 * UNITS.flood), USER_WORK_RATE: '100' })
+    const tab = await openTab(server, 'alice', { retryAttempts: 0 })
+    const [code, reason] = await flood(tab.wire(), send)
+    expect([code, String(reason)]).toEqual([1013, 'RATE_LIMITED: A socket may send 500 messages and pings a second.'])
+    await flood((await openTab(server, 'alice')).wire(), send)
+    await expect(openTab(server, 'alice')).rejects.toMatchObject({ code: 1013 })
+  })
+})
+
+describe('the tokens of an address', () => {
+  const FEW = { ADDRESS_WORK_BURST: String(2 * UNITS.badToken + 500), ADDRESS_WORK_RATE: '100' }
+
+  it('are looked at no more where too many did not hold, over HTTP and sockets alike', async () => {
+    await start({ ...FEW, JWT_SECRET: SECRET })
+    for (let count = 0; count < 3; count += 1) {
+      expect(await post(server, 'no.token.atall', '{ position }')).toMatchObject({ status: 401 })
+    }
+    expect(await post(server, 'dev:alice', '{ position }')).toMatchObject({
+      status: 429,
+      errors: [{ extensions: { code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) } }],
+    })
+    const wire = await openRaw()
+    expect(await statusLine(wire)).toBe('HTTP/1.1 429 Too Many Requests')
+  })
+
+  it('are those of the client that a trusted proxy names', async () => {
+    await start({ ...FEW, JWT_SECRET: SECRET, TRUSTED_PROXIES: '127.0.0.0/8' })
+    const from = (address: string) => ({ 'x-forwarded-for': address })
+    for (let count = 0; count < 3; count += 1) {
+      await post(server, 'no.token.atall', '{ position }', {}, from('192.0.2.1'))
+    }
+    expect(await post(server, 'dev:alice', '{ position }', {}, from('192.0.2.1'))).toMatchObject({ status: 429 })
+    expect(await post(server, 'dev:alice', '{ position }', {}, from('192.0.2.2'))).toMatchObject({ status: 200 })
+    expect(await statusLine(await openRaw('/graphql', from('192.0.2.1')))).toBe('HTTP/1.1 429 Too Many Requests')
+    expect(await statusLine(await openRaw('/graphql', from('192.0.2.2')))).toBe('HTTP/1.1 101 Switching Protocols')
+  })
+
+  it('are not those of the client that a stranger names', async () => {
+    await start({ ...FEW, JWT_SECRET: SECRET })
+    for (let count = 0; count < 3; count += 1) {
+      await post(server, 'no.token.atall', '{ position }', {}, { 'x-forwarded-for': `192.0.2.${count}` })
+    }
+    const answer = await post(server, 'dev:alice', '{ position }', {}, { 'x-forwarded-for': '192.0.2.99' })
+    expect(answer).toMatchObject({ status: 429 })
+  })
+})
+
+describe('the sockets and event streams of a user', () => {
+  it('are bounded together', async () => {
+    await start({ SOCKETS_PER_USER: '3' })
+    const tab = await openTab(server, 'alice')
+    await openTab(server, 'alice')
+    expect((await openStream('alice', EVERYONE)).status).toBe(200)
+    const refused = await openStream('alice', EVERYONE)
+    expect(await refused.text()).toContain('"code":"RATE_LIMITED"')
+    await expect(openTab(server, 'alice')).rejects.toMatchObject({ code: 1013 })
+    expect((await openStream('bob', EVERYONE)).status).toBe(200)
+    // One that ends makes room.
+    await tab.close()
+    await until(
+      async () => (await openStream('alice', EVERYONE)).headers.get('content-type')?.startsWith('text/event-stream'),
+      {
+        what: 'room for another',
+      },
+    )
+  })
+})
+
+describe('sockets that have not said who they are', () => {
+  it('wait for their turn where there are too many of an address, and are let in later', async () => {
+    await start({ HANDSHAKES_PER_ADDRESS: '2', CONNECTION_INIT_TIME: '500ms' })
+    const silent = [await openRaw(), await openRaw()]
+    for (const wire of silent) expect(await statusLine(wire)).toBe('HTTP/1.1 101 Switching Protocols')
+    // It comes in when one of those who say nothing has been closed.
+    await openTab(server, 'alice')
+    await until(() => silent.some((wire) => wire.readableEnded || wire.destroyed), {
+      what: 'the end of a silent socket',
+    })
+  })
+
+  it('are gone soon after their time, also where they never answer the close', async () => {
+    await start({ CONNECTION_INIT_TIME: '500ms' })
+    const wire = await openRaw()
+    const startedAtMs = performance.now()
+    // A raw socket answers no close frame.
+    await Promise.all([once(wire, 'close'), wire.resume()])
+    expect(performance.now() - startedAtMs).toBeLessThan(5000)
+    await until(async () => (await metric('rollcall_sockets')) === 0, { what: 'no socket' })
+  })
+
+  it('of a process are refused with 503 over its bound, and of an address with 429', async () => {
+    await start({ SOCKETS_PER_PROCESS: '3', SOCKETS_PER_ADDRESS: '2' })
+    await openTab(server, 'alice')
+    await openTab(server, 'bob')
+    expect(await statusLine(await openRaw())).toBe('HTTP/1.1 429 Too Many Requests')
+    await server.stop()
+    await start({ SOCKETS_PER_PROCESS: '2' })
+    await openTab(server, 'alice')
+    await openTab(server, 'bob')
+    expect(await statusLine(await openRaw())).toBe('HTTP/1.1 503 Service Unavailable')
+  })
+})
+
+describe('a body that comes too slowly', () => {
+  it('is answered 408, and its connection closed', async () => {
+    await start({ BODY_TIME: '300ms' })
+    const { hostname, port, host } = new URL(server.url)
+    const wire = connectTcp(Number(port), hostname)
+    wires.push(wire)
+    const heard: string[] = []
+    wire.on('data', (chunk) => heard.push(String(chunk)))
+    wire.write(
+      `POST /graphql HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nAuthorization: Bearer dev:alice\r\nContent-Length: 100\r\n\r\n{`,
+    )
+    await until(() => heard.join('').includes('"argument":"body"'), { what: 'the answer' })
+    expect(heard.join('')).toMatch(/^HTTP\/1\.1 408 /)
+    await until(() => wire.destroyed, { what: 'the end of the connection' })
+  })
+})
+
+describe('a message', () => {
+  it('may come in a few fragments, and in no more', async () => {
+    await start()
+    const tab = await openTab(server, 'alice')
+    const wire = tab.wire()
+    const closed = once(wire, 'close')
+    const text = JSON.stringify({ type: 'ping', payload: { text: 'x'.repeat(100) } })
+    for (let at = 0; at < text.length; at += 20) wire.send(text.slice(at, at + 20), { fin: at + 20 >= text.length })
+    await settled(tab)
+    for (let count = 0; count < 20; count += 1) wire.send('x', { fin: false })
+    const [code] = (await closed) as [number]
+    expect(code).toBe(1008)
+  })
+})
+
+describe('the ids that a user watches', () => {
+  const list = (from: number) =>
+    `subscription { presenceChanged(userIds: ${JSON.stringify(Array.from({ length: 400 }, (_, index) => `u${from + index}`))}) { kind } }`
+
+  it('are bounded over all their sockets and event streams', async () => {
+    await start({ WATCHED_IDS_PER_USER: '1000' })
+    const tab = await openTab(server, 'alice')
+    const other = await openTab(server, 'alice')
+    const first = tab.client.iterate({ query: list(0) })
+    void first.next().catch(() => {})
+    await settled(tab)
+    expect((await openStream('alice', list(400))).status).toBe(200)
+    expect((await other.ask(list(800))).errors?.[0]?.extensions.code).toBe('RATE_LIMITED')
+    expect(await (await openStream('alice', list(800))).text()).toContain('"code":"RATE_LIMITED"')
+    // A list that ends makes room.
+    await first.return?.()
+    await settled(tab)
+    expect((await openStream('alice', list(800))).headers.get('content-type')).toMatch(/^text\/event-stream/)
+  })
+})
