@@ -8,6 +8,9 @@ import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
 import { createOrigins } from './server/origins.ts'
 
+/** How long the headers of a request may take to arrive. */
+const HEADERS_TIME_MS = 10_000
+
 const settings = settingsOfEnvironment()
 const log = pino({ level: settings.LOG_LEVEL ?? 'info', base: null, serializers: { error: stdSerializers.err } })
 
@@ -23,7 +26,15 @@ function start(): Rollcall {
 
 const rollcall = start()
 const { config } = rollcall
-const server = createServer(createServerAdapter(rollcall.fetch))
+const server = createServer(
+  // Node's defaults are a minute and five: a connection that sends its headers or its body drop by drop costs a place.
+  {
+    headersTimeout: HEADERS_TIME_MS,
+    requestTimeout: HEADERS_TIME_MS + config.BODY_TIME,
+    connectionsCheckingInterval: 1000,
+  },
+  createServerAdapter(rollcall.fetch),
+)
 server.on('upgrade', rollcall.upgrade)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
 server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })

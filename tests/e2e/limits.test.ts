@@ -1,6 +1,7 @@
 /** Each limit of a caller, at its bound and one over it, over HTTP, event streams and sockets. */
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
+import { getIntrospectionQuery, Kind, parse, print } from 'graphql'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import type { SettingTexts } from '../../src/config.ts'
@@ -314,5 +315,78 @@ describe('the ids that a user watches', () => {
     await first.return?.()
     await settled(tab)
     expect((await openStream('alice', list(800))).headers.get('content-type')).toMatch(/^text\/event-stream/)
+  })
+})
+
+describe('reading the schema', () => {
+  const WHOLE = getIntrospectionQuery()
+  const production = { NODE_ENV: 'production', JWT_SECRET: SECRET } as const
+
+  it('needs a token in production, over HTTP and sockets, and none in development', async () => {
+    await start(production)
+    expect((await post(server, null, WHOLE)).errors?.[0]?.extensions.code).toBe('UNAUTHENTICATED')
+    expect((await post(server, null, '{ a: __type(name: "User") { name } }')).errors?.[0]?.extensions.code).toBe(
+      'UNAUTHENTICATED',
+    )
+    expect((await post(server, null, '{ __typename }')).data).toEqual({ __typename: 'Query' })
+    const token = await sign({ sub: 'alice' })
+    expect((await post(server, token, WHOLE)).data?.__schema.queryType.name).toBe('Query')
+    const tab = await openTab(server, 'alice', { token })
+    expect((await tab.ask(WHOLE)).data?.__schema.queryType.name).toBe('Query')
+    await server.stop()
+    await start()
+    expect((await post(server, null, WHOLE)).data?.__schema.queryType.name).toBe('Query')
+  })
+
+  it('may be open to anyone, or to nobody', async () => {
+    await start({ ...production, INTROSPECTION: 'anyone' })
+    expect((await post(server, null, WHOLE)).data?.__schema.queryType.name).toBe('Query')
+    await server.stop()
+    await start({ INTROSPECTION: 'nobody' })
+    expect((await post(server, 'dev:alice', WHOLE)).errors?.[0]?.extensions.code).toBe('FORBIDDEN')
+  })
+
+  it('is bounded to twice the usual query, and costs who asks', async () => {
+    await start({ ADDRESS_WORK_BURST: '30000', ADDRESS_WORK_RATE: '100' })
+    const [operation, ...fragments] = parse(WHOLE).definitions
+    if (operation?.kind !== Kind.OPERATION_DEFINITION) throw new Error('There is no operation.')
+    const [field] = operation.selectionSet.selections
+    if (field?.kind !== Kind.FIELD || field.selectionSet === undefined) throw new Error('There is no field.')
+    const thrice = `{ a: __schema { ...S } b: __schema { ...S } c: __schema { ...S } }
+      fragment S on __Schema ${print(field.selectionSet)} ${fragments.map(print).join(' ')}`
+    expect((await post(server, 'dev:alice', thrice)).errors?.[0]).toMatchObject({
+      message: expect.stringContaining('twice the usual introspection query'),
+      extensions: { code: 'BAD_USER_INPUT', argument: 'query' },
+    })
+    expect((await post(server, null, WHOLE)).errors).toBeUndefined()
+    expect((await post(server, null, WHOLE)).errors?.[0]?.extensions.code).toBe('RATE_LIMITED')
+    expect((await post(server, 'dev:alice', WHOLE)).errors).toBeUndefined()
+  })
+})
+
+describe('dear operations', () => {
+  it('of one socket do not make others wait for all of them', async () => {
+    await start({ USER_WORK_BURST: '10000000', SESSION_TTL: '60s' })
+    for (let from = 0; from < 400; from += 50) {
+      await Promise.all(
+        Array.from({ length: 50 }, (_, index) =>
+          post(server, `dev:u${from + index}`, 'mutation { heartbeat { nextHeartbeatInMs } }'),
+        ),
+      )
+    }
+    const alice = await openTab(server, 'alice')
+    const bob = await openTab(server, 'bob')
+    const page = 'query { onlineUsers(first: 400) { nodes { id name status lastActive onlineSince statusMessage } } }'
+    expect((await alice.ask(page)).data?.onlineUsers.nodes.length).toBe(400)
+    let pageCount = 0
+    const pages = Array.from({ length: 20 }, async () => {
+      await alice.ask(page)
+      pageCount += 1
+    })
+    // It comes to the server behind all of them.
+    await bob.ask('mutation { heartbeat { nextHeartbeatInMs } }')
+    expect(pageCount).toBeLessThan(10)
+    await Promise.all(pages)
+    expect(pageCount).toBe(20)
   })
 })
