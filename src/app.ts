@@ -261,6 +261,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       config,
       admission,
       addresses,
+      limits,
       socketCountOf: sockets.countOf,
       presence,
       feed: hub,

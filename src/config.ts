@@ -330,6 +330,14 @@ export const SETTINGS = {
     least: '100ms',
     meaning: 'how long the body of a request may take to arrive',
   },
+  SOCKET_FRAME_RATE: {
+    kind: 'count',
+    default: '500',
+    least: '10',
+    most: '1000000',
+    meaning: 'messages and pings that one socket may send in a second, and four times as many at once',
+    reason: 'a client that comes back with 100 subscriptions sends some 200 at once, and a few a minute later',
+  },
   USER_WORK_RATE: {
     kind: 'count',
     default: '10000',

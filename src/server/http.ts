@@ -1,5 +1,6 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { setTimeout as pass } from 'node:timers/promises'
 import type { ExecutionArgs, GraphQLError, GraphQLErrorExtensions } from 'graphql'
 import { createYoga, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
@@ -15,7 +16,7 @@ import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Addresses } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
-import { type Payer, payerOf } from './limits/limits.ts'
+import { type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Origins } from './origins.ts'
@@ -24,6 +25,9 @@ import type { Results, Streams } from './streams.ts'
 
 export const GRAPHQL_PATH = '/graphql'
 
+/** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
+const REFUSAL_WAIT_MS = 1000
+
 export interface HttpOptions {
   readonly config: Pick<
     Config,
@@ -31,6 +35,7 @@ export interface HttpOptions {
   >
   readonly admission: Admission
   readonly addresses: Addresses
+  readonly limits: Pick<Limits, 'charge'>
   /** How many sockets a user has open here. */
   readonly socketCountOf: (userId: string) => number
   readonly presence: Presence
@@ -56,8 +61,21 @@ interface Admitted {
 
 /** @returns answers a request; `peer`: the address of its connection, null where the server does not say */
 export function createHttp(options: HttpOptions): (request: Request, peer?: string | null) => Promise<Response> {
-  const { config, admission, addresses, presence, feed, operations, streams, origins, pages, health, metrics, mask } =
-    options
+  const {
+    config,
+    admission,
+    addresses,
+    limits,
+    presence,
+    feed,
+    operations,
+    streams,
+    origins,
+    pages,
+    health,
+    metrics,
+    mask,
+  } = options
 
   const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
@@ -133,16 +151,20 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     }
     const { method, headers, url, signal } = request
     const address = addresses.of(peer, headers.get('x-forwarded-for'))
-    let caller: Caller | null = null
+    // A browser's question before the request brings no token.
+    const token = method === 'OPTIONS' ? null : headers.get('authorization')
+    let caller: Caller | null
+    let payer: Payer
     try {
-      // A browser's question before the request brings no token.
-      if (method !== 'OPTIONS') caller = await admission.authenticate(headers.get('authorization'), address)
+      caller = await admission.authenticate(token, address)
+      payer = payerOf(caller, address)
+      if (method !== 'OPTIONS') limits.charge(payer, UNITS.request)
     } catch (error) {
       return refusal(error)
     }
     const admitted: Admitted = {
       caller,
-      payer: payerOf(caller, address),
+      payer,
       accept: headers.get('accept'),
       signal,
       cost: { units: 0 },
@@ -182,11 +204,17 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     return new Response(page, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
   }
 
+  /** Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. */
+  async function slowedDown(response: Response): Promise<Response> {
+    if (response.status === 429) await pass(REFUSAL_WAIT_MS, undefined, { ref: false })
+    return response
+  }
+
   return async function fetch(request, peer = null) {
     const { pathname } = new URL(request.url)
     if (pathname === GRAPHQL_PATH) {
       const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
-      return (wantsPage ? await pages.serve(pathname) : null) ?? graphql(request, peer)
+      return (wantsPage ? await pages.serve(pathname) : null) ?? slowedDown(await graphql(request, peer))
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return new Response('Not found\n', { status: 404 })
     if (pathname === '/healthz') return text(200, 'ok\n')

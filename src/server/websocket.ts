@@ -412,7 +412,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const waitMs = link.frames.take(UNITS.frame, monotonicMs())
     if (waitMs === 0) return true
     limits.spend(link.payer, UNITS.flood)
-    refuse(link, rateLimited('A socket may send 500 messages and pings a second.', waitMs))
+    refuse(link, rateLimited(`A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`, waitMs))
     return false
   }
 

@@ -162,10 +162,10 @@ describe('the frames of a socket', () => {
     ['messages', (wire: WebSocket) => wire.send('{"type":"ping"}')],
     ['pings', (wire: WebSocket) => wire.ping()],
   ])('are bounded: too many %s close it with 1013, and cost its user', async (_what, send) => {
-    await start({ USER_WORK_BURST: String(2 * UNITS.flood), USER_WORK_RATE: '100' })
+    await start({ USER_WORK_BURST: String(2 * UNITS.flood), USER_WORK_RATE: '100', SOCKET_FRAME_RATE: '50' })
     const tab = await openTab(server, 'alice', { retryAttempts: 0 })
     const [code, reason] = await flood(tab.wire(), send)
-    expect([code, String(reason)]).toEqual([1013, 'RATE_LIMITED: A socket may send 500 messages and pings a second.'])
+    expect([code, String(reason)]).toEqual([1013, 'RATE_LIMITED: A socket may send 50 messages and pings a second.'])
     await flood((await openTab(server, 'alice')).wire(), send)
     await expect(openTab(server, 'alice')).rejects.toMatchObject({ code: 1013 })
   })

@@ -122,7 +122,13 @@ describe('an address', () => {
 })
 
 describe('admission', () => {
-  const config = { USER_WORK_RATE: 10, USER_WORK_BURST: 1000, ADDRESS_WORK_RATE: 100, ADDRESS_WORK_BURST: 2000 }
+  const config = {
+    USER_WORK_RATE: 10,
+    USER_WORK_BURST: 1000,
+    ADDRESS_WORK_RATE: 100,
+    ADDRESS_WORK_BURST: 2000,
+    SOCKET_FRAME_RATE: 10,
+  }
 
   it('lets an address send so many bad tokens, and good ones without end', async () => {
     let nowMs = 0

@@ -12,6 +12,8 @@ import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
 export const UNITS = {
   /** Reading a request, finding its document and writing its answer. */
   operation: 30,
+  /** A request over HTTP, beside the operation in it. */
+  request: 150,
   /** Parsing and validating a document that nobody has asked before. */
   document: 200,
   documentByte: 2,
@@ -27,8 +29,8 @@ export const UNITS = {
   flood: 50_000,
 } as const
 
-/** 500 frames a second, and 5,000 at once: a client that comes back subscribes 100 times. */
-const FRAME_RATE: Rate = { burst: 5000 * UNITS.frame, perSecond: 500 * UNITS.frame }
+/** Seconds of `SOCKET_FRAME_RATE` that a socket may send at once. */
+const FRAME_BURST_SECONDS = 4
 
 /** Who pays for a request. */
 export interface Payer {
@@ -59,7 +61,10 @@ export interface Limits {
 }
 
 export function createLimits(
-  config: Pick<Config, 'USER_WORK_RATE' | 'USER_WORK_BURST' | 'ADDRESS_WORK_RATE' | 'ADDRESS_WORK_BURST'>,
+  config: Pick<
+    Config,
+    'USER_WORK_RATE' | 'USER_WORK_BURST' | 'ADDRESS_WORK_RATE' | 'ADDRESS_WORK_BURST' | 'SOCKET_FRAME_RATE'
+  >,
   monotonicMs: () => number,
 ): Limits {
   const users = createBudgets({ burst: config.USER_WORK_BURST, perSecond: config.USER_WORK_RATE }, monotonicMs)
@@ -67,6 +72,11 @@ export function createLimits(
     { burst: config.ADDRESS_WORK_BURST, perSecond: config.ADDRESS_WORK_RATE },
     monotonicMs,
   )
+
+  const frameRate: Rate = {
+    burst: FRAME_BURST_SECONDS * config.SOCKET_FRAME_RATE * UNITS.frame,
+    perSecond: config.SOCKET_FRAME_RATE * UNITS.frame,
+  }
 
   function accountOf({ userId, address }: Payer): { readonly budgets: Budgets; readonly key: string } {
     return userId === null ? { budgets: addresses, key: address } : { budgets: users, key: userId }
@@ -98,7 +108,7 @@ export function createLimits(
       budgets.give(key, units)
     },
 
-    frames: () => new Bucket(FRAME_RATE),
+    frames: () => new Bucket(frameRate),
 
     forget() {
       users.forgetFull()
