@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { unauthenticated, unavailable } from '../../src/presence/errors.ts'
 import { createAddresses } from '../../src/server/limits/addresses.ts'
 import { createAdmission } from '../../src/server/limits/admission.ts'
-import { Bucket, createBudgets } from '../../src/server/limits/budgets.ts'
+import { Bucket, createBudgets, type Taken } from '../../src/server/limits/budgets.ts'
 import { createFairTurns } from '../../src/server/limits/fair-turns.ts'
 import { createHandshakes } from '../../src/server/limits/handshakes.ts'
 import { addressPayer, createLimits, payerOf, UNITS } from '../../src/server/limits/limits.ts'
@@ -90,6 +90,37 @@ describe('budgets', () => {
     nowMs = 10_000
     budgets.forgetFull()
     expect(budgets.size()).toBe(0)
+  })
+})
+
+describe('budgets of two processes', () => {
+  it('bound a caller together, and exchange only what is worth a message', async () => {
+    let nowMs = 0
+    const rate = { burst: 1000, perSecond: 10 }
+    const here = createBudgets(rate, () => nowMs)
+    const there = createBudgets(rate, () => nowMs)
+    /** What Redis does: one bucket for all. */
+    const fullAtMs = new Map<string, number>()
+    const exchanged: string[] = []
+    const exchange = async (taken: readonly Taken[]) =>
+      taken.map(({ key, refillMs }) => {
+        exchanged.push(key)
+        const atMs = Math.max(fullAtMs.get(key) ?? 0, nowMs) + refillMs
+        fullAtMs.set(key, atMs)
+        return atMs - nowMs
+      })
+    here.take('bob', 10)
+    here.take('alice', 600)
+    await here.share(exchange)
+    expect(exchanged).toEqual(['alice'])
+    expect(there.take('alice', 300)).toBe(0)
+    await there.share(exchange)
+    expect(there.take('alice', 200)).toBe(10_000)
+    expect(here.take('alice', 100)).toBe(0)
+    await here.share(exchange)
+    expect(here.take('alice', 1)).toBeGreaterThan(0)
+    nowMs = 50_000
+    expect(there.take('alice', 400)).toBe(0)
   })
 })
 

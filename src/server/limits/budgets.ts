@@ -43,6 +43,12 @@ export class Bucket {
     this.#fullAtMs = Math.min(fullAtMs, nowMs + (2 * burst * 1000) / perSecond)
   }
 
+  /** The bucket is full no sooner than this: others have taken from it as well. */
+  fillBy(fullAtMs: number, nowMs: number): void {
+    const { burst, perSecond } = this.#rate
+    this.#fullAtMs = Math.max(this.#fullAtMs, Math.min(fullAtMs, nowMs + (2 * burst * 1000) / perSecond))
+  }
+
   /** Puts units back that were taken for nothing. */
   give(units: number): void {
     this.#fullAtMs -= (units * 1000) / this.#rate.perSecond
@@ -59,13 +65,38 @@ export interface Budgets {
   take(key: string, units: number): number
   spend(key: string, units: number): void
   give(key: string, units: number): void
+  /**
+   * Tells other processes what was taken here, and learns what was taken there. What is worth no message waits: less
+   * than a twentieth of a bucket.
+   *
+   * @param exchange - adds work to what all processes have taken; answers in how many ms each bucket is full again
+   */
+  share(exchange: (taken: readonly Taken[]) => Promise<readonly number[]>): Promise<void>
   /** Drops full buckets: to be called now and then. */
   forgetFull(): void
   size(): number
 }
 
+/** What was taken from a bucket. */
+export interface Taken {
+  readonly key: string
+  /** How long it takes to flow back. */
+  readonly refillMs: number
+  /** How long a whole bucket takes. */
+  readonly burstMs: number
+}
+
+const WORTH_SHARING = 0.05
+
 export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
   const buckets = new Map<string, Bucket>()
+  /** Units taken that other processes do not know of. */
+  const unshared = new Map<string, number>()
+  const burstMs = (rate.burst * 1000) / rate.perSecond
+
+  function count(key: string, units: number): void {
+    unshared.set(key, (unshared.get(key) ?? 0) + units)
+  }
 
   function bucketOf(key: string): Bucket {
     let bucket = buckets.get(key)
@@ -77,13 +108,42 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
   }
 
   return {
-    take: (key, units) => bucketOf(key).take(units, monotonicMs()),
-    spend: (key, units) => bucketOf(key).spend(units, monotonicMs()),
-    give: (key, units) => buckets.get(key)?.give(units),
+    take(key, units) {
+      const waitMs = bucketOf(key).take(units, monotonicMs())
+      if (waitMs === 0) count(key, units)
+      return waitMs
+    },
+
+    spend(key, units) {
+      bucketOf(key).spend(units, monotonicMs())
+      count(key, units)
+    },
+
+    give(key, units) {
+      buckets.get(key)?.give(units)
+      count(key, -units)
+    },
+
+    async share(exchange) {
+      const taken: Taken[] = []
+      for (const [key, units] of unshared) {
+        if (units < WORTH_SHARING * rate.burst) continue
+        unshared.delete(key)
+        taken.push({ key, refillMs: (units * 1000) / rate.perSecond, burstMs })
+      }
+      if (taken.length === 0) return
+      const fullInMs = await exchange(taken)
+      const nowMs = monotonicMs()
+      for (const [index, { key }] of taken.entries()) bucketOf(key).fillBy(nowMs + (fullInMs[index] ?? 0), nowMs)
+    },
 
     forgetFull() {
       const nowMs = monotonicMs()
-      for (const [key, bucket] of buckets) if (bucket.isFull(nowMs)) buckets.delete(key)
+      for (const [key, bucket] of buckets) {
+        if (!bucket.isFull(nowMs)) continue
+        buckets.delete(key)
+        unshared.delete(key)
+      }
     },
 
     size: () => buckets.size,

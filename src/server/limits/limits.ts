@@ -6,7 +6,7 @@
  */
 import type { Config } from '../../config.ts'
 import { rateLimited } from '../../presence/errors.ts'
-import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
+import { Bucket, type Budgets, createBudgets, type Rate, type Taken } from './budgets.ts'
 
 /** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
 export const UNITS = {
@@ -54,6 +54,8 @@ export interface Limits {
   refund(payer: Payer, units: number): void
   /** Of one socket. */
   frames(): Bucket
+  /** Has all processes count together: see `Budgets`. */
+  share(exchange: (taken: readonly Taken[]) => Promise<readonly number[]>): Promise<void>
   /** Drops what is as good as new: to be called now and then. */
   forget(): void
   /** Users and addresses whose budget is not full. */
@@ -109,6 +111,11 @@ export function createLimits(
     },
 
     frames: () => new Bucket(frameRate),
+
+    async share(exchange) {
+      await users.share((taken) => exchange(taken.map((one) => ({ ...one, key: `user:${one.key}` }))))
+      await addresses.share((taken) => exchange(taken.map((one) => ({ ...one, key: `address:${one.key}` }))))
+    },
 
     forget() {
       users.forgetFull()
