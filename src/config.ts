@@ -4,6 +4,7 @@
  * The README's table is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
  */
 import { isNetwork } from './networks.ts'
+import { parseRoomPatterns } from './presence/bounds.ts'
 import type { PresenceTiming } from './presence/timing.ts'
 
 interface SettingRow {
@@ -564,6 +565,11 @@ function findContradictions(config: Config, problems: string[]): void {
   }
   if (!/^[\w.-]{1,64}$/.test(config.REDIS_APP)) {
     problems.push('REDIS_APP must be 1 to 64 letters, digits, dots, underscores and hyphens.')
+  }
+  try {
+    parseRoomPatterns('DEFAULT_ROOMS', config.DEFAULT_ROOMS ?? [])
+  } catch (error) {
+    problems.push(error instanceof Error ? error.message : String(error))
   }
   if (config.JWT_SECRET !== null && Buffer.byteLength(config.JWT_SECRET) < 32) {
     problems.push('JWT_SECRET must have at least 32 bytes.')

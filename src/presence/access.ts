@@ -34,7 +34,7 @@ export function requireService(caller: Caller): void {
 }
 
 /**
- * Whoever asks for others asks within a room, or may see everyone.
+ * A caller asks for others within a room, or may see everyone.
  *
  * @throws PresenceError `FORBIDDEN`
  */
@@ -63,22 +63,43 @@ export function requireRooms(caller: Caller, rooms: Iterable<string>): void {
 
 /** `*` stands for any text within one part between colons, `**` for any text. */
 export function matchesRoom(pattern: string, room: string): boolean {
-  return patternOf(pattern).test(room)
+  return compareRoom(pattern, room).matches
 }
 
-const patterns = new Map<string, RegExp>()
+export interface RoomComparison {
+  readonly matches: boolean
+  /** Characters that were compared: at most twice the pattern's length times one more than the room's. */
+  readonly steps: number
+}
 
-function patternOf(pattern: string): RegExp {
-  let compiled = patterns.get(pattern)
-  if (compiled === undefined) {
-    const source = pattern
-      .split(/(\*\*|\*)/)
-      .map((part) => (part === '**' ? '.*' : part === '*' ? '[^:]*' : part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')))
-      .join('')
-    compiled = new RegExp(`^${source}$`, 'su')
-    // Patterns come with tokens, and a token may name any.
-    if (patterns.size >= 10_000) patterns.clear()
-    patterns.set(pattern, compiled)
+/**
+ * Follows every way through the pattern at once. A regular expression tries one after the other, and a pattern with a
+ * dozen stars has more of them than anything can try.
+ */
+export function compareRoom(pattern: string, room: string): RoomComparison {
+  // 1 where the part of the pattern that was read so far matches that many characters of the room.
+  let matched = new Uint8Array(room.length + 1)
+  matched[0] = 1
+  let steps = 0
+  for (const part of pattern.split(/(\*\*|\*)/)) {
+    if (part === '') continue
+    const isStar = part === '*' || part === '**'
+    const stopsAtColon = part === '*'
+    const next = new Uint8Array(room.length + 1)
+    let isWithinStar = false
+    for (let length = matched.indexOf(1); length <= room.length; length += 1) {
+      steps += 1
+      if (isStar) {
+        if (stopsAtColon && room[length - 1] === ':') isWithinStar = false
+        isWithinStar ||= matched[length] === 1
+        if (isWithinStar) next[length] = 1
+      } else if (matched[length] === 1) {
+        steps += part.length
+        if (room.startsWith(part, length)) next[length + part.length] = 1
+      }
+    }
+    if (!next.includes(1)) return { matches: false, steps }
+    matched = next
   }
-  return compiled
+  return { matches: matched[room.length] === 1, steps }
 }

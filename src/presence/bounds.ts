@@ -11,6 +11,11 @@ export const BOUNDS = {
   roomBytes: 128,
   /** Rooms of one session. A client that shows more at once is better served by watch lists. */
   roomsPerSession: 100,
+  /** Of one token, or of `DEFAULT_ROOMS`: each room that a caller names is compared with every pattern. */
+  roomPatterns: 100,
+  roomPatternBytes: 256,
+  roomPatternsBytes: 8192,
+  roomPatternsStars: 200,
   deviceCharacters: 100,
   statusMessageCharacters: 140,
   nameCharacters: 100,
@@ -55,6 +60,19 @@ export function parseRooms(argument: string, values: readonly string[]): readonl
     throw badInput(argument, `at most ${BOUNDS.roomsPerSession} rooms, not ${rooms.length}`)
   }
   return rooms
+}
+
+/** @returns the patterns without repetitions */
+export function parseRoomPatterns(argument: string, values: readonly string[]): readonly string[] {
+  const { roomPatterns, roomPatternBytes, roomPatternsBytes, roomPatternsStars } = BOUNDS
+  if (values.length > roomPatterns) throw badInput(argument, `at most ${roomPatterns} patterns, not ${values.length}`)
+  for (const [index, value] of values.entries()) parseName(`${argument}[${index}]`, value, roomPatternBytes)
+  const patterns = [...new Set(values)]
+  const text = patterns.join('')
+  if (utf8.encode(text).length > roomPatternsBytes || text.replace(/[^*]/g, '').length > roomPatternsStars) {
+    throw badInput(argument, `patterns of at most ${roomPatternsBytes} bytes and ${roomPatternsStars} stars together`)
+  }
+  return patterns
 }
 
 /** @returns the id in lower case, so that one UUID is one session however it was written */

@@ -7,6 +7,7 @@ import {
   parseDisplayName,
   parsePageSize,
   parseRoom,
+  parseRoomPatterns,
   parseRooms,
   parseSessionId,
   parseStatusMessage,
@@ -196,5 +197,33 @@ describe('the size of a page', () => {
         bound: `1 to 1000, not ${size}`,
       })
     }
+  })
+})
+
+describe('room patterns', () => {
+  it('may be as many and as long as the bounds, and come without repetitions', () => {
+    const longest = Array.from({ length: 32 }, (_, index) => String(index).padEnd(256, 'x'))
+    expect(parseRoomPatterns('rooms', longest)).toEqual(longest)
+    const most = Array.from({ length: 100 }, (_, index) => `team:${index}:**`)
+    expect(parseRoomPatterns('rooms', most)).toEqual(most)
+    expect(parseRoomPatterns('rooms', ['team:*', '**', 'team:*'])).toEqual(['team:*', '**'])
+    expect(parseRoomPatterns('rooms', [])).toEqual([])
+  })
+
+  it('are refused by their count, their bytes and their stars', () => {
+    const refusalFor = (values: readonly string[]) => refusalOf(() => parseRoomPatterns('rooms', values))
+    expect(refusalFor(new Array(101).fill('lobby'))).toEqual({
+      argument: 'rooms',
+      bound: 'at most 100 patterns, not 101',
+    })
+    for (const pattern of ['', 'x'.repeat(257), '\u20ac'.repeat(86), ...LONE_SURROGATES, ...CONTROL_CHARACTERS]) {
+      expect(refusalFor(['lobby', pattern])).toEqual({
+        argument: 'rooms[1]',
+        bound: '1 to 256 bytes of UTF-8 without control characters',
+      })
+    }
+    const together = { argument: 'rooms', bound: 'patterns of at most 8192 bytes and 200 stars together' }
+    expect(refusalFor(Array.from({ length: 33 }, (_, index) => String(index).padEnd(256, 'x')))).toEqual(together)
+    expect(refusalFor(['*'.repeat(200), 'team:*'])).toEqual(together)
   })
 })

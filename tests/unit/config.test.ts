@@ -210,6 +210,13 @@ describe('a flag, a choice and a list', () => {
     expect(parseConfig({ LOG_LEVEL: 'silent' }).LOG_LEVEL).toBe('silent')
   })
 
+  it('of room patterns have the bounds that those of a token have', () => {
+    expect(problemOf({ DEFAULT_ROOMS: new Array(101).fill('lobby').join(',') })).toBe(
+      'DEFAULT_ROOMS must be at most 100 patterns, not 101.',
+    )
+    expect(problemOf({ DEFAULT_ROOMS: `lobby,${'x'.repeat(257)}` })).toContain('DEFAULT_ROOMS[1]')
+  })
+
   it('are refused in others, with what may be there', () => {
     for (const [name] of ofKind('flag')) {
       for (const text of ['yes', '1', 'TRUE', 'no']) {
