@@ -47,6 +47,14 @@ export function unauthenticated(reason: string): PresenceError {
   return new PresenceError('UNAUTHENTICATED', reason)
 }
 
+/**
+ * @param claim - the path of the claim within the token
+ * @param bound - what the claim has to be, as it completes "The token's claim … must be …"
+ */
+export function badClaim(claim: string, bound: string): PresenceError {
+  return new PresenceError('UNAUTHENTICATED', `The token's claim \`${claim}\` must be ${bound}.`, { claim, bound })
+}
+
 export function forbidden(reason: string): PresenceError {
   return new PresenceError('FORBIDDEN', reason)
 }

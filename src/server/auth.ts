@@ -2,9 +2,9 @@
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
-import { BOUNDS, parseAvatarUrl, parseUserId } from '../presence/bounds.ts'
+import { BOUNDS, parseAvatarUrl, parseRoomPatterns, parseUserId } from '../presence/bounds.ts'
 import type { UserDirectory } from '../presence/directory.ts'
-import { isUnavailable, PresenceError, unauthenticated, unavailable } from '../presence/errors.ts'
+import { badClaim, isUnavailable, PresenceError, unauthenticated, unavailable } from '../presence/errors.ts'
 import type { Profile } from '../presence/model.ts'
 import { refuseDismissed } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
@@ -12,7 +12,10 @@ import { withinTime } from '../presence/time-limit.ts'
 /** How long a look at dismissed users may take: beyond it presence goes on without (rule 8's second). */
 const REVOCATION_WAIT_MS = 1000
 /** Issuers' clocks differ from ours by a few seconds at most where they are kept at all. */
-const CLOCK_TOLERANCE = '5s'
+const CLOCK_TOLERANCE_SECONDS = 5
+/** What a `Date` can hold, from 1970 on: Postgres takes no year before that in the form that `Date` writes. */
+const LATEST_SECOND = 8.64e12
+const TIME_BOUND = `a number of seconds since 1970, at most ${LATEST_SECOND}`
 
 export interface Authenticator {
   /**
@@ -35,7 +38,7 @@ export function createAuthenticator(
     ...(config.JWT_ISSUER === null ? {} : { issuer: config.JWT_ISSUER }),
     ...(config.JWT_AUDIENCE === null ? {} : { audience: config.JWT_AUDIENCE }),
     requiredClaims: ['sub', 'iat', 'exp'],
-    clockTolerance: CLOCK_TOLERANCE,
+    clockTolerance: CLOCK_TOLERANCE_SECONDS,
   }
 
   async function verify(token: string): Promise<JWTPayload> {
@@ -81,6 +84,8 @@ export function createAuthenticator(
 /** What jose says where the keys' server is away, or answers with something else. */
 const KEYS_OUT_OF_REACH: ReadonlySet<string> = new Set(['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC'])
 
+const TIME_CLAIMS: ReadonlySet<string> = new Set(['iat', 'exp', 'nbf'])
+
 /** Signatures by a private key, which only the issuer has. */
 const ASYMMETRIC = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 
@@ -95,8 +100,12 @@ function algorithmOf(token: string): unknown {
 function authenticationError(error: unknown): unknown {
   if (error instanceof PresenceError) return error
   if (error instanceof errors.JWTExpired) return unauthenticated('The token has run out.')
-  if (error instanceof errors.JWTClaimValidationFailed)
-    return unauthenticated(`The token's claim \`${error.claim}\` does not hold: ${error.reason}.`)
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    if (error.reason === 'missing') return badClaim(error.claim, 'there')
+    if (TIME_CLAIMS.has(error.claim) && error.reason === 'invalid') return badClaim(error.claim, TIME_BOUND)
+    if (error.claim === 'nbf') return badClaim('nbf', 'a time that has come')
+    return badClaim(error.claim, 'what this server is set to')
+  }
   if (!(error instanceof errors.JOSEError) || KEYS_OUT_OF_REACH.has(error.code)) {
     return unavailable('server', 'The keys that tokens are held against cannot be read just now.', { cause: error })
   }
@@ -104,8 +113,13 @@ function authenticationError(error: unknown): unknown {
 }
 
 function devCaller(userId: string, rooms: readonly string[]): Caller {
+  try {
+    parseUserId('sub', userId)
+  } catch (error) {
+    throw unauthenticated(`The token cannot be used: ${error instanceof Error ? error.message : ''}`)
+  }
   return {
-    userId: userIdOf(userId),
+    userId,
     profile: null,
     rooms,
     everyone: true,
@@ -115,35 +129,83 @@ function devCaller(userId: string, rooms: readonly string[]): Caller {
   }
 }
 
+/**
+ * A claim that gives rights is taken in its one form. Where it is there in another, nobody can tell what its issuer
+ * meant, and the default may be more than that.
+ *
+ * @throws PresenceError `UNAUTHENTICATED` that names the claim and its bound
+ */
 function callerOf(payload: JWTPayload, config: Config, defaultRooms: readonly string[]): Caller {
-  const issuedAtMs = Number(payload.iat) * 1000
-  const presence = claimAt(payload, config.JWT_PRESENCE_CLAIM)
-  const claims = isRecord(presence) ? presence : {}
+  const issuedAtMs = timeOf('iat', payload.iat)
+  if (issuedAtMs > Date.now() + CLOCK_TOLERANCE_SECONDS * 1000) {
+    // Such a token would outlive the dismissal of its user.
+    throw badClaim('iat', `a time in seconds, at most ${CLOCK_TOLERANCE_SECONDS} of them after now`)
+  }
+  if (payload.nbf !== undefined) timeOf('nbf', payload.nbf)
   return {
     userId: userIdOf(payload.sub),
     profile: profileOf(claimAt(payload, config.JWT_NAME_CLAIM), claimAt(payload, config.JWT_PICTURE_CLAIM), issuedAtMs),
-    rooms: Array.isArray(claims.rooms) ? claims.rooms.filter((room) => typeof room === 'string') : defaultRooms,
-    everyone: claims.everyone !== false,
-    role: claims.role === 'service' ? 'service' : 'member',
+    ...rightsOf(payload, config.JWT_PRESENCE_CLAIM, defaultRooms),
     issuedAtMs,
-    expiresAtMs: Number(payload.exp) * 1000,
+    expiresAtMs: timeOf('exp', payload.exp),
   }
+}
+
+function rightsOf(
+  payload: JWTPayload,
+  path: string,
+  defaultRooms: readonly string[],
+): Pick<Caller, 'rooms' | 'everyone' | 'role'> {
+  const claims = claimAt(payload, path, badClaim)
+  if (claims !== undefined && !isRecord(claims)) throw badClaim(path, 'an object')
+  const { rooms = defaultRooms, everyone = true, role = 'member' } = claims ?? {}
+  if (typeof everyone !== 'boolean') throw badClaim(`${path}.everyone`, '`true` or `false`')
+  if (role !== 'member' && role !== 'service') throw badClaim(`${path}.role`, '`member` or `service`')
+  if (!isTexts(rooms)) throw badClaim(`${path}.rooms`, 'a list of texts')
+  return { rooms: rooms === defaultRooms ? rooms : patternsOf(`${path}.rooms`, rooms), everyone, role }
+}
+
+function patternsOf(path: string, rooms: readonly string[]): readonly string[] {
+  return withinClaim(path, () => parseRoomPatterns(path, rooms))
 }
 
 function userIdOf(subject: unknown): string {
+  if (typeof subject !== 'string') throw badClaim('sub', 'a text')
+  return withinClaim('sub', () => parseUserId('sub', subject))
+}
+
+/** What the bounds of input say of a claim, said of the token: no argument is wrong. */
+function withinClaim<Value>(path: string, parse: () => Value): Value {
   try {
-    return parseUserId('sub', String(subject))
+    return parse()
   } catch (error) {
-    throw unauthenticated(`The token cannot be used: ${error instanceof Error ? error.message : ''}`)
+    if (!(error instanceof PresenceError)) throw error
+    throw badClaim(String(error.details.argument ?? path), String(error.details.bound))
   }
 }
 
-/** A claim by its whole name, else by its path: names may hold dots themselves. */
-function claimAt(payload: JWTPayload, path: string): unknown {
+/** @returns epoch ms */
+function timeOf(claim: string, seconds: unknown): number {
+  if (typeof seconds !== 'number' || !(seconds >= 0 && seconds <= LATEST_SECOND)) throw badClaim(claim, TIME_BOUND)
+  return Math.floor(seconds * 1000)
+}
+
+/**
+ * A claim by its whole name, else by its path: names may hold dots themselves.
+ *
+ * @param refuse - makes the error where a part of the path is there and holds no others; left out, that claim is absent
+ * @returns undefined where the claim is absent
+ */
+function claimAt(payload: JWTPayload, path: string, refuse?: (claim: string, bound: string) => PresenceError): unknown {
   if (Object.hasOwn(payload, path)) return payload[path]
   let value: unknown = payload
-  for (const name of path.split('.')) {
-    if (!isRecord(value) || !Object.hasOwn(value, name)) return undefined
+  const names = path.split('.')
+  for (const [index, name] of names.entries()) {
+    if (!isRecord(value)) {
+      if (refuse !== undefined) throw refuse(names.slice(0, index).join('.'), 'an object')
+      return undefined
+    }
+    if (!Object.hasOwn(value, name)) return undefined
     value = value[name]
   }
   return value
@@ -169,4 +231,8 @@ function pictureOf(picture: unknown): string | null {
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
 }
