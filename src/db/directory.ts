@@ -259,7 +259,8 @@ function settingsStatement(userId: string, change: SettingsChange, base: Setting
   const visibility = sql`coalesce(${change.visibility ?? null}::text, ${kept.visibility})`
   const hideLastActive = sql`coalesce(${change.hideLastActive ?? null}::boolean, ${kept.hideLastActive})`
   const hides = sql`(${visibility} = 'NOBODY')`
-  const hidesLastActive = sql`(${hideLastActive})`
+  // A step into hiding takes its hide_last_active along; another one of a hidden user waits until they are seen again.
+  const hidesLastActive = sql`(${hideLastActive} and not (${hides} and ${stored.visibility} = 'NOBODY'))`
   const isChange = sql`${Object.values(change).some((value) => value !== undefined)}::boolean`
   return sql`
     update ${users} as ${stored} set

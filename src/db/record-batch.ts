@@ -229,8 +229,12 @@ const SETTINGS_COLUMNS = {
 } as const satisfies Partial<Record<keyof typeof stored, string>>
 
 const isHidden = sql`${newest('visibility')} = 'NOBODY'`
-/** A record that has the user online while the row has them hidden is older than their hiding. */
-const isOfBeforeHiding = sql`(excluded.is_online and ${isHidden})`
+/**
+ * A record that has the user online while the row has them hidden is older than their hiding, and so may be one that
+ * does not know the row's settings: a record that knows them comes.
+ */
+const isOfBeforeHiding = sql`(${isHidden} and
+  (excluded.is_online or excluded.settings_version < ${stored.settingsVersion}))`
 const nextIsOnline = sql`(excluded.is_online and not ${isHidden})`
 
 /** What a row becomes where there is one already. */
@@ -242,7 +246,7 @@ const next = {
   onlineSince: sql`case when ${nextIsOnline} then excluded.online_since end`,
   /** Null hides it. Otherwise it never goes back. */
   lastActive: sql`case
-    when ${newest('hideLastActive')} then null
+    when ${newest('hideLastActive')} and not ${isHidden} then null
     when ${isOfBeforeHiding} then ${stored.lastActive}
     when excluded.last_active is null then null
     else greatest(excluded.last_active, ${stored.lastActive})

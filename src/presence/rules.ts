@@ -145,6 +145,20 @@ export function hasSameSettings(one: Settings, other: Settings): boolean {
   )
 }
 
+/**
+ * The last activity that everyone may see, after the settings changed. A step into hiding takes its `hideLastActive`
+ * along; another one of a hidden user waits until they are seen again, for whoever is offline changes nothing (rule 8).
+ */
+export function shownLastActiveAfter(shownAtMs: number | null, former: Settings | null, next: Settings | null) {
+  const isStepIntoHiding = isVisible(former) && !isVisible(next)
+  return isStepIntoHiding && next?.hideLastActive === true ? null : shownAtMs
+}
+
+/** Rule 8: whether everyone sees a user without their last activity. What is shown of a hidden one stands still. */
+export function hidesLastActive(settings: Settings | null): boolean {
+  return isVisible(settings) && settings?.hideLastActive === true
+}
+
 /** What everyone sees of a user. Who is hidden looks exactly like who is offline (rule 8). */
 export function publicUser(
   user: UserFacts & {
@@ -167,7 +181,7 @@ export function publicUser(
     status,
     statusMessage: isShownOnline ? (user.settings?.statusMessage ?? null) : null,
     onlineSinceMs: isShownOnline ? user.shownSinceMs : null,
-    lastActiveAtMs: user.settings?.hideLastActive === true ? null : user.shownLastActiveAtMs,
+    lastActiveAtMs: hidesLastActive(user.settings) ? null : user.shownLastActiveAtMs,
   }
 }
 

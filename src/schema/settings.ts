@@ -30,7 +30,10 @@ builder.mutationFields((t) => ({
     complexity: { field: COST.settingsWrite },
     args: {
       visibility: t.arg({ type: VisibilityEnum, required: true, description: 'Who may see them.' }),
-      hideLastActive: t.arg.boolean({ description: 'Whether others see no `lastActive`. Left out, it stays.' }),
+      hideLastActive: t.arg.boolean({
+        description:
+          'Whether others see no `lastActive`. Left out, it stays. While the user is hidden, a change of it waits until they are seen again.',
+      }),
     },
     resolve: setVisibility,
   }),

@@ -676,9 +676,10 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         continue
       }
       expectSame(plain(shown, []), withoutRooms(before.get(user.id) as Standing))
-      const isHidden = !user.isPending && user.settings.hideLastActive
+      const isHidden = model.isVisible(user) && user.settings.hideLastActive
       expectSame(inSteps(shown.lastActiveAtMs), isHidden ? null : model.shownMoments(user).lastActive)
-      if (!isHidden) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
+      // Where it is hidden, or was hidden along with the user, null is no moment.
+      if (shown.lastActiveAtMs !== null) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
     }
   }
 
@@ -749,7 +750,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
             since: standing?.onlineSince,
           },
         )
-        const shown = user.settings.hideLastActive ? null : model.shownMoments(user).lastActive
+        const shown = model.isVisible(user) && user.settings.hideLastActive ? null : model.shownMoments(user).lastActive
         expectRecorded(columns?.lastActiveAtMs ?? null, shown, user)
       }
       if (user.profile !== null && user.isInStore && !user.isPending) {

@@ -59,6 +59,9 @@ interface Truth {
   readonly at: number
   readonly isVisible: boolean
   readonly isOnline: boolean
+  /** What the user chose, whether or not the store knows it. */
+  readonly visibility: 'EVERYONE' | 'NOBODY'
+  readonly hideLastActive: boolean
   /** The last moment at which the user was active since the truth before, null where they were not. */
   readonly active: number | null
   /** Moments of the future were cut to this one, null where none was. */
@@ -268,7 +271,11 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   function shownMoments(user: ModelUser): { onlineSince: number | null; lastActive: number | null } {
     let onlineSince: number | null = null
     let lastActive: number | null = null
-    let previous: Pick<Truth, 'isVisible' | 'isOnline'> = { isVisible: true, isOnline: false }
+    let previous: Pick<Truth, 'isVisible' | 'isOnline' | 'visibility'> = {
+      isVisible: true,
+      isOnline: false,
+      visibility: 'EVERYONE',
+    }
     for (const truth of user.history) {
       if (truth.cutTo !== null && lastActive !== null) lastActive = Math.min(lastActive, truth.cutTo)
       const isShown = truth.isVisible && truth.isOnline
@@ -279,6 +286,9 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       if (isShown && !previous.isVisible) lastActive = truth.at
       if (truth.isVisible && previous.isVisible && truth.active !== null)
         lastActive = Math.max(truth.active, lastActive ?? truth.active)
+      // A step into hiding takes its hideLastActive along, and later ones wait until the user is seen again.
+      const isStepIntoHiding = previous.visibility === 'EVERYONE' && truth.visibility === 'NOBODY'
+      if (isStepIntoHiding && truth.hideLastActive) lastActive = null
       previous = truth
     }
     return { onlineSince, lastActive }
@@ -440,6 +450,8 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
         at: momentOf(user),
         isVisible: isVisible(user),
         isOnline: isOnline(user),
+        visibility: user.settings.visibility,
+        hideLastActive: user.settings.hideLastActive,
         active: user.active,
         cutTo: user.cutTo,
       })

@@ -12,6 +12,7 @@ import {
   newerSettings,
   nextFlipSteadyMs,
   publicUser,
+  shownLastActiveAfter,
   statusOf,
   type UserFacts,
 } from '../../src/presence/rules.ts'
@@ -236,6 +237,20 @@ describe('what everyone sees', () => {
       onlineSinceMs: 700_000,
       lastActiveAtMs: null,
     })
+  })
+
+  it('shows of who hides what everyone saw last, whatever they choose about it then', () => {
+    const hidden = { ...SETTINGS, visibility: 'NOBODY' } as const
+    const chosen = { ...hidden, hideLastActive: true }
+    expect(publicUser({ ...facts, settings: chosen }, ACTIVE_AT_MS, TIMING)).toEqual(
+      publicUser({ ...facts, settings: hidden }, ACTIVE_AT_MS, TIMING),
+    )
+    // With the step into hiding it is what everyone sees.
+    expect(shownLastActiveAfter(5, SETTINGS, chosen)).toBeNull()
+    expect(shownLastActiveAfter(5, SETTINGS, hidden)).toBe(5)
+    expect(shownLastActiveAfter(5, hidden, chosen)).toBe(5)
+    expect(shownLastActiveAfter(5, chosen, SETTINGS)).toBe(5)
+    expect(shownLastActiveAfter(5, null, chosen)).toBe(5)
   })
 
   it('shows the id of who never had a name', () => {

@@ -314,7 +314,8 @@ export function createMemoryStore({
       }
       const isSeedNew = seed !== undefined && takeSeed(user, seed, now)
       // The newest at once: what an older version shows must not come in between.
-      const areSettingsNew = takeSettings(user, newerSettings(settings ?? null, seed?.settings ?? null), now, timing)
+      const read = seed?.settings ?? null
+      const areSettingsNew = takeSettings(user, newerSettings(settings ?? null, read), now, timing, read)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
       if (isSeedNew || areSettingsNew || isProfileNew) commit(user, { now, isViewerChanged: true, mustRecord: true })
       return user.settings

@@ -12,7 +12,7 @@ import type {
   UserSeed,
   ViewerState,
 } from '../../presence/model.ts'
-import { publicUser, type UserFacts } from '../../presence/rules.ts'
+import { hidesLastActive, publicUser, type UserFacts } from '../../presence/rules.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import type { Due } from './deadlines.ts'
 
@@ -193,7 +193,7 @@ export function roomsOf(user: LiveUser, isShown: boolean, current: ReadonlySet<s
 /** What everyone sees of a user. Made when somebody looks: most heartbeats nobody looks at. */
 export function shownNow(user: LiveUser): PublicUser {
   if (user.hasActivitySince) {
-    const lastActiveAtMs = user.settings?.hideLastActive === true ? null : user.shownLastActiveAtMs
+    const lastActiveAtMs = hidesLastActive(user.settings) ? null : user.shownLastActiveAtMs
     user.shown = { ...user.shown, lastActiveAtMs }
     user.hasActivitySince = false
   }

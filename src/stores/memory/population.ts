@@ -14,6 +14,7 @@ import {
   newerSettings,
   nextFlipSteadyMs,
   publicUser,
+  shownLastActiveAfter,
   statusOf,
 } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
@@ -263,7 +264,8 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     /** Takes in a user who was not there. */
     admit(userId: string, seed: UserSeed, now: Now): LiveUser {
       const settings = newerSettings(seed.settings, settingsAhead.get(userId)?.settings ?? null)
-      const user = createLiveUser(userId, { ...seed, settings }, now, timing)
+      const shownLastActiveAtMs = shownLastActiveAfter(seed.shownLastActiveAtMs, seed.settings, settings)
+      const user = createLiveUser(userId, { ...seed, settings, shownLastActiveAtMs }, now, timing)
       users.set(userId, user)
       unlisted.set(userId, user)
       return user

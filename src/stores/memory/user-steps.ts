@@ -1,7 +1,7 @@
 /** What can happen to one user or session of the memory store, before anything that follows from it is drawn. */
 import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
-import { isOnline, isVisible, newerProfile, newerSettings } from '../../presence/rules.ts'
+import { isOnline, isVisible, newerProfile, newerSettings, shownLastActiveAfter } from '../../presence/rules.ts'
 import type { AttachRequest } from '../../presence/store.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
@@ -31,11 +31,21 @@ export function countActivity(
   user.activityFlushSteadyMs ??= steadyMs + timing.lastActiveFlushMs
 }
 
-/** @returns whether anything of them is new */
-export function takeSettings(user: LiveUser, settings: Settings | null, now: Now, timing: PresenceTiming): boolean {
+/**
+ * @param read - what the row says, by which everyone saw a user whose settings were not known here; null where not read
+ * @returns whether anything of them is new
+ */
+export function takeSettings(
+  user: LiveUser,
+  settings: Settings | null,
+  now: Now,
+  timing: PresenceTiming,
+  read: Settings | null = null,
+): boolean {
   const newer = newerSettings(user.settings, settings)
   if (newer === user.settings) return false
   const wasVisible = isVisible(user.settings)
+  user.shownLastActiveAtMs = shownLastActiveAfter(user.shownLastActiveAtMs, user.settings ?? read, newer)
   user.settings = newer
   // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
   if (!wasVisible && isVisible(newer) && isOnline(user, now.steadyMs, timing)) {

@@ -171,6 +171,56 @@ export function describeVisibility(rule: Rule): void {
     })
   })
 
+  describe('hideLastActive of a hidden user', () => {
+    for (const hiddenWith of [false, true]) {
+      const hid = hiddenWith ? 'with it' : 'without it'
+
+      rule(`who hid ${hid} shows nothing to anyone, whatever becomes of it`, async ({ store, pass }) => {
+        const socket = await connect(store, 'alice', { rooms: ['hall'] })
+        await pass(SETTLE_MS)
+        const settings = { ...HIDDEN, hideLastActive: hiddenWith }
+        await store.setUser({ userId: 'alice', settings: { ...settings, version: 2 } })
+        expect((await seen(store, 'alice'))?.lastActiveAtMs === null).toBe(hiddenWith)
+        const mark = await markOf(store)
+        await expectNothingShown(store, ['alice'], ['hall'], async () => {
+          for (const [index, hideLastActive] of [!hiddenWith, hiddenWith, !hiddenWith].entries()) {
+            await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 3 + index, hideLastActive } })
+            await beat(store, socket)
+          }
+          await goOffline(store, 'alice')
+        })
+        const columns = (await mark.records()).flatMap((record) => record.columns ?? [])
+        expect(columns.length).toBeGreaterThan(0)
+        for (const { lastActiveAtMs } of columns) expect(lastActiveAtMs === null).toBe(hiddenWith)
+        expect(await viewerOf(store, 'alice')).toMatchObject({ hideLastActive: !hiddenWith })
+      })
+
+      rule(`who hid ${hid} holds as soon as they are seen again`, async ({ store }) => {
+        const socket = await connect(store, 'alice')
+        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2, hideLastActive: hiddenWith } })
+        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 3, hideLastActive: !hiddenWith } })
+        await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 4, hideLastActive: !hiddenWith } })
+        await beat(store, socket)
+        const lastActiveAtMs = hiddenWith ? (await viewerOf(store, 'alice')).lastActiveAtMs : null
+        expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
+      })
+    }
+
+    rule('does not take away what the row still shows, when the store takes the user in', async ({ store }) => {
+      const settings = { ...HIDDEN, version: 3, hideLastActive: true }
+      const atMs = (await storeNowMs(store)) - 60_000
+      await connect(store, 'alice', { seed: seedOf(settings, { lastActiveAtMs: atMs, shownLastActiveAtMs: atMs }) })
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastActiveAtMs: atMs })
+    })
+
+    rule('goes along with the step into hiding, also where the store has only an older row', async ({ store }) => {
+      const atMs = (await storeNowMs(store)) - 60_000
+      await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2, hideLastActive: true } })
+      await connect(store, 'alice', { seed: seedOf(VISIBLE, { lastActiveAtMs: atMs, shownLastActiveAtMs: atMs }) })
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastActiveAtMs: null })
+    })
+  })
+
   describe('settings', () => {
     rule('of a lower version do nothing, and the answer says what holds', async ({ store }) => {
       await connect(store, 'alice')

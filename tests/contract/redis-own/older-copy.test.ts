@@ -168,6 +168,21 @@ describe('who hid since', () => {
     expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', isOnline: true })
   })
 
+  it.each([
+    { how: 'with their last activity', shownAgoMs: null },
+    { how: 'and hid their last activity later, which nobody saw', shownAgoMs: 60_000 },
+  ])('$how shows of it what the row shows', async ({ shownAgoMs }) => {
+    const { store, nodes, alice, ...copy } = await hidden()
+    await announce(store, alice, { rooms: ['hall'] })
+    const settings = { ...HIDDEN, version: 3, hideLastActive: true }
+    const shownLastActiveAtMs = shownAgoMs === null ? null : nodes.nowMs() - shownAgoMs
+    const seed = seedOf(settings, { lastActiveAtMs: nodes.nowMs() - 1000, shownLastActiveAtMs })
+    await adoptInherited(store, ({ userId }) => rowOfUser(userId, settings, { seed }))
+    await store.adopted()
+    await untilReading({ store, nodes, ...copy })
+    expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastActiveAtMs: shownLastActiveAtMs })
+  })
+
   it('and came back since is dated by that, and shows nothing of the time in hiding', async () => {
     const { store, nodes, alice, ...copy } = await hidden()
     const startedAtMs = nodes.nowMs()
@@ -414,3 +429,21 @@ function request(socket: Socket) {
   const { userId, sessionId, fence, nodeId } = socket
   return { userId, sessionId, fence, nodeId, isActive: true, profile: null, comeback: null }
 }
+
+/** A user, as a version wrote them that had no word yet for what everyone sees of a hidden one. */
+const WITHOUT_THE_LAST_FIELD = `
+  local value = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+  table.remove(value[1])
+  redis.call('SET', KEYS[1], cmsgpack.pack(value))`
+
+it('shows no last activity of who hid it before a deploy, when a version before this one wrote them', async () => {
+  const nodes = await redis.nodes(NODE)
+  const store = await nodes.join()
+  const atMs = nodes.nowMs() - 60_000
+  const settings = { ...HIDDEN, version: 2, hideLastActive: true }
+  const seed = seedOf(settings, { lastActiveAtMs: atMs, shownLastActiveAtMs: atMs })
+  await tryAttach(store, socketOf('alice'), { seed })
+  expect((await seen(store, 'alice'))?.lastActiveAtMs).toBe(atMs)
+  await nodes.redis.eval(WITHOUT_THE_LAST_FIELD, 1, `${nodes.root}:user:alice`)
+  expect((await seen(store, 'alice'))?.lastActiveAtMs).toBeNull()
+})

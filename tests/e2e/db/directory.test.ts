@@ -225,6 +225,28 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     expect(row).toEqual({ is_online: false, online_since: null, last_active: null })
   })
 
+  it('changes no public column by hideLastActive while a user hides, and takes it up when they are seen again', async () => {
+    await directory.ensure('alice', null)
+    await rows(database, sql`update rollcall.users set last_active = '2026-01-01T00:00:00Z'`)
+    const publicColumns = async () =>
+      (
+        await rows(
+          database,
+          sql`select is_online, online_since, last_active::text, updated_at::text from rollcall.users`,
+        )
+      )[0]
+    await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
+    const before = await publicColumns()
+    for (const hideLastActive of [true, false, true]) {
+      expect(await directory.setSettings('alice', { hideLastActive }, null)).toMatchObject({ hideLastActive })
+      expect(await publicColumns()).toEqual(before)
+    }
+    const [shown] = await directory.read(['alice'])
+    expect(shown?.lastActiveAtMs).toBe(Date.UTC(2026, 0, 1))
+    await directory.setSettings('alice', { visibility: 'EVERYONE' }, null)
+    expect(await publicColumns()).toMatchObject({ last_active: null })
+  })
+
   it('moves updated_at with what everyone may see, and with no setting of who hides', async () => {
     await directory.ensure('alice', { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 })
     await directory.setSettings('alice', { visibility: 'NOBODY' }, null)

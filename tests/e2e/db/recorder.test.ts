@@ -249,6 +249,25 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     expect(await usersOf(database)).toMatchObject([{ online: true, active: null }])
   })
 
+  it('shows no last activity of who hid it and then themselves, whatever older records are under way', async () => {
+    const { store, come, beat, leave, pass } = openStore()
+    const directory = createDirectory({ database })
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    await flushed(recorder)
+    // The row learns of each step first, and the live store of none yet.
+    const hidden = await directory.setSettings('alice', { hideLastActive: true }, null)
+    const gone = await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
+    pass(1000)
+    await beat('alice')
+    await leave('alice')
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null }])
+    for (const settings of [hidden, gone]) await store.setUser({ userId: 'alice', settings: settings ?? EVERYONE })
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null }])
+  })
+
   it('shows nothing of who hides, whatever older records are under way', async () => {
     const { store, come, beat, pass, sweep } = openStore()
     const directory = createDirectory({ database })

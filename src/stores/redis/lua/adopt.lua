@@ -81,7 +81,7 @@ local function adopt(adopted)
     -- What was chosen last may have been lost with the state of before, and is in the database. Without a row, what was
     -- chosen is what the state of before says.
     local settings = given(adopted.seed.settings) or (wasUnconfirmed and settings_of(user))
-    if take_settings(user, settings) then isNew = true end
+    if take_settings(user, settings, adopted.seed) then isNew = true end
     if take_profile(user, adopted.seed.profile) then isNew = true end
   end
   local sinceMs = date_back(user, cut_to_now(adopted.onlineSinceMs))

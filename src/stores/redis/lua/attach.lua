@@ -38,7 +38,7 @@ if isOneTooMany and not displaced then return cjson.encode({ 'full' }) end
 
 local user = known or admit(request.userId, seed)
 local isSeedNew = known and seed and take_seed(user, seed)
-local areSettingsNew = known and seed and take_settings(user, given(seed.settings))
+local areSettingsNew = known and seed and take_settings(user, given(seed.settings), seed)
 local isProfileNew = take_profile(user, request.profile) or isSeedNew or areSettingsNew
 if isForUserAlone then
   if request.isActive then count_activity(user, nil, 0) end

@@ -20,7 +20,7 @@ end
 
 local isSeedNew = seed and take_seed(user, seed)
 -- The newest at once: what an older version shows must not come in between.
-local areSettingsNew = take_settings(user, newer_settings(settings, seed and given(seed.settings)))
+local areSettingsNew = take_settings(user, newer_settings(settings, seed and given(seed.settings)), seed)
 local isProfileNew = profile and take_profile(user, profile)
 if isSeedNew or areSettingsNew or isProfileNew then commit(user, { isViewerChanged = true, mustRecord = true }) end
 return cjson.encode(settings_of(user))

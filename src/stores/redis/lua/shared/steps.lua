@@ -65,13 +65,31 @@ local function show_again(user, formerVersion, formerVisibility)
   user.shownSinceMs = sinceMs
 end
 
+-- What a database knows may be of the future: written while a clock stood ahead. Nobody was active after now.
+local function cut_to_now(moment)
+  return given(moment) and math.min(moment, nowMs)
+end
+
+-- A step into hiding takes its hideLastActive along; another one of a hidden user waits until they are seen again.
+-- The row went through each step: where it has these settings, it has what everyone saw after the last one.
+local function freeze_last_active(user, row)
+  if not user.hideLastActive then return end
+  local isOfRow = row and given(row.settings) and row.settings.version == user.settingsVersion
+  user.shownLastActiveAtMs = isOfRow and cut_to_now(row.shownLastActiveAtMs)
+end
+
+-- row: the UserSeed that the settings came with, nil where it was not read.
 -- Returns whether anything of them is new.
-local function take_settings(user, settings)
+local function take_settings(user, settings, row)
   if not settings then return false end
   local current = settings_of(user)
   local newer = newer_settings(current, settings)
   if newer == current and not user.isUnconfirmed then return false end
   local wasVisible, wasUnconfirmed = is_visible(user), user.isUnconfirmed
+  -- By the row everyone saw a user whose settings were not known here.
+  local isRowVisible = not current and row and given(row.settings) and row.settings.visibility == 'EVERYONE'
+  -- Newer ones may be of another time in hiding.
+  local isOvertaken = wasUnconfirmed and current and current.version ~= newer.version
   user.settingsVersion = newer.version
   user.statusChoice = newer.statusChoice
   user.statusMessage = given(newer.statusMessage)
@@ -80,6 +98,7 @@ local function take_settings(user, settings)
   user.isUnconfirmed = false
   if not is_visible(user) then
     user.inheritedSinceMs = false
+    if wasVisible or isRowVisible or isOvertaken then freeze_last_active(user, row) end
   elseif wasUnconfirmed and current then
     show_again(user, current.version, current.visibility)
   -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
@@ -119,11 +138,6 @@ local function take_profile(user, profile)
   if newer == current then return false end
   set_profile(user, newer)
   return true
-end
-
--- What a database knows may be of the future: written while a clock stood ahead. Nobody was active after now.
-local function cut_to_now(moment)
-  return given(moment) and math.min(moment, nowMs)
 end
 
 -- Where a moment of a database lies on the steady clock.
@@ -231,11 +245,11 @@ local function admit(userId, seed)
   local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE', epoch = meta.epoch }
   set_profile(user, given(seed.profile))
   local ahead = redis.call('GET', ahead_key(userId))
-  take_settings(user, newer_settings(given(seed.settings), ahead and cjson.decode(ahead)))
   user.lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
   user.lastActiveSteadyMs = user.lastActiveAtMs and steady_of(user.lastActiveAtMs)
   user.shownLastActiveAtMs = cut_to_now(seed.shownLastActiveAtMs)
   user.latestAtMs = math.max(user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
+  take_settings(user, newer_settings(given(seed.settings), ahead and cjson.decode(ahead)), seed)
   user.isActivityOver = seed.isActivityOver
   user.activityOverSteadyMs = steadyMs
   user.wentOfflineAtMs = nowMs

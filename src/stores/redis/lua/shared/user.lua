@@ -13,6 +13,7 @@ local USER_FIELDS = {
   'isInherited', -- from an epoch before, and their row has not been read in this one
   'isUnconfirmed', -- the settings are those of an epoch before, and nobody has confirmed them in this one
   'inheritedSinceMs', -- since when everyone saw them online in the epoch before, until they are adopted
+  'isFrozenAtHiding', -- written by a version in which shownLastActiveAtMs is what everyone sees of a hidden user
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
@@ -39,6 +40,7 @@ end
 local function save(user)
   local sessions = {}
   for index, session in ipairs(user.sessions) do sessions[index] = pack_fields(SESSION_FIELDS, session) end
+  user.isFrozenAtHiding = true
   redis.call('SET', user_key(user.id), cmsgpack.pack({ pack_fields(USER_FIELDS, user), sessions }))
 end
 
@@ -77,7 +79,7 @@ local function next_flip_steady_ms(user)
 end
 
 local function shown_last_active(user)
-  if user.isUnconfirmed or (user.settingsVersion and user.hideLastActive) then return false end
+  if user.isUnconfirmed or (is_visible(user) and user.hideLastActive) then return false end
   return user.shownLastActiveAtMs
 end
 
@@ -150,6 +152,10 @@ local function load(userId)
   end
   if user.lastActiveAtMs then
     user.lastActiveSteadyMs = math.min(user.lastActiveSteadyMs or user.lastActiveAtMs, steadyMs)
+  end
+  -- A version before this one went by hideLastActive, also while the user was hidden.
+  if not user.isFrozenAtHiding and user.hideLastActive and user.visibility == 'NOBODY' then
+    user.shownLastActiveAtMs = false
   end
   if user.epoch ~= meta.epoch then inherit(user) end
   return user
