@@ -7,6 +7,7 @@ import { pino, stdSerializers } from 'pino'
 import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
 import { createOrigins } from './server/origins.ts'
+import { NODE_LINES, sentenceOf, whyUnsafe } from './versions.ts'
 
 /** How long the headers of a request may take to arrive. */
 const HEADERS_TIME_MS = 10_000
@@ -23,6 +24,9 @@ function start(): Rollcall {
     process.exit(1)
   }
 }
+
+const unsafeNode = whyUnsafe('Node', process.versions.node, NODE_LINES)
+if (unsafeNode !== null) log.warn({ ...unsafeNode }, sentenceOf(unsafeNode))
 
 const rollcall = start()
 const { config } = rollcall

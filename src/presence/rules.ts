@@ -147,7 +147,7 @@ export function hasSameSettings(one: Settings, other: Settings): boolean {
 
 /**
  * The last activity that everyone may see, after the settings changed. A step into hiding takes its `hideLastActive`
- * along; another one of a hidden user waits until they are seen again, for whoever is offline changes nothing (rule 8).
+ * along; another one of a hidden user waits until they are seen again, for an offline user changes nothing that others see (rule 8).
  */
 export function shownLastActiveAfter(shownAtMs: number | null, former: Settings | null, next: Settings | null) {
   const isStepIntoHiding = isVisible(former) && !isVisible(next)

@@ -34,6 +34,7 @@ export interface NodeOptions {
   readonly isMute?: boolean
   /** Told what the store tells an operator. */
   readonly onInfo?: (fields: object, message: string) => void
+  readonly onWarn?: (fields: object, message: string) => void
 }
 
 /** Stores that share one state and one clock: what several processes are in production. */
@@ -94,6 +95,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
       beatFlushMs = 0,
       isMute = false,
       onInfo = () => {},
+      onWarn = () => {},
     } = options
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
@@ -109,7 +111,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
           retryWithinMs: timing.nodeRenewMs,
         })
       },
-      log: { info: onInfo, warn() {}, error() {} },
+      log: { info: onInfo, warn: onWarn, error() {} },
       monotonicMs: () => passedMs,
     })
     stores.push(store)

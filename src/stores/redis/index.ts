@@ -46,6 +46,7 @@ import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
+import { createVersionWatch } from './version-watch.ts'
 
 /** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
 const ATTACHES_AT_ONCE = 64
@@ -110,7 +111,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   const onOpen = (): void => {
     if (work.isOpen() && lease.isOpen()) for (const listener of nodeListeners) listener.news()
   }
-  const linkOptions = { root, scripts, epoch: () => epoch, join, onOpen, onUnusable, log }
+  const onServer = createVersionWatch(log)
+  const linkOptions = { root, scripts, epoch: () => epoch, join, onOpen, onServer, onUnusable, log }
   const work = createLink({ ...linkOptions, connection: connect('work') })
   const lease = createLink({ ...linkOptions, connection: connect('lease') })
   const bell = openBell({

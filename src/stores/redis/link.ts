@@ -41,6 +41,8 @@ export interface LinkOptions {
   readonly join: (runId: string, run: RunScript) => Promise<void>
   /** Told whenever it has become open. */
   readonly onOpen: () => void
+  /** Told what `INFO` says of each server that it is connected to. */
+  readonly onServer: (facts: string) => void
   /** Told where the server can never do, as it is set up. */
   readonly onUnusable: (reason: string) => void
   readonly log: OperatorLog
@@ -54,7 +56,8 @@ interface Waiting {
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
-export function createLink({ connection, root, scripts, epoch, join, onOpen, onUnusable, log }: LinkOptions): Link {
+export function createLink(options: LinkOptions): Link {
+  const { connection, root, scripts, epoch, join, onOpen, onServer, onUnusable, log } = options
   const { redis } = connection
   let closedBecause: string | null = 'Redis has not answered yet.'
   /** What it does not do just now, though it is there: a full one takes no writes. */
@@ -131,6 +134,7 @@ export function createLink({ connection, root, scripts, epoch, join, onOpen, onU
       const facts = (await Promise.all(sections)).join('\n')
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
       if (runId === undefined) throw new Error('Redis does not say its run_id.')
+      onServer(facts)
       const unusable = whyUnusable(facts)
       if (unusable !== null) {
         onUnusable(unusable)

@@ -1,0 +1,20 @@
+/** Tells the operator of a Redis or Valkey with known vulnerabilities, once a version: each connection looks. */
+import type { OperatorLog } from '../../presence/log.ts'
+import { sentenceOf, whyServerUnsafe } from '../../versions.ts'
+
+/** @returns what takes the answer to the command `INFO server` */
+export function createVersionWatch(log: Pick<OperatorLog, 'warn'>): (facts: string) => void {
+  let warnedOf: string | null = null
+
+  return function look(facts) {
+    const unsafe = whyServerUnsafe(facts)
+    if (unsafe === null) {
+      warnedOf = null
+      return
+    }
+    const name = `${unsafe.product} ${unsafe.version}`
+    if (name === warnedOf) return
+    warnedOf = name
+    log.warn({ ...unsafe }, sentenceOf(unsafe))
+  }
+}
