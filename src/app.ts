@@ -39,7 +39,7 @@ import { payloadText } from './server/messages.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
-import { loadPages } from './server/pages.ts'
+import { loadPages, NO_PAGES } from './server/pages.ts'
 import { createStreams, type Streams } from './server/streams.ts'
 import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
 import { untilDone } from './slices.ts'
@@ -256,7 +256,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     })
     closers.push(() => metrics.close())
     countError = metrics.countError
-    const pages = await loadPages()
+    const pages = (config.PAGES ?? config.NODE_ENV !== 'production') ? await loadPages() : NO_PAGES
     const http = createHttp({
       config,
       admission,

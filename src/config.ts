@@ -68,6 +68,14 @@ export const SETTINGS = {
   },
   DATA_DIR: { kind: 'text', default: './data', meaning: 'the folder of the embedded database' },
 
+  PAGES: {
+    kind: 'flag',
+    default: null,
+    meaning:
+      'whether the page at `/` and GraphiQL at `/graphql` are served; left out, they are in development and not in production',
+    reason: 'they are for trying it out; an app brings its own pages',
+  },
+
   METRICS_TOKEN: {
     kind: 'text',
     default: null,
@@ -400,7 +408,9 @@ export type SettingTexts = { readonly [Name in SettingName]?: string | undefined
 type Value<Row extends SettingRow> = Row['kind'] extends 'duration' | 'count'
   ? number
   : Row['kind'] extends 'flag'
-    ? boolean
+    ? Row['default'] extends null
+      ? boolean | null
+      : boolean
     : Row['kind'] extends 'list'
       ? Row['default'] extends null
         ? readonly string[] | null

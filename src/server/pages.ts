@@ -22,6 +22,9 @@ export interface Pages {
 
 const PAGES: Readonly<Record<string, string>> = { '/': 'page.html', '/graphql': 'graphiql.html' }
 
+/** Where they are off: nothing of them is there, and `/graphql` is the API alone. */
+export const NO_PAGES: Pages = { serve: async () => null }
+
 export async function loadPages(): Promise<Pages> {
   // Only what is listed is ever read: a path from outside never becomes a path on the disk.
   const files = new Set(await listFiles())

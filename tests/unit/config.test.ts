@@ -206,6 +206,7 @@ describe('each bound', () => {
 describe('a flag, a choice and a list', () => {
   it('are read in their forms', () => {
     expect(parseConfig({ DATABASE_PREPARE: 'false' }).DATABASE_PREPARE).toBe(false)
+    expect([parseConfig({}).PAGES, parseConfig({ PAGES: 'true' }).PAGES]).toEqual([null, true])
     expect(parseConfig({ DEFAULT_ROOMS: 'team:*, lobby ,,' }).DEFAULT_ROOMS).toEqual(['team:*', 'lobby'])
     expect(parseConfig({ LOG_LEVEL: 'silent' }).LOG_LEVEL).toBe('silent')
   })
