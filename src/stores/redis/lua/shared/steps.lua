@@ -243,6 +243,7 @@ end
 -- Takes in a user who was not there.
 local function admit(userId, seed)
   local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE', epoch = meta.epoch }
+  user.isFrozenAtHiding = true
   set_profile(user, given(seed.profile))
   local ahead = redis.call('GET', ahead_key(userId))
   user.lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)

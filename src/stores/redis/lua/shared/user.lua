@@ -40,7 +40,6 @@ end
 local function save(user)
   local sessions = {}
   for index, session in ipairs(user.sessions) do sessions[index] = pack_fields(SESSION_FIELDS, session) end
-  user.isFrozenAtHiding = true
   redis.call('SET', user_key(user.id), cmsgpack.pack({ pack_fields(USER_FIELDS, user), sessions }))
 end
 
@@ -157,6 +156,7 @@ local function load(userId)
   if not user.isFrozenAtHiding and user.hideLastActive and user.visibility == 'NOBODY' then
     user.shownLastActiveAtMs = false
   end
+  user.isFrozenAtHiding = true
   if user.epoch ~= meta.epoch then inherit(user) end
   return user
 end
