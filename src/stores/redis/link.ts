@@ -132,9 +132,9 @@ export function createLink(options: LinkOptions): Link {
       // One section a call: the older servers take no more.
       const sections = ['server', 'memory', 'replication'].map((section) => redis.info(section))
       const facts = (await Promise.all(sections)).join('\n')
+      onServer(facts)
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
       if (runId === undefined) throw new Error('Redis does not say its run_id.')
-      onServer(facts)
       const unusable = whyUnusable(facts)
       if (unusable !== null) {
         onUnusable(unusable)
