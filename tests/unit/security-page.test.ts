@@ -70,11 +70,12 @@ describe('the limits', () => {
     expect(said).toEqual(BOUNDS)
   })
 
-  it('name settings that are there', () => {
-    const names = [...page.matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map(([, name]) => String(name))
+  it('name settings that are there, here and on the page of limits', () => {
+    const pages = page + read('docs/limits.md')
+    const names = [...pages.matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map(([, name]) => String(name))
     expect(names.length).toBeGreaterThan(10)
     for (const name of names) {
-      if (!['BOUNDS', 'INTERNAL'].includes(name)) expect([name, Object.hasOwn(SETTINGS, name)]).toEqual([name, true])
+      if (!['BOUNDS', 'INTERNAL', 'RATE_LIMITED'].includes(name)) expect([name, Object.hasOwn(SETTINGS, name)]).toEqual([name, true])
     }
   })
 })
