@@ -15,6 +15,7 @@ import {
   Kind,
   visit,
 } from 'graphql'
+import { LRUCache } from 'lru-cache'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../presence/feed.ts'
 
 /**
@@ -57,6 +58,9 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
   }
 }
 
+/** Payloads that a selection remembers: what a crowd that comes back missed is mostly the same for all. */
+const PAYLOADS_MOST = 64
+
 /** A selection that somebody is subscribed with. */
 interface Selection {
   resultOf(event: object): ExecutionResult
@@ -90,8 +94,9 @@ function createSelection(
     // Neither the caller nor anything else of the first subscriber is kept.
     contextValue: NO_CALLER,
   }
-  const results = new WeakMap<object, ExecutionResult>()
-  const payloads = new WeakMap<object, string>()
+  const results = new LRUCache<object, ExecutionResult>({ max: PAYLOADS_MOST })
+  /** Readers that are behind come for the last few. A text for each event that the hub remembers would be 300 KB a selection. */
+  const payloads = new LRUCache<object, string>({ max: PAYLOADS_MOST })
   // An event goes to all whom it concerns before the next one comes.
   let lastEvent: object | null = null
   let lastPayload = ''

@@ -10,6 +10,16 @@ export interface FeedGroup {
   readonly subscriptions: Set<{ writtenSeq(): number | null }>
 }
 
+/** Who follows, and pays for what is read for them. */
+export interface Follower {
+  readonly userId: string
+  /**
+   * @param units - of about a microsecond (src/server/limits/limits.ts)
+   * @throws PresenceError `RATE_LIMITED`
+   */
+  charge(units: number): void
+}
+
 export interface ChangeEvent {
   readonly change: Change
   readonly position: Position
@@ -56,11 +66,16 @@ export interface ChangeFeed {
    *
    * Events that are the same for many followers are the same object, so that work on them can be shared.
    *
-   * @param userId - who follows: the ids that they watch are counted
+   * @param follower - whose watched ids are counted, and who pays for the log that is read for them
    * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream where the log is lost; `RATE_LIMITED` where they
    *   watch too many ids
    */
-  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null, userId: string): Promise<ChangeStream>
+  changes(
+    filter: ChangeFilter,
+    after: Position | null,
+    group: FeedGroup | null,
+    follower: Follower,
+  ): Promise<ChangeStream>
 
   /** The number online now, and then whenever it changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>

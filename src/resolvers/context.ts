@@ -16,6 +16,8 @@ export interface RequestContext {
   readonly namedSessionId: string | null
   /** What the socket follows; null over HTTP. */
   readonly group: FeedGroup | null
+  /** Takes work from who asks, in units of about a microsecond. @throws PresenceError `RATE_LIMITED` */
+  readonly charge: (units: number) => void
   /** The place in the log before anything else of the answer was read. The same for all that ask within one request. */
   readonly position: () => Promise<Position>
 }

@@ -19,7 +19,8 @@ export function subscribePresenceChanged(
 ): Promise<AsyncIterable<ChangeEvent>> {
   const filter = filterOf(args, context)
   const after = typeof args.after === 'string' ? parsePosition('after', args.after) : null
-  return context.feed.changes(filter, after, context.group, callerOf(context).userId)
+  const { userId } = callerOf(context)
+  return context.feed.changes(filter, after, context.group, { userId, charge: context.charge })
 }
 
 function filterOf({ room, userIds }: PresenceChangedArgs, context: RequestContext): ChangeFilter {

@@ -29,6 +29,12 @@ export const COST = {
   subscription: 100,
   /** A room in which a session is put. */
   room: 10,
+  /** The rooms of a session: up to 100 texts of 128 bytes. */
+  rooms: 20,
+  /** A picture's address: up to 2,048 characters. */
+  picture: 2,
+  /** Sessions that a user may have, by default. */
+  sessions: 50,
 } as const
 
 builder.queryType({ description: 'Who is online, and what everyone may see of them.' })

@@ -1,6 +1,6 @@
 import type { PublicUser } from '../presence/model.ts'
 import { user, users } from '../resolvers/users.ts'
-import { builder, SAME_FOR_ALL } from './builder.ts'
+import { builder, COST, SAME_FOR_ALL } from './builder.ts'
 import { PresenceStatusEnum } from './enums.ts'
 
 export const UserType = builder.objectRef<PublicUser>('User').implement({
@@ -12,7 +12,11 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
       nullable: false,
       description: 'The display name; the id where none was ever given.',
     }),
-    avatarUrl: t.exposeString('avatarUrl', { nullable: true, description: 'The address of a picture.' }),
+    avatarUrl: t.exposeString('avatarUrl', {
+      nullable: true,
+      description: 'The address of a picture.',
+      complexity: { field: COST.picture },
+    }),
     isOnline: t.exposeBoolean('isOnline', {
       nullable: false,
       description: 'Whether the user is there: `status` is not `OFFLINE`.',

@@ -1,6 +1,6 @@
 import { type SessionModel, sessions, type ViewerModel, viewer } from '../resolvers/viewer.ts'
 import { subscribeViewerChanged } from '../resolvers/viewer-changed.ts'
-import { builder } from './builder.ts'
+import { builder, COST } from './builder.ts'
 import { PresenceStatusEnum, StatusChoiceEnum, VisibilityEnum } from './enums.ts'
 import { UserType } from './user.ts'
 
@@ -25,6 +25,7 @@ export const SessionType = builder.objectRef<SessionModel>('Session').implement(
       type: ['ID'],
       nullable: false,
       description: 'The rooms that the session is in.',
+      complexity: { field: COST.rooms },
       resolve: ({ view }) => [...view.rooms],
     }),
     startedAt: t.field({
@@ -101,7 +102,13 @@ export const ViewerType = builder.objectRef<ViewerModel>('Viewer').implement({
       description: 'Whether others see no `lastActive`.',
       resolve: ({ state }) => state.hideLastActive,
     }),
-    sessions: t.field({ type: [SessionType], nullable: false, description: 'Their live sessions.', resolve: sessions }),
+    sessions: t.field({
+      type: [SessionType],
+      nullable: false,
+      description: 'Their live sessions.',
+      complexity: { multiplier: COST.sessions },
+      resolve: sessions,
+    }),
   }),
 })
 
@@ -115,6 +122,7 @@ builder.subscriptionField('viewerChanged', (t) =>
     nullable: false,
     description:
       'The signed-in user whenever something of it changed, in any tab: at most once a second, and not for `lastActive` alone.',
+    complexity: { field: COST.subscription },
     subscribe: subscribeViewerChanged,
     resolve: viewer,
   }),

@@ -106,7 +106,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
         return masked.path === undefined ? withHttpStatus(masked) : masked
       },
     },
-    context({ request, caller }) {
+    context({ request, caller, payer }) {
       let position: Promise<Position> | null = null
       return {
         caller,
@@ -115,6 +115,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
         channel: null,
         namedSessionId: presence.parseSessionId(SESSION_HEADER, request.headers.get(SESSION_HEADER)),
         group: null,
+        charge: (units) => limits.charge(payer, units),
         position() {
           position ??= presence.position()
           return position

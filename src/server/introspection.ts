@@ -54,9 +54,14 @@ export function createIntrospection(schema: GraphQLSchema): Introspection {
       return cost
     }
 
-    function costOfRoot({ selections }: SelectionSetNode): number {
+    /** graphql-js executes a fragment once in a selection, however often it is spread there. */
+    const seen = new Set<SelectionSetNode>()
+
+    function costOfRoot(selectionSet: SelectionSetNode): number {
+      if (seen.has(selectionSet)) return 0
+      seen.add(selectionSet)
       let cost = 0
-      for (const selection of selections) {
+      for (const selection of selectionSet.selections) {
         if (selection.kind === Kind.FIELD) {
           const isSchema = selection.name.value === '__schema' || selection.name.value === '__type'
           if (isSchema && selection.selectionSet !== undefined) cost += 1 + costOfAll(selection.selectionSet)

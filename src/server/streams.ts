@@ -72,9 +72,15 @@ export function createStreams({ monotonicMs, onError }: StreamsOptions): Streams
         [Symbol.asyncIterator]: () => watched,
         async next() {
           unread.delete(stream)
-          const result = await results.next()
-          if (result.done) remove(stream)
-          return result
+          try {
+            const result = await results.next()
+            if (result.done) remove(stream)
+            return result
+          } catch (error) {
+            // Who reads does not end what has failed.
+            remove(stream)
+            throw error
+          }
         },
         return() {
           remove(stream)

@@ -324,12 +324,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     }
   }
 
-  function contextOf({ attachment, group }: Connection): RequestContext {
+  function contextOf({ link, attachment, group }: Connection): RequestContext {
     if (attachment === null) throw unavailable('server', 'The socket is not acknowledged.')
     const { caller } = attachment
     // A socket is its own session: the headers of its upgrade name none.
     const position = once(presence.position)
-    return { caller, presence, feed, channel: attachment, namedSessionId: null, group, position }
+    const charge = (units: number) => limits.charge(link.payer, units)
+    return { caller, presence, feed, channel: attachment, namedSessionId: null, group, charge, position }
   }
 
   function nodeSocketOf(link: Link) {

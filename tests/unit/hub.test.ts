@@ -9,6 +9,8 @@ import type { Position } from '../../src/presence/position.ts'
 import type { ChangeListener, PresenceStore } from '../../src/presence/store.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 
+const READER = { userId: 'reader', charge() {} }
+
 const TIMING = timingOf(parseConfig({}))
 const SEED: UserSeed = {
   settings: {
@@ -231,7 +233,7 @@ describe('the hub', () => {
               expect([...statuses].sort()).toEqual((await liveSet()).map(({ id, status }) => [id, status]))
             }
 
-            let stream = await hub.changes(filter, null, group, 'reader')
+            let stream = await hub.changes(filter, null, group, READER)
             let takeSome = take(stream, apply)
             for (const one of steps) {
               pass(1)
@@ -249,7 +251,7 @@ describe('the hub', () => {
                   position = await store.changes.position()
                   for (const { id, status } of await liveSet()) statuses.set(id, status)
                 }
-                stream = await hub.changes(filter, one.start === 'now' ? null : position, group, 'reader')
+                stream = await hub.changes(filter, one.start === 'now' ? null : position, group, READER)
                 takeSome = take(stream, apply)
               }
               // What it is said to have been written is what it has.
@@ -279,7 +281,7 @@ describe('the hub', () => {
     // A second page, read now, would hold the user.
     expect((await store.page({ room: null, first: 10, after: null })).users.map(({ id }) => id)).toEqual(['a'])
     await go('a')
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, 'reader'))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, READER))
     expect((await reader.take())?.change).toMatchObject({ kind: 'LEAVE', user: { id: 'a' } })
   })
 
@@ -287,10 +289,10 @@ describe('the hub', () => {
     const { store, come } = openStore()
     const hub = createHub({ store, monotonicMs: () => 0 })
     await hub.start()
-    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
-    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, null, 'reader'))
-    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, null, 'reader'))
-    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, null, 'reader'))
+    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
+    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, null, READER))
+    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, null, READER))
+    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, null, READER))
     await come('a', ['hall'])
     const event = await everyone.take()
     expect(await watching.take()).toBe(event)
@@ -307,7 +309,7 @@ describe('the hub', () => {
     const hub = createHub({ store, monotonicMs: () => nowMs })
     await hub.start()
     const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
-    const changes = (await hub.changes({ kind: 'everyone' }, null, group, 'reader'))[Symbol.asyncIterator]()
+    const changes = (await hub.changes({ kind: 'everyone' }, null, group, READER))[Symbol.asyncIterator]()
     const positions = hub.positions(group)[Symbol.asyncIterator]()
     expect((await positions.next()).value.seq).toBe(0)
     await come('a', [])
@@ -334,7 +336,7 @@ describe('the hub', () => {
     const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
     const said: string[] = []
     const follow = async (of: FeedGroup | null) => {
-      const stream = await hub.changes({ kind: 'everyone' }, null, of, 'reader')
+      const stream = await hub.changes({ kind: 'everyone' }, null, of, READER)
       return stream.next().catch((error) => void said.push(error.code))
     }
     const following = [follow(null), follow(null), follow(group)]
@@ -367,9 +369,9 @@ describe('the hub', () => {
     await come('b', [])
 
     // One begins at the page, one where the hub is, and one with what is heard from now on.
-    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null, 'reader'))
-    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null, 'reader'))
-    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
+    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null, READER))
+    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null, READER))
+    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
     const words = async (reader: typeof atPage) => {
       const found = []
       for (let event = await reader.take(); event !== null; event = await reader.take()) {
@@ -396,7 +398,7 @@ describe('the hub', () => {
     const starting = hub.start()
     hear()
     await starting
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null, 'reader'))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
     await come('b', [])
     hear({ times: 2 })
     expect((await reader.take())?.change.user.id).toBe('b')
@@ -436,8 +438,8 @@ describe('the hub', () => {
       { kind: 'users', userIds: new Set(['a']) },
     ]
     const waiting = []
-    for (const filter of filters) waiting.push((await hub.changes(filter, null, null, 'reader')).next())
-    const idle = await hub.changes({ kind: 'everyone' }, null, null, 'reader')
+    for (const filter of filters) waiting.push((await hub.changes(filter, null, null, READER)).next())
+    const idle = await hub.changes({ kind: 'everyone' }, null, null, READER)
     const counts = [null, 'hall'].map((room) => readerOf(hub.counts(room)))
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 0 })
 
@@ -447,10 +449,10 @@ describe('the hub', () => {
     const expired = { code: 'POSITION_EXPIRED' }
     for (const word of [...waiting, idle.next()]) await expect(word).rejects.toMatchObject(expired)
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 1 })
-    await expect(hub.changes({ kind: 'everyone' }, old, null, 'reader')).rejects.toMatchObject(expired)
+    await expect(hub.changes({ kind: 'everyone' }, old, null, READER)).rejects.toMatchObject(expired)
 
     // It follows the new one.
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, 'reader'))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, READER))
     expect(await reader.take()).toBeNull()
     hub.close()
   })
@@ -465,10 +467,10 @@ describe('the hub', () => {
     })
     const known = createHub({ store: distant, monotonicMs: () => 0 })
     await known.start()
-    await expect(hub.changes({ kind: 'everyone' }, ahead, null, 'reader')).rejects.toMatchObject({
+    await expect(hub.changes({ kind: 'everyone' }, ahead, null, READER)).rejects.toMatchObject({
       code: 'UNAVAILABLE',
     })
-    await expect(known.changes({ kind: 'everyone' }, ahead, null, 'reader')).rejects.toMatchObject({
+    await expect(known.changes({ kind: 'everyone' }, ahead, null, READER)).rejects.toMatchObject({
       code: 'POSITION_EXPIRED',
     })
   })
@@ -520,13 +522,31 @@ describe('the hub', () => {
   })
 })
 
+describe('a reader who comes with a position', () => {
+  it('pays for the entries after it', async () => {
+    const { store, come } = openStore()
+    const hub = createHub({ store, monotonicMs: () => 0 })
+    await hub.start()
+    const position = await store.changes.position()
+    for (let index = 0; index < 40; index += 1) await come(`user-${index}`, [])
+    const charged: number[] = []
+    const stream = await hub.changes({ kind: 'everyone' }, position, null, {
+      ...READER,
+      charge: (units) => charged.push(units),
+    })
+    expect(charged).toEqual([10])
+    await stream.return()
+    hub.close()
+  })
+})
+
 describe('watch lists', () => {
   it('are bounded for each user by the ids in all of them, and free again when they end', async () => {
     const { store } = openStore()
     const hub = createHub({ store, monotonicMs: () => 0, watchedIdsPerUser: 3 })
     await hub.start()
     const watch = (userId: string, ids: readonly string[]) =>
-      hub.changes({ kind: 'users', userIds: new Set(ids) }, null, null, userId)
+      hub.changes({ kind: 'users', userIds: new Set(ids) }, null, null, { ...READER, userId })
     const first = await watch('alice', ['a', 'b'])
     await expect(watch('alice', ['a', 'b'])).rejects.toMatchObject({
       code: 'RATE_LIMITED',

@@ -94,6 +94,26 @@ describe('budgets', () => {
 })
 
 describe('budgets of two processes', () => {
+  it('count again what could not be told, and nothing that was given back after it was forgotten', async () => {
+    let nowMs = 0
+    const budgets = createBudgets({ burst: 1000, perSecond: 1000 }, () => nowMs)
+    budgets.take('alice', 600)
+    await expect(budgets.share(() => Promise.reject(new Error('Away.')))).rejects.toThrow('Away.')
+    const told: Taken[] = []
+    const exchange = async (taken: readonly Taken[]) => {
+      told.push(...taken)
+      return taken.map(() => 0)
+    }
+    await budgets.share(exchange)
+    expect(told).toEqual([{ key: 'alice', refillMs: 600, burstMs: 1000 }])
+    nowMs = 10_000
+    budgets.forgetFull()
+    budgets.give('alice', 100)
+    budgets.take('alice', 149)
+    await budgets.share(exchange)
+    expect(told.slice(1)).toEqual([{ key: 'alice', refillMs: 149, burstMs: 1000 }])
+  })
+
   it('bound a caller together, and exchange only what is worth a message', async () => {
     let nowMs = 0
     const rate = { burst: 1000, perSecond: 10 }
@@ -312,10 +332,52 @@ describe('handshakes', () => {
     expect([handshakes.count(), handshakes.waitingCount()]).toEqual([1, 0])
   })
 
+  it('whose clients left while they waited are passed over, however many they are', () => {
+    const { handshakes } = door({ perAddress: 1000, perNode: 1000 })
+    const leaves: (() => void)[] = []
+    const enter = (isGone: boolean) =>
+      handshakes.enter(
+        'a',
+        (leave) => {
+          if (isGone) leave()
+          else leaves.push(leave)
+        },
+        () => {},
+      )
+    for (let index = 0; index < 1000; index += 1) enter(false)
+    for (let index = 0; index < 9000; index += 1) enter(true)
+    expect([handshakes.count(), handshakes.waitingCount()]).toEqual([1000, 9000])
+    leaves[0]?.()
+    expect([handshakes.count(), handshakes.waitingCount()]).toEqual([999, 0])
+  })
+
+  it('make room in the line when their client leaves', () => {
+    const { handshakes } = door({ perAddress: 1, perNode: 10 })
+    let leave = () => {}
+    handshakes.enter(
+      'a',
+      (over) => (leave = over),
+      () => {},
+    )
+    const waiter = handshakes.enter(
+      'a',
+      () => {},
+      () => {},
+    )
+    expect(handshakes.waitingCount()).toBe(1)
+    waiter?.leave()
+    waiter?.leave()
+    expect(handshakes.waitingCount()).toBe(0)
+    leave()
+    expect(handshakes.count()).toBe(0)
+  })
+
   it('are all refused when the process stops', () => {
     const { enter, refused, handshakes } = door({ perAddress: 1, perNode: 10 })
     for (const name of ['a1', 'a2', 'a3']) enter('a', name)
     handshakes.close()
     expect(refused).toEqual(['a2', 'a3'])
+    enter('b', 'b1')
+    expect(refused).toEqual(['a2', 'a3', 'b1'])
   })
 })

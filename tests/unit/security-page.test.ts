@@ -75,7 +75,8 @@ describe('the limits', () => {
     const names = [...pages.matchAll(/`([A-Z]+(?:_[A-Z]+)+)`/g)].map(([, name]) => String(name))
     expect(names.length).toBeGreaterThan(10)
     for (const name of names) {
-      if (!['BOUNDS', 'INTERNAL', 'RATE_LIMITED'].includes(name)) expect([name, Object.hasOwn(SETTINGS, name)]).toEqual([name, true])
+      if (!['BOUNDS', 'INTERNAL', 'RATE_LIMITED'].includes(name))
+        expect([name, Object.hasOwn(SETTINGS, name)]).toEqual([name, true])
     }
   })
 })

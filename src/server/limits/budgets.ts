@@ -110,7 +110,7 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
   return {
     take(key, units) {
       const waitMs = bucketOf(key).take(units, monotonicMs())
-      if (waitMs === 0) count(key, units)
+      if (waitMs === 0) count(key, Math.min(units, rate.burst))
       return waitMs
     },
 
@@ -120,7 +120,10 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
     },
 
     give(key, units) {
-      buckets.get(key)?.give(units)
+      const bucket = buckets.get(key)
+      // Forgotten, it is full.
+      if (bucket === undefined) return
+      bucket.give(units)
       count(key, -units)
     },
 
@@ -132,7 +135,14 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
         taken.push({ key, refillMs: (units * 1000) / rate.perSecond, burstMs })
       }
       if (taken.length === 0) return
-      const fullInMs = await exchange(taken)
+      let fullInMs: readonly number[]
+      try {
+        fullInMs = await exchange(taken)
+      } catch (error) {
+        // It counts when the others can be told.
+        for (const { key, refillMs } of taken) count(key, (refillMs * rate.perSecond) / 1000)
+        throw error
+      }
       const nowMs = monotonicMs()
       for (const [index, { key }] of taken.entries()) bucketOf(key).fillBy(nowMs + (fullInMs[index] ?? 0), nowMs)
     },

@@ -32,10 +32,11 @@ export function createFairTurns(): FairTurns {
   }
 
   function begin(user: string): void {
-    const [next, ...later] = waiting.get(user) ?? []
+    const turns = waiting.get(user) ?? []
+    const next = turns.shift()
     // Behind the others.
     waiting.delete(user)
-    if (later.length > 0) waiting.set(user, later)
+    if (turns.length > 0) waiting.set(user, turns)
     if (next === undefined) return
     atWork.add(user)
     void next().finally(() => {

@@ -12,21 +12,27 @@ export interface HandshakeBounds {
   readonly waitMs: number
 }
 
-/** How many may wait for each that is at work. One that waits is a bare connection: some 3 KB. */
+/** Ten wait for each one at work. One that waits is a bare connection: some 3 KB. */
 const WAITING_FOR_EACH = 10
 
 export interface Handshakes {
   /**
    * Calls `begin` now or when there is room, with what is to be called once when the handshake is over; or calls
    * `refuse`, where too many wait or its wait is over.
+   *
+   * @returns where it waits: what takes it out of the line, when its client has gone
    */
-  enter(address: string, begin: (leave: () => void) => void, refuse: () => void): void
+  enter(address: string, begin: (leave: () => void) => void, refuse: () => void): Waiter | null
   /** Refuses those whose wait is over. To be called often. */
   check(): void
   count(): number
   waitingCount(): number
-  /** Refuses all that wait. */
+  /** Refuses all that wait, and all that come. */
   close(): void
+}
+
+export interface Waiter {
+  leave(): void
 }
 
 interface Waiting {
@@ -46,6 +52,8 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
   const inLine = new Set<string>()
   let count = 0
   let waitingCount = 0
+  let isAdmitting = false
+  let isClosed = false
 
   function doorOf(address: string): Door {
     let door = doors.get(address)
@@ -77,16 +85,23 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
   }
 
   function admit(): void {
-    while (count < bounds.perNode) {
-      const [address] = inLine
-      if (address === undefined) return
-      inLine.delete(address)
-      const door = doorOf(address)
-      const [next] = door.waiting
-      if (next === undefined) continue
-      drop(door, next)
-      begin(address, door, next.begin)
-      lineUp(address, door)
+    // One that is over at once admits the next: in a loop, for there may be thousands.
+    if (isAdmitting || isClosed) return
+    isAdmitting = true
+    try {
+      for (const address of inLine) {
+        if (count >= bounds.perNode) return
+        inLine.delete(address)
+        const door = doorOf(address)
+        const [next] = door.waiting
+        if (next === undefined) continue
+        drop(door, next)
+        begin(address, door, next.begin)
+        // Behind the others.
+        lineUp(address, door)
+      }
+    } finally {
+      isAdmitting = false
     }
   }
 
@@ -97,16 +112,29 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
   return {
     enter(address, start, refuse) {
       const door = doorOf(address)
-      if (count < bounds.perNode && door.count < bounds.perAddress) return begin(address, door, start)
+      if (!isClosed && count < bounds.perNode && door.count < bounds.perAddress) {
+        begin(address, door, start)
+        return null
+      }
       const isCrowded =
-        door.waiting.size >= WAITING_FOR_EACH * bounds.perAddress || waitingCount >= WAITING_FOR_EACH * bounds.perNode
+        isClosed ||
+        door.waiting.size >= WAITING_FOR_EACH * bounds.perAddress ||
+        waitingCount >= WAITING_FOR_EACH * bounds.perNode
       if (isCrowded) {
         lineUp(address, door)
-        return refuse()
+        refuse()
+        return null
       }
-      door.waiting.add({ begin: start, refuse, untilMs: monotonicMs() + bounds.waitMs })
+      const one: Waiting = { begin: start, refuse, untilMs: monotonicMs() + bounds.waitMs }
+      door.waiting.add(one)
       waitingCount += 1
       lineUp(address, door)
+      return {
+        leave() {
+          drop(door, one)
+          lineUp(address, door)
+        },
+      }
     },
 
     check() {
@@ -127,6 +155,7 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
     waitingCount: () => waitingCount,
 
     close() {
+      isClosed = true
       for (const door of doors.values()) {
         for (const one of door.waiting) {
           drop(door, one)
