@@ -535,8 +535,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       const status = path !== GRAPHQL_PATH ? '404 Not Found' : parts === null ? '503 Service Unavailable' : null
       if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
         const forwardedFor = request.headers['x-forwarded-for']
-        const address = addresses.of(request.socket.remoteAddress ?? null, forwardedFor?.toString() ?? null)
-        parts?.webSockets.upgrade(request, socket, head, address, refuse)
+        const from = addresses.of(request.socket.remoteAddress ?? null, forwardedFor?.toString() ?? null)
+        parts?.webSockets.upgrade(request, socket, head, from, refuse)
         return
       }
       refuse(status ?? '403 Forbidden')

@@ -50,7 +50,9 @@ export function createAuthenticator(
       if (publishedKeys !== null)
         return (await jwtVerify(token, publishedKeys as JWTVerifyGetKey, { ...checks, algorithms: ASYMMETRIC })).payload
     } catch (error) {
-      throw authenticationError(error)
+      throw error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed
+        ? refusedWithSignature(authenticationError(error), error.payload)
+        : authenticationError(error)
     }
     throw unauthenticated('The token is of a kind that is not accepted here.')
   }
@@ -74,11 +76,29 @@ export function createAuthenticator(
         if (!isDevelopment) throw unauthenticated('`dev:` tokens do not work in production.')
         return devCaller(token.slice(4), defaultRooms)
       }
-      const caller = callerOf(await verify(token), config, defaultRooms)
-      await lookForDismissal(caller)
-      return caller
+      const payload = await verify(token)
+      try {
+        const caller = callerOf(payload, config, defaultRooms)
+        await lookForDismissal(caller)
+        return caller
+      } catch (error) {
+        throw refusedWithSignature(error, payload)
+      }
     },
   }
+}
+
+/** Of each token that was refused though its signature holds: its `sub`. */
+const subjects = new WeakMap<object, string>()
+
+/** @returns whose token was refused, null where its signature does not hold: then anybody may have made it */
+export function subjectOfRefused(error: unknown): string | null {
+  return (typeof error === 'object' && error !== null ? subjects.get(error) : undefined) ?? null
+}
+
+function refusedWithSignature(error: unknown, { sub }: JWTPayload): unknown {
+  if (error instanceof PresenceError && typeof sub === 'string') subjects.set(error, sub)
+  return error
 }
 
 /** What jose says where the keys' server is away, or answers with something else. */

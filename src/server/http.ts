@@ -151,14 +151,14 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
       return problem(503, 'UNAVAILABLE', message, details)
     }
     const { method, headers, url, signal } = request
-    const address = addresses.of(peer, headers.get('x-forwarded-for'))
+    const origin = addresses.of(peer, headers.get('x-forwarded-for'))
     // A browser's question before the request brings no token.
     const token = method === 'OPTIONS' ? null : headers.get('authorization')
     let caller: Caller | null
     let payer: Payer
     try {
-      caller = await admission.authenticate(token, address)
-      payer = payerOf(caller, address)
+      caller = await admission.authenticate(token, origin)
+      payer = payerOf(caller, origin)
       if (method !== 'OPTIONS') limits.charge(payer, UNITS.request)
     } catch (error) {
       return refusal(error)

@@ -30,6 +30,7 @@ import { inSlices } from '../slices.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Health } from './health.ts'
+import type { Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import type { Bucket } from './limits/budgets.ts'
 import { createHandshakes } from './limits/handshakes.ts'
@@ -69,14 +70,14 @@ export const SOCKET_CHECK_MS = 250
 
 export interface WebSockets {
   /**
-   * @param address - where it comes from, as `Addresses` says
+   * @param origin - where it comes from, as `Addresses` says
    * @param refuse - answers with this status where there is no room
    */
   upgrade(
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
-    address: string,
+    origin: Origin,
     refuse: (status: '429 Too Many Requests' | '503 Service Unavailable') => void,
   ): void
   /** @param wasLate - the check came late itself, and judges nobody */
@@ -124,7 +125,7 @@ interface Connection {
 /** The wire of one connection. */
 interface Link {
   readonly socket: WebSocket
-  readonly address: string
+  readonly origin: Origin
   /** Who pays for what it asks: its address until it is acknowledged. */
   payer: Payer
   /** Frames that it may send. */
@@ -277,14 +278,14 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     if (isClosing || !health.isReady()) throw unavailable('server', 'The server is not ready.')
     const { link } = connection
     const params = parseConnectionParams(context.connectionParams ?? {})
-    const caller = requireCaller(await admission.authenticate(params.authorization, link.address))
+    const caller = requireCaller(await admission.authenticate(params.authorization, link.origin))
     if (sockets.countOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
       throw rateLimited(
         `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
         config.HEARTBEAT_INTERVAL,
       )
     }
-    const payer = payerOf(caller, link.address)
+    const payer = payerOf(caller, link.origin)
     limits.charge(payer, UNITS.connection)
     // Its address has paid for it until now.
     limits.refund(link.payer, UNITS.handshake)
@@ -398,9 +399,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  function mayBegin(address: string): boolean {
+  function mayBegin(origin: Origin): boolean {
     try {
-      limits.charge(addressPayer(address), UNITS.handshake)
+      limits.charge(addressPayer(origin), UNITS.handshake)
       return true
     } catch {
       return false
@@ -424,11 +425,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     else countByAddress.set(address, count)
   }
 
-  function connected(socket: WebSocket, stream: Duplex, address: string, leaveHandshake: () => void): void {
+  function connected(socket: WebSocket, stream: Duplex, origin: Origin, leaveHandshake: () => void): void {
     const link: Link = {
       socket,
-      address,
-      payer: addressPayer(address),
+      origin,
+      payer: addressPayer(origin),
       frames: limits.frames(),
       leaveHandshake,
       outbox: new Outbox(socket, stream),
@@ -516,22 +517,28 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   return {
-    upgrade(request, socket, head, address, refuse) {
-      if (openCount >= config.SOCKETS_PER_PROCESS) return refuse('503 Service Unavailable')
-      if ((countByAddress.get(address) ?? 0) >= config.SOCKETS_PER_ADDRESS) return refuse('429 Too Many Requests')
+    upgrade(request, socket, head, origin, refuse) {
+      // Its server may have been at something else for a while.
+      if (socket.destroyed) return
+      const { address, isShared } = origin
+      if (isClosing || openCount >= config.SOCKETS_PER_PROCESS) return refuse('503 Service Unavailable')
+      if (!isShared && (countByAddress.get(address) ?? 0) >= config.SOCKETS_PER_ADDRESS) {
+        return refuse('429 Too Many Requests')
+      }
       countAddress(address, 1)
       socket.once('close', () => countAddress(address, -1))
-      handshakes.enter(
+      const waiter = handshakes.enter(
         address,
         (leave) => {
-          // Its client may have gone while it waited.
           socket.once('close', leave)
+          // Its client may have gone while it waited.
           if (socket.destroyed) return leave()
-          if (!mayBegin(address)) return refuse('429 Too Many Requests')
-          wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, address, leave))
+          if (!mayBegin(origin)) return refuse('429 Too Many Requests')
+          wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
         },
         () => refuse('503 Service Unavailable'),
       )
+      if (waiter !== null) socket.once('close', () => waiter.leave())
     },
 
     async check(wasLate) {

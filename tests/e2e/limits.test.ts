@@ -172,11 +172,11 @@ describe('the frames of a socket', () => {
 })
 
 describe('the tokens of an address', () => {
-  const FEW = { ADDRESS_WORK_BURST: String(2 * UNITS.badToken + 500), ADDRESS_WORK_RATE: '100' }
+  const FEW = { ADDRESS_WORK_BURST: String(4 * UNITS.badToken), ADDRESS_WORK_RATE: '100' }
 
   it('are looked at no more where too many did not hold, over HTTP and sockets alike', async () => {
     await start({ ...FEW, JWT_SECRET: SECRET })
-    for (let count = 0; count < 3; count += 1) {
+    for (let count = 0; count < 5; count += 1) {
       expect(await post(server, 'no.token.atall', '{ position }')).toMatchObject({ status: 401 })
     }
     expect(await post(server, 'dev:alice', '{ position }')).toMatchObject({
@@ -190,7 +190,7 @@ describe('the tokens of an address', () => {
   it('are those of the client that a trusted proxy names', async () => {
     await start({ ...FEW, JWT_SECRET: SECRET, TRUSTED_PROXIES: '127.0.0.0/8' })
     const from = (address: string) => ({ 'x-forwarded-for': address })
-    for (let count = 0; count < 3; count += 1) {
+    for (let count = 0; count < 5; count += 1) {
       await post(server, 'no.token.atall', '{ position }', {}, from('192.0.2.1'))
     }
     expect(await post(server, 'dev:alice', '{ position }', {}, from('192.0.2.1'))).toMatchObject({ status: 429 })
@@ -199,13 +199,23 @@ describe('the tokens of an address', () => {
     expect(await statusLine(await openRaw('/graphql', from('192.0.2.2')))).toBe('HTTP/1.1 101 Switching Protocols')
   })
 
-  it('are not those of the client that a stranger names', async () => {
+  it('are not counted where they come through a proxy that is not named: one stranger would keep out all', async () => {
     await start({ ...FEW, JWT_SECRET: SECRET })
-    for (let count = 0; count < 3; count += 1) {
-      await post(server, 'no.token.atall', '{ position }', {}, { 'x-forwarded-for': `192.0.2.${count}` })
+    const headers = { 'x-forwarded-for': '192.0.2.1' }
+    for (let count = 0; count < 10; count += 1) {
+      expect(await post(server, 'no.token.atall', '{ position }', {}, headers)).toMatchObject({ status: 401 })
     }
-    const answer = await post(server, 'dev:alice', '{ position }', {}, { 'x-forwarded-for': '192.0.2.99' })
-    expect(answer).toMatchObject({ status: 429 })
+    expect(await post(server, 'dev:alice', '{ position }', {}, headers)).toMatchObject({ status: 200 })
+  })
+
+  it("that have run out are counted as their user's, and keep out nobody else", async () => {
+    await start({ ...FEW, JWT_SECRET: SECRET, USER_WORK_BURST: '1000', USER_WORK_RATE: '100' })
+    const expired = await sign({ sub: 'alice' }, '-1h')
+    for (let count = 0; count < 10; count += 1) {
+      expect(await post(server, expired, '{ position }')).toMatchObject({ status: 401 })
+    }
+    expect(await post(server, await sign({ sub: 'bob' }), '{ position }')).toMatchObject({ status: 200 })
+    expect(await post(server, await sign({ sub: 'alice' }), '{ position }')).toMatchObject({ status: 429 })
   })
 })
 

@@ -161,23 +161,36 @@ describe('an address', () => {
     ['is the trusted proxy itself where it says nothing that is one', '10.1.2.3', 'unknown', '10.1.2.3'],
     ['is the first proxy where all are trusted', '10.1.2.3', '10.2.2.2, 2001:db8:f::1', '10.2.2.2'],
   ])('%s', (_what, peer, forwardedFor, expected) => {
-    expect(addresses.of(peer, forwardedFor)).toBe(expected)
+    expect(addresses.of(peer, forwardedFor)).toEqual({ address: expected, isShared: peer === null })
     expect(untrusted).toEqual([])
   })
 
   it('is never what a peer that is not trusted says, which is reported once', () => {
-    expect(addresses.of('192.0.2.9', '198.51.100.1')).toBe('192.0.2.9')
-    expect(addresses.of('192.0.2.8', '198.51.100.1')).toBe('192.0.2.8')
+    expect(addresses.of('192.0.2.9', '198.51.100.1')).toEqual({ address: '192.0.2.9', isShared: false })
+    expect(addresses.of('192.0.2.8', '198.51.100.1')).toEqual({ address: '192.0.2.8', isShared: false })
     expect(untrusted).toEqual(['192.0.2.9'])
   })
 })
 
+describe('an address of a private network', () => {
+  it.each(['127.0.0.1', '172.16.0.9', '192.168.1.1', '::1', 'fd00::1', '::ffff:192.168.1.1'])(
+    'that sends X-Forwarded-For and is not named is shared by many: %s',
+    (peer) => {
+      const addresses = createAddresses(['10.0.0.0/8'], () => {})
+      expect(addresses.of(peer, '198.51.100.1').isShared).toBe(true)
+      expect(addresses.of(peer, null).isShared).toBe(false)
+    },
+  )
+})
+
 describe('admission', () => {
+  const at = (address: string) => ({ address, isShared: false })
+
   const config = {
     USER_WORK_RATE: 10,
     USER_WORK_BURST: 1000,
     ADDRESS_WORK_RATE: 100,
-    ADDRESS_WORK_BURST: 2000,
+    ADDRESS_WORK_BURST: 600,
     SOCKET_FRAME_RATE: 10,
   }
 
@@ -194,31 +207,34 @@ describe('admission', () => {
       },
       limits,
     )
-    for (let count = 0; count < 100; count += 1) await admission.authenticate('good', '192.0.2.1')
+    for (let count = 0; count < 100; count += 1) await admission.authenticate('good', at('192.0.2.1'))
     for (let count = 0; count < 100; count += 1) {
-      await expect(admission.authenticate('away', '192.0.2.1')).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+      await expect(admission.authenticate('away', at('192.0.2.1'))).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     }
     for (let count = 0; count < 3; count += 1) {
-      await expect(admission.authenticate('bad', '192.0.2.1')).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+      await expect(admission.authenticate('bad', at('192.0.2.1'))).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
     }
-    await expect(admission.authenticate('good', '192.0.2.1')).rejects.toMatchObject({
+    await expect(admission.authenticate('good', at('192.0.2.1'))).rejects.toMatchObject({
       code: 'RATE_LIMITED',
-      details: { retryAfterMs: 10_000 },
+      details: { retryAfterMs: 1500 },
     })
-    expect(await admission.authenticate('good', '192.0.2.2')).toBeNull()
-    nowMs = 10_000
-    expect(await admission.authenticate('good', '192.0.2.1')).toBeNull()
+    expect(await admission.authenticate('good', at('192.0.2.2'))).toBeNull()
+    nowMs = 1500
+    expect(await admission.authenticate('good', at('192.0.2.1'))).toBeNull()
   })
 
   it('has users pay for themselves wherever they are, and the operator for nothing', () => {
     const limits = createLimits(config, () => 0)
     const alice = { userId: 'alice', role: 'member' } as const
-    limits.charge(payerOf(alice, '192.0.2.1'), 1000)
-    expect(() => limits.charge(payerOf(alice, '192.0.2.2'), UNITS.operation)).toThrow('This user asked for more work')
-    limits.charge(payerOf({ ...alice, userId: 'bob' }, '192.0.2.1'), 1000)
-    for (let count = 0; count < 10; count += 1) limits.charge(payerOf({ userId: 'shop', role: 'service' }, ''), 1000)
-    limits.charge(addressPayer('192.0.2.1'), 2000)
-    expect(() => limits.charge(addressPayer('192.0.2.1'), 1)).toThrow('from this address')
+    limits.charge(payerOf(alice, at('192.0.2.1')), 1000)
+    expect(() => limits.charge(payerOf(alice, at('192.0.2.2')), UNITS.operation)).toThrow(
+      'This user asked for more work',
+    )
+    limits.charge(payerOf({ ...alice, userId: 'bob' }, at('192.0.2.1')), 1000)
+    for (let count = 0; count < 10; count += 1)
+      limits.charge(payerOf({ userId: 'shop', role: 'service' }, at('')), 1000)
+    limits.charge(addressPayer(at('192.0.2.1')), 600)
+    expect(() => limits.charge(addressPayer(at('192.0.2.1')), 1)).toThrow('from this address')
   })
 })
 

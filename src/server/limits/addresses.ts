@@ -7,48 +7,75 @@ const UNKNOWN = 'unknown'
 /** An IPv6 customer has a /64, and may use any address of it (RFC 6177 recommends no less). */
 const IPV6_GROUPS = 4
 
+/** Where a request comes from. */
+export interface Origin {
+  /** An IPv4 address, or the first 64 bits of an IPv6 address. */
+  readonly address: string
+  /**
+   * Whether it stands for many who cannot be told apart: a proxy that the settings do not name, or a server that does not
+   * say where requests come from. One of them could keep all others out, so what comes from there is not counted.
+   */
+  readonly isShared: boolean
+}
+
 export interface Addresses {
   /**
    * @param peer - the address of the connection; null where the server does not say
    * @param forwardedFor - the header `X-Forwarded-For`
-   * @returns an IPv4 address, or the first 64 bits of an IPv6 address
    */
-  of(peer: string | null, forwardedFor: string | null): string
+  of(peer: string | null, forwardedFor: string | null): Origin
 }
+
+/** Networks in which a proxy of one's own may be, and nobody of the internet is (RFC 1918, 4193, 6598 and loopback). */
+const PRIVATE_NETWORKS = [
+  '127.0.0.0/8',
+  '10.0.0.0/8',
+  '172.16.0.0/12',
+  '192.168.0.0/16',
+  '100.64.0.0/10',
+  '::1',
+  'fc00::/7',
+]
 
 /**
  * @param trustedProxies - addresses and networks, `10.0.0.0/8`
  * @param onUntrusted - called once, with the address of a peer that sends `X-Forwarded-For` and is not trusted
  */
 export function createAddresses(trustedProxies: readonly string[], onUntrusted: (peer: string) => void): Addresses {
-  const trusted = new BlockList()
-  for (const proxy of trustedProxies) addNetwork(trusted, proxy)
+  const trusted = listOf(trustedProxies)
+  const privates = listOf(PRIVATE_NETWORKS)
   let wasReported = false
-
-  function isTrusted(address: string): boolean {
-    return trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
-  }
 
   return {
     of(peer, forwardedFor) {
-      if (peer === null) return UNKNOWN
+      if (peer === null) return { address: UNKNOWN, isShared: true }
       let address = plain(peer)
-      if (forwardedFor === null) return grouped(address)
-      if (!isTrusted(address)) {
+      if (forwardedFor === null) return { address: grouped(address), isShared: false }
+      if (!isIn(trusted, address)) {
         if (!wasReported) onUntrusted(address)
         wasReported = true
-        return grouped(address)
+        return { address: grouped(address), isShared: isIn(privates, address) }
       }
       // Each proxy appends the address that it saw: from the right, the first that is no proxy of ours is the client.
       const hops = forwardedFor.split(',')
-      while (isTrusted(address)) {
+      while (isIn(trusted, address)) {
         const hop = plain(hops.pop()?.trim() ?? '')
         if (isIP(hop) === 0) break
         address = hop
       }
-      return grouped(address)
+      return { address: grouped(address), isShared: false }
     },
   }
+}
+
+function listOf(networks: readonly string[]): BlockList {
+  const list = new BlockList()
+  for (const network of networks) addNetwork(list, network)
+  return list
+}
+
+function isIn(list: BlockList, address: string): boolean {
+  return list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
 /** Without the port, brackets and the prefix that an IPv4 address has on a socket for both families. */

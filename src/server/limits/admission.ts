@@ -1,30 +1,35 @@
-/** Who sends a token, at the cost of the address that it comes from where it does not hold. */
+/** Who sends a token, at the cost of the address that it comes from where nobody who is known signed it. */
 import type { Caller } from '../../presence/access.ts'
 import { PresenceError } from '../../presence/errors.ts'
-import type { Authenticator } from '../auth.ts'
+import { type Authenticator, subjectOfRefused } from '../auth.ts'
+import type { Origin } from './addresses.ts'
 import { addressPayer, type Limits, UNITS } from './limits.ts'
 
 export interface Admission {
   /**
    * @param authorization - `Bearer <token>` or the token itself; null where there is none
-   * @param address - where the request comes from
+   * @param origin - where the request comes from
    * @returns null without a token
    * @throws PresenceError as `Authenticator`, and `RATE_LIMITED` where too many bad tokens came from this address
    */
-  authenticate(authorization: string | null, address: string): Promise<Caller | null>
+  authenticate(authorization: string | null, origin: Origin): Promise<Caller | null>
 }
 
 export function createAdmission(authenticator: Authenticator, limits: Pick<Limits, 'charge' | 'spend'>): Admission {
   return {
-    async authenticate(authorization, address) {
+    async authenticate(authorization, origin) {
       if (authorization === null) return null
-      const payer = addressPayer(address)
+      const payer = addressPayer(origin)
       // Whether it owes nothing. What a token costs is known when it was looked at.
       limits.charge(payer, 0)
       try {
         return await authenticator.authenticate(authorization)
       } catch (error) {
-        if (error instanceof PresenceError && error.code === 'UNAUTHENTICATED') limits.spend(payer, UNITS.badToken)
+        if (error instanceof PresenceError && error.code === 'UNAUTHENTICATED') {
+          // A token that has run out is its user's: an office that comes back in the morning sends hundreds.
+          const userId = subjectOfRefused(error)
+          limits.spend(userId === null ? payer : { ...payer, userId }, UNITS.badToken)
+        }
         throw error
       }
     },

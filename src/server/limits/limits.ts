@@ -6,6 +6,7 @@
  */
 import type { Config } from '../../config.ts'
 import { rateLimited } from '../../presence/errors.ts'
+import type { Origin } from './addresses.ts'
 import { Bucket, type Budgets, createBudgets, type Rate, type Taken } from './budgets.ts'
 
 /** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
@@ -22,7 +23,7 @@ export const UNITS = {
   /** A socket: its token, its session and the records of it. */
   connection: 500,
   /** A token that does not hold, with its signature checked. */
-  badToken: 1000,
+  badToken: 250,
   /** A frame of a socket, whatever is in it. */
   frame: 10,
   /** What a socket has cost that sends more frames than it may. */
@@ -37,7 +38,7 @@ export interface Payer {
   /** Null without a valid token. */
   readonly userId: string | null
   readonly address: string
-  /** The operator's own programs (tokens with the role `service`) pay nothing. */
+  /** The operator's own programs (tokens with the role `service`) pay nothing, and who cannot be told from others. */
   readonly isFree: boolean
 }
 
@@ -93,7 +94,7 @@ export function createLimits(
       throw rateLimited(
         payer.userId === null
           ? 'Too much was asked from this address without a valid token.'
-          : 'This user asked for more work than they may: see retryAfterMs.',
+          : 'This user asked for more work than they may cause at once.',
         waitMs,
       )
     },
@@ -126,16 +127,16 @@ export function createLimits(
   }
 }
 
-/** Who pays for what an address asks before its token is known. */
-export function addressPayer(address: string): Payer {
-  return { userId: null, address, isFree: false }
+/** Who pays for what is asked before a token is known. */
+export function addressPayer({ address, isShared }: Origin): Payer {
+  return { userId: null, address, isFree: isShared }
 }
 
 /** @param caller - null without a token */
 export function payerOf(
   caller: { readonly userId: string; readonly role: 'member' | 'service' } | null,
-  address: string,
+  origin: Origin,
 ): Payer {
-  if (caller === null) return addressPayer(address)
-  return { userId: caller.userId, address, isFree: caller.role === 'service' }
+  if (caller === null) return addressPayer(origin)
+  return { userId: caller.userId, address: origin.address, isFree: caller.role === 'service' }
 }
