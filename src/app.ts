@@ -3,7 +3,7 @@
  * else's can mount what it makes.
  */
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
@@ -28,12 +28,15 @@ import { createSockets } from './presence/sockets.ts'
 import type { PresenceStore } from './presence/store.ts'
 import { createStepWatch, processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
+import { NOT_SERVING, ORIGIN_REFUSED, problem, problemOf } from './server/answers.ts'
 import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask, maskedResult } from './server/client-errors.ts'
+import { createEdge } from './server/edge.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
 import { payloadText } from './server/messages.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
+import { createNodeRequests, refuse } from './server/node-requests.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages } from './server/pages.ts'
@@ -69,7 +72,11 @@ const LOSS_REASONS = {
 export interface Rollcall {
   /** Answers an HTTP request. */
   fetch(request: Request): Promise<Response>
-  /** Takes over a WebSocket: what Node's server emits as `upgrade`. */
+  /** Answers everything that a server of Node's emits. Its option `requireHostHeader: false` leaves that check to us. */
+  mount(server: Server): void
+  /** Answers what such a server emits as `request`. */
+  listener(request: IncomingMessage, response: ServerResponse): void
+  /** Takes over a WebSocket: what such a server emits as `upgrade`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Resolves when requests are served; rejects where that cannot come about. */
   readonly ready: Promise<void>
@@ -240,7 +247,6 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       feed: hub,
       operations,
       streams,
-      origins,
       pages,
       health,
       metrics,
@@ -474,39 +480,45 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await pass(20)
   }
 
+  /** Null while it starts, and after it lost the work. */
+  function serving(): ((request: Request) => Promise<Response>) | null {
+    const parts = life.serving()
+    if (parts === null) return null
+    return async (request) => {
+      underWayCount += 1
+      try {
+        return await parts.http(request)
+      } finally {
+        underWayCount -= 1
+      }
+    }
+  }
+
+  function openSocket(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const parts = health.isServing() ? life.serving() : null
+    const { origin = null, host = null } = request.headers
+    if (request.url?.split('?')[0] !== GRAPHQL_PATH) refuse(socket, problem('NOT_FOUND', 'There is no socket here.'))
+    else if (parts === null) refuse(socket, problemOf(unavailable('server', NOT_SERVING)))
+    else if (!origins.allows(origin, host)) refuse(socket, problem('FORBIDDEN', ORIGIN_REFUSED))
+    else parts.webSockets.upgrade(request, socket, head)
+  }
+
+  const fetch = createEdge({ origins, health, mask, serving })
+  const requests = createNodeRequests({
+    fetch,
+    openSocket,
+    mask,
+    onConnectionError: (error) => log.debug({ error }, 'A connection failed before it was answered.'),
+  })
+
   return {
     config,
     ready: life.ready,
 
-    async fetch(request) {
-      const parts = life.serving()
-      if (parts !== null) {
-        underWayCount += 1
-        try {
-          return await parts.http(request)
-        } finally {
-          underWayCount -= 1
-        }
-      }
-      const { pathname } = new URL(request.url)
-      if (pathname === '/healthz') return new Response('ok\n')
-      return new Response(`${health.notReadyBecause()}\n`, { status: 503 })
-    },
-
-    upgrade(request, socket, head) {
-      // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
-      socket.on('error', (error) => log.debug({ error }, 'A connection failed before it was a socket.'))
-      const path = request.url?.split('?')[0]
-      const parts = health.isServing() ? life.serving() : null
-      const status = path !== GRAPHQL_PATH ? '404 Not Found' : parts === null ? '503 Service Unavailable' : null
-      if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
-        parts?.webSockets.upgrade(request, socket, head)
-        return
-      }
-      // A peer that sends on, or never closes, would keep its half open.
-      socket.once('finish', () => socket.destroy())
-      socket.end(`HTTP/1.1 ${status ?? '403 Forbidden'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-    },
+    fetch,
+    listener: requests.listener,
+    upgrade: requests.upgrade,
+    mount: requests.mount,
 
     drain: () => life.drain(),
     close: () => life.close(untilAnswered),

@@ -2,7 +2,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
-import { createServerAdapter } from '@whatwg-node/server'
 import { pino, stdSerializers } from 'pino'
 import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
@@ -23,8 +22,8 @@ function start(): Rollcall {
 
 const rollcall = start()
 const { config } = rollcall
-const server = createServer(createServerAdapter(rollcall.fetch))
-server.on('upgrade', rollcall.upgrade)
+const server = createServer({ requireHostHeader: false })
+rollcall.mount(server)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
 server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })
 

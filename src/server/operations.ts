@@ -21,6 +21,7 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
+import type { ErrorCode } from '../presence/errors.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
@@ -237,7 +238,7 @@ function mayAskForPosition(document: DocumentNode): boolean {
   return asks
 }
 
-function coded(error: unknown, code: string): GraphQLError {
+function coded(error: unknown, code: ErrorCode): GraphQLError {
   if (!(error instanceof GraphQLError))
     return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
   return located(error.message, { ...error.extensions, code }, error)

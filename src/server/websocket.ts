@@ -27,14 +27,17 @@ import { detachCauseOf } from '../presence/rules.ts'
 import type { Sockets } from '../presence/sockets.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { inSlices } from '../slices.ts'
+import { NOT_SERVING, problem } from './answers.ts'
 import type { Authenticator } from './auth.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Health } from './health.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
+import { refuse } from './node-requests.ts'
 import type { Operations } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
+import { isShallow, NESTING_MOST, requireShallow } from './params.ts'
 import { createPinger } from './pinger.ts'
 import { Turns } from './turns.ts'
 
@@ -144,6 +147,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
+  // `ws` answers a handshake that it cannot take with a text.
+  wire.on('wsClientError', (error, socket) => refuse(socket, problem('BAD_REQUEST', error.message)))
   const outgoingOf = ({ outbox }: Link) => outbox
   const connectionPinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,
@@ -158,7 +163,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     outgoingOf,
   })
   const expiries = createExpiries<Link>()
-  const turnsContext = { onError: refuse, close }
+  const turnsContext = { onError: closeFor, close }
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -177,7 +182,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       if (health.isServing()) return begin(context, id, payload)
       return health.willServe().then((isServing) => {
         if (isServing) return begin(context, id, payload)
-        return [mask(unavailable('server', health.notReadyBecause()))]
+        return [mask(unavailable('server', NOT_SERVING))]
       })
     },
 
@@ -209,6 +214,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
       return [mask(rateLimited(reason, 1000))]
     }
+    try {
+      requireShallow(payload)
+    } catch (error) {
+      return [mask(error)]
+    }
     const prepared = operations.prepare(payload)
     if ('errors' in prepared) return prepared.errors
     const { connection } = context.extra
@@ -225,7 +235,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
-    if (isClosing || !health.isReady()) throw unavailable('server', 'The server is not ready.')
+    if (isClosing || !health.isReady()) throw unavailable('server', NOT_SERVING)
     const params = parseConnectionParams(context.connectionParams ?? {})
     const caller = requireCaller(await authenticator.authenticate(params.authorization))
     if (sockets.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
@@ -333,7 +343,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.terminate()
   }
 
-  function refuse(link: Link, error: unknown): void {
+  function closeFor(link: Link, error: unknown): void {
     const { message, extensions } = mask(error)
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
@@ -376,6 +386,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             const message = parsed(String(data))
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
+            // A pong is answered with the payload of its ping. What a `subscribe` asks is looked at part by part.
+            if (type !== 'subscribe' && !isShallow(message)) {
+              return close(link, CloseCode.BadRequest, `payload must be at most ${NESTING_MOST} levels deep.`)
+            }
             if (type === 'pong') heardPong(connection, payload)
             if (type === 'subscribe' && link.isLeaving) return
             turns.receive(message)
