@@ -25,6 +25,7 @@ import type { ErrorCode } from '../presence/errors.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
+import { subscriptionRootRule } from './subscription-root-rule.ts'
 
 /** Documents kept parsed and validated: apps have a few dozen, and each is a few hundred kilobytes at the most. */
 const DOCUMENTS_KEPT = 500
@@ -77,6 +78,7 @@ export function createOperations(
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
+    subscriptionRootRule,
     maxDepthRule({ n: limits.MAX_DEPTH, exposeLimits: true }),
     maxAliasesRule({ n: limits.MAX_ALIASES, exposeLimits: true }),
   ]
