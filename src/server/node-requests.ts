@@ -40,8 +40,11 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
       // A client that went away is no fault.
       if (response.closed || request.socket.destroyed) return onConnectionError(error)
       const failure = problemOfMasked(mask(error))
-      if (response.headersSent) response.destroy()
-      else await send(failure, request, response).catch(() => response.destroy())
+      if (response.headersSent) {
+        // The adapter's listener cancels the body that has failed already, and nobody would catch that.
+        request.removeAllListeners('error').on('error', onConnectionError)
+        response.destroy()
+      } else await send(failure, request, response).catch(() => response.destroy())
     }
   }
 

@@ -542,6 +542,7 @@ function closeCodeOf(code: string): number {
     case 'UNAUTHENTICATED':
     case 'FORBIDDEN':
       return CloseCode.Forbidden
+    case 'BAD_REQUEST':
     case 'BAD_USER_INPUT':
       return CloseCode.BadRequest
     case 'RATE_LIMITED':
