@@ -5,6 +5,7 @@
  * `FAULT_MINUTES=10 FAULT_SEED=7 npx vitest run tests/fault/odd-clients.test.ts` is the long form. A failure names its
  * round: `FAULT_ROUND=42` plays that one alone.
  */
+import type { Socket } from 'node:net'
 import { SignJWT } from 'jose'
 import { describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
@@ -13,7 +14,15 @@ import { post } from '../support/clients.ts'
 import { createReadLog, type ReadLog } from '../support/log.ts'
 import { askRaw } from '../support/raw-http.ts'
 import { DATABASES, startServer, type TestServer } from '../support/server.ts'
-import { connectionParams, createOddClients, frame, type OddClients, requestBytes, type Seen } from './odd-clients.ts'
+import {
+  connectionParams,
+  createOddClients,
+  frame,
+  type OddClients,
+  rawFrame,
+  requestBytes,
+  type Seen,
+} from './odd-clients.ts'
 import { createRandom, type Random } from './random.ts'
 
 const MINUTES = Number(process.env.FAULT_MINUTES ?? '1')
@@ -69,10 +78,15 @@ async function play({ server, readLog, tokens, seen, round }: Round): Promise<vo
   // All is made before any of it is sent, so that what is made depends on the seed and not on who answers first.
   const requests = Array.from({ length: REQUESTS }, () => requestBytes(odd, random, tokens))
   const conversations = Array.from({ length: SOCKETS }, () => conversation(odd, random, tokens))
-  sent.push(...requests.map((bytes) => bytes.toString()), ...conversations.flat().map(String))
+  const ends = conversations.map(() => (odd.chance(0.1) ? rawFrame(odd, random) : null))
+  sent.push(
+    ...requests.map(String),
+    ...conversations.flat().map(String),
+    ...ends.map((end) => end?.toString('hex') ?? ''),
+  )
   const heard = await Promise.all([
     ...requests.map((bytes) => overHttp(server, bytes)),
-    ...conversations.map((frames) => overSocket(server, frames)),
+    ...conversations.map((frames, index) => overSocket(server, frames, ends[index] ?? null)),
   ])
   for (const problem of [...readLog.takeFaults(), ...heard.flatMap(problemsOf)]) {
     throw new Error(`Round ${round} of seed ${SEED}: ${problem}\nIt was sent:\n${sent.join('\n----\n')}`)
@@ -103,8 +117,12 @@ function conversation(odd: OddClients, random: Random, tokens: readonly string[]
   return odd.chance(0.02) ? frames : [init, ...frames]
 }
 
-/** Sends the first, all others when it is answered, and hears what comes until the socket is closed. */
-function overSocket(server: TestServer, frames: readonly (string | Buffer)[]): Promise<Heard> {
+/**
+ * Sends the first, all others when it is answered, and hears what comes until the socket is closed.
+ *
+ * @param end - what is written past the library at last, null for a proper end
+ */
+function overSocket(server: TestServer, frames: readonly (string | Buffer)[], end: Buffer | null): Promise<Heard> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(server.wsUrl, 'graphql-transport-ws')
     const texts: string[] = []
@@ -127,6 +145,9 @@ function overSocket(server: TestServer, frames: readonly (string | Buffer)[]): P
     socket.once('message', () => {
       for (const text of rest) socket.send(text)
       socket.send(LAST)
+      if (end === null) return
+      const { _socket: wire } = socket as unknown as { readonly _socket: Socket }
+      wire.end(end)
     })
   })
 }

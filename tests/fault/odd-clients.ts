@@ -358,6 +358,14 @@ export function frame(odd: OddClients, random: Random, ids: readonly string[]): 
   return chance(0.003) ? Buffer.from(text) : text
 }
 
+/** Bytes that are a frame of RFC 6455 by chance only. */
+export function rawFrame(odd: OddClients, random: Random): Buffer {
+  const opcode = random.pick([0x81, 0x01, 0x80, 0x82, 0x83, 0x88, 0x89, 0x8a, 0xc1, 0xff, 0x00])
+  const length = random.pick([0, 1, 4, 125, 126, 127])
+  const rest = Array.from({ length: odd.count(40) }, () => Math.floor(random.next() * 256))
+  return Buffer.from([opcode, (odd.chance(0.8) ? 0x80 : 0) | length, ...rest])
+}
+
 /** The payload of `connection_init`, mostly one that is acknowledged. */
 export function connectionParams(odd: OddClients, random: Random, tokens: readonly string[]): unknown {
   const { chance } = odd
