@@ -147,8 +147,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // Compression costs 300 KB a socket and saves nothing on messages this small.
     perMessageDeflate: false,
   })
-  // `ws` answers a handshake that it cannot take with a text.
-  wire.on('wsClientError', (error, socket) => refuse(socket, problem('BAD_REQUEST', error.message)))
+  // `ws` would answer a handshake that it cannot take with a text.
+  wire.on('wsClientError', ({ message }, socket) => {
+    const answer = problem('BAD_REQUEST', message)
+    // A client of another version learns from it which one to speak (RFC 6455, 4.4).
+    answer.headers.set('sec-websocket-version', '13')
+    refuse(socket, answer)
+  })
   const outgoingOf = ({ outbox }: Link) => outbox
   const connectionPinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,

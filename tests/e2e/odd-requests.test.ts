@@ -149,6 +149,33 @@ describe('an odd request to a server that is ready', () => {
   })
 })
 
+describe('what a client is told beside', () => {
+  let server: TestServer
+  beforeAll(async () => {
+    server = await startServer()
+  })
+  afterAll(() => server.stop())
+
+  it('which version of WebSockets to speak, where it speaks another', async () => {
+    const offer = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 7\r\n'
+    const key = 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
+    const { status, headers } = await askRaw(server, `GET /graphql HTTP/1.1\r\nHost: a\r\n${offer}${key}\r\n`)
+    expect([status, headers['sec-websocket-version']]).toEqual([400, '13'])
+  })
+
+  it('that the connection is over, where what it sent is no HTTP', async () => {
+    for (const bytes of ['hello\r\n\r\n', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`]) {
+      const { headers, body } = await askRaw(server, bytes, untilClosed)
+      expect([headers.connection, body]).toEqual(['close', ''])
+    }
+  })
+
+  it('which methods there are, where it uses another', async () => {
+    const { status, headers } = await askRaw(server, `PUT /graphql HTTP/1.1\r\n${OWN}\r\n`)
+    expect([status, headers.allow]).toEqual([405, 'GET, POST, OPTIONS'])
+  })
+})
+
 describe('an odd request to a server that is not ready', () => {
   const { log, takeFaults } = createReadLog()
   let server: TestServer
