@@ -165,8 +165,8 @@ function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMe
   const lines = [`${method} ${url} HTTP/${httpVersion}`]
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const [name = '', value = ''] = rawHeaders.slice(index, index + 2)
-    const kept = name.toLowerCase() === 'connection' ? optionsWithoutUpgrade(value) : value
-    if (!OFFERS.has(name.toLowerCase()) && kept !== '') lines.push(`${name}: ${kept}`)
+    const sent = name.toLowerCase() === 'connection' ? optionsWithoutUpgrade(value) : value
+    if (!OFFERS.has(name.toLowerCase()) && sent !== '') lines.push(`${name}: ${sent}`)
   }
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
 }
