@@ -22,7 +22,7 @@ export function createReadLog(): ReadLog {
     takeFaults() {
       const fresh = lines.slice(taken)
       taken = lines.length
-      // 20 is `debug`, for whoever looks for it, and 50 `error`.
+      // 20 is `debug`, for an operator who looks for it, and 50 `error`.
       return fresh.filter((line) => /"level":[56]0/.test(line) || (!/"level":20/.test(line) && /"stack"/.test(line)))
     },
   }
