@@ -3,7 +3,7 @@
  * else's can mount what it makes.
  */
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setTimeout as pass } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
@@ -28,8 +28,10 @@ import { createSockets } from './presence/sockets.ts'
 import type { PresenceStore } from './presence/store.ts'
 import { createStepWatch, processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
+import { NOT_SERVING, ORIGIN_REFUSED, problem, problemOf } from './server/answers.ts'
 import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask, maskedResult } from './server/client-errors.ts'
+import { createEdge } from './server/edge.ts'
 import { createHealth } from './server/health.ts'
 import { createHttp, GRAPHQL_PATH } from './server/http.ts'
 import { createAddresses } from './server/limits/addresses.ts'
@@ -37,6 +39,7 @@ import { createAdmission } from './server/limits/admission.ts'
 import { createLimits } from './server/limits/limits.ts'
 import { payloadText } from './server/messages.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
+import { createNodeRequests, refuse } from './server/node-requests.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages, NO_PAGES } from './server/pages.ts'
@@ -74,10 +77,14 @@ export interface Rollcall {
    * Answers an HTTP request.
    *
    * @param from - `{ req }`, Node's own request, as `createServerAdapter` of `@whatwg-node/server` hands it over: its
-   *   address pays for what is asked without a token. Left out, all such requests share one budget
+   *   address pays for what is asked without a token. Left out, such requests are not counted
    */
   fetch(request: Request, from?: object): Promise<Response>
-  /** Takes over a WebSocket: what Node's server emits as `upgrade`. */
+  /** Answers everything that a server of Node's emits. Its option `requireHostHeader: false` leaves that check to us. */
+  mount(server: Server): void
+  /** Answers what such a server emits as `request`. */
+  listener(request: IncomingMessage, response: ServerResponse): void
+  /** Takes over a WebSocket: what such a server emits as `upgrade`. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Resolves when requests are served; rejects where that cannot come about. */
   readonly ready: Promise<void>
@@ -267,7 +274,6 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       feed: hub,
       operations,
       streams,
-      origins,
       pages,
       health,
       metrics,
@@ -502,52 +508,51 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await pass(20)
   }
 
+  /** Null while it starts, and after it lost the work. */
+  function serving(): ((request: Request, peer: string | null) => Promise<Response>) | null {
+    const parts = life.serving()
+    if (parts === null) return null
+    return async (request, peer) => {
+      underWayCount += 1
+      try {
+        return await parts.http(request, peer)
+      } finally {
+        underWayCount -= 1
+      }
+    }
+  }
+
+  function openSocket(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const parts = health.isServing() ? life.serving() : null
+    const { origin = null, host = null } = request.headers
+    if (request.url?.split('?')[0] !== GRAPHQL_PATH) refuse(socket, problem('NOT_FOUND', 'There is no socket here.'))
+    else if (parts === null) refuse(socket, problemOf(unavailable('server', NOT_SERVING)))
+    else if (!origins.allows(origin, host)) refuse(socket, problem('FORBIDDEN', ORIGIN_REFUSED))
+    else {
+      const forwardedFor = request.headers['x-forwarded-for']?.toString() ?? null
+      const from = addresses.of(request.socket.remoteAddress ?? null, forwardedFor)
+      parts.webSockets.upgrade(request, socket, head, from)
+    }
+  }
+
+  const fetch = createEdge({ origins, health, mask, serving })
+  const requests = createNodeRequests({
+    fetch,
+    openSocket,
+    mask,
+    onConnectionError: (error) => log.debug({ error }, 'A connection failed before it was answered.'),
+  })
+
   return {
     config,
     ready: life.ready,
 
-    async fetch(request, from) {
-      const parts = life.serving()
-      if (parts !== null) {
-        underWayCount += 1
-        try {
-          return await parts.http(request, peerOf(from))
-        } finally {
-          underWayCount -= 1
-        }
-      }
-      const { pathname } = new URL(request.url)
-      if (pathname === '/healthz') return new Response('ok\n')
-      return new Response(`${health.notReadyBecause()}\n`, { status: 503 })
-    },
-
-    upgrade(request, socket, head) {
-      // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
-      socket.on('error', (error) => log.debug({ error }, 'A connection failed before it was a socket.'))
-      const refuse = (status: string): void => {
-        // A peer that sends on, or never closes, would keep its half open.
-        socket.once('finish', () => socket.destroy())
-        const retry = /^(429|503)/.test(status) ? 'Retry-After: 1\r\n' : ''
-        socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n${retry}Content-Length: 0\r\n\r\n`)
-      }
-      const path = request.url?.split('?')[0]
-      const parts = health.isServing() ? life.serving() : null
-      const status = path !== GRAPHQL_PATH ? '404 Not Found' : parts === null ? '503 Service Unavailable' : null
-      if (status === null && origins.allows(request.headers.origin ?? null, request.headers.host ?? null)) {
-        const forwardedFor = request.headers['x-forwarded-for']
-        const from = addresses.of(request.socket.remoteAddress ?? null, forwardedFor?.toString() ?? null)
-        parts?.webSockets.upgrade(request, socket, head, from, refuse)
-        return
-      }
-      refuse(status ?? '403 Forbidden')
-    },
+    fetch,
+    listener: requests.listener,
+    upgrade: requests.upgrade,
+    mount: requests.mount,
 
     drain: () => life.drain(),
     close: () => life.close(untilAnswered),
   }
-}
-
-function peerOf(from: object | undefined): string | null {
-  const { req } = (from ?? {}) as { readonly req?: Pick<IncomingMessage, 'socket'> }
-  return req?.socket.remoteAddress ?? null
 }

@@ -2,7 +2,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
-import { createServerAdapter } from '@whatwg-node/server'
 import { pino, stdSerializers } from 'pino'
 import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
@@ -30,16 +29,14 @@ if (unsafeNode !== null) log.warn({ ...unsafeNode }, sentenceOf(unsafeNode))
 
 const rollcall = start()
 const { config } = rollcall
-const server = createServer(
+const server = createServer({
+  requireHostHeader: false,
   // Node's defaults are a minute and five: a connection that sends its headers or its body drop by drop costs a place.
-  {
-    headersTimeout: HEADERS_TIME_MS,
-    requestTimeout: HEADERS_TIME_MS + config.BODY_TIME,
-    connectionsCheckingInterval: 1000,
-  },
-  createServerAdapter(rollcall.fetch),
-)
-server.on('upgrade', rollcall.upgrade)
+  headersTimeout: HEADERS_TIME_MS,
+  requestTimeout: HEADERS_TIME_MS + config.BODY_TIME,
+  connectionsCheckingInterval: 1000,
+})
+rollcall.mount(server)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
 server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })
 

@@ -54,12 +54,13 @@ export function databaseFailure(error: unknown): unknown {
   if (code === null) return cause
   // EPIPE has five letters too, so the name tells.
   if (cause.name !== 'PostgresError' || AWAY_CLASSES.has(code.slice(0, 2)))
-    return away(`The database is out of reach (${code}).`)
+    return away(`The driver or the database said ${code}.`)
   return new QueryRefusedError(code, cause.message)
 }
 
+/** @param reason - for the operator: clients are not told what the database is called, nor what it said */
 export function away(reason: string): PresenceError {
-  return unavailable('postgres', reason)
+  return unavailable('postgres', 'The database is out of reach just now.', { cause: new Error(reason) })
 }
 
 export function isUnreachable(error: unknown): boolean {

@@ -9,6 +9,9 @@ export const ERROR_CODES = {
   UNAUTHENTICATED: { retry: 'with a fresh token', httpStatus: 401 },
   FORBIDDEN: { retry: 'never with this token', httpStatus: 403 },
   BAD_USER_INPUT: { retry: 'never: mend the argument that the error names', httpStatus: 400 },
+  BAD_REQUEST: { retry: 'never: mend the request', httpStatus: 400 },
+  GRAPHQL_PARSE_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
+  GRAPHQL_VALIDATION_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
   NOT_FOUND: { retry: 'never, unless what is named was made meanwhile', httpStatus: 404 },
   RATE_LIMITED: { retry: 'after retryAfterMs', httpStatus: 429 },
   POSITION_EXPIRED: { retry: 'after reading the list again', httpStatus: 410 },
@@ -17,6 +20,10 @@ export const ERROR_CODES = {
 } as const satisfies Record<string, { readonly retry: string; readonly httpStatus: number }>
 
 export type ErrorCode = keyof typeof ERROR_CODES
+
+export function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === 'string' && Object.hasOwn(ERROR_CODES, code)
+}
 
 type Details = Readonly<Record<string, string | number>>
 
@@ -41,6 +48,11 @@ export function isUnavailable(error: unknown): boolean {
 /** @param bound - what the argument has to be, as it completes "<argument> must be …" */
 export function badInput(argument: string, bound: string): PresenceError {
   return new PresenceError('BAD_USER_INPUT', `${argument} must be ${bound}.`, { argument, bound })
+}
+
+/** @param reason - what is wrong with the form of the request, before anything of it is looked at */
+export function badRequest(reason: string): PresenceError {
+  return new PresenceError('BAD_REQUEST', reason)
 }
 
 export function unauthenticated(reason: string): PresenceError {

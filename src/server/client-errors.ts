@@ -1,7 +1,7 @@
 /** What a client gets to see of an error: a code always, and nothing of the inside. */
 import { randomUUID } from 'node:crypto'
 import { type ExecutionResult, GraphQLError } from 'graphql'
-import { ERROR_CODES, type ErrorCode, PresenceError } from '../presence/errors.ts'
+import { ERROR_CODES, type ErrorCode, isErrorCode, PresenceError } from '../presence/errors.ts'
 import type { Log } from '../presence/log.ts'
 
 export type ErrorMask = (error: unknown) => GraphQLError
@@ -21,8 +21,14 @@ export function createErrorMask(log: Log, count: (code: ErrorCode, part: string)
     }
     if (error instanceof GraphQLError && (cause === error || cause instanceof GraphQLError)) {
       // GraphQL's own words about the request: a variable that cannot be coerced, an operation that is not there.
-      if (typeof error.extensions.code === 'string') return error
-      return located(error.message, { ...error.extensions, code: 'BAD_USER_INPUT' }, error)
+      const { code } = error.extensions
+      if (isErrorCode(code)) return error
+      // A library's own code is none that clients could look up.
+      return located(
+        error.message,
+        { ...error.extensions, code: code === undefined ? 'BAD_USER_INPUT' : 'BAD_REQUEST' },
+        error,
+      )
     }
     count('INTERNAL', '')
     const requestId = randomUUID()
@@ -41,9 +47,8 @@ export function maskedResult<Result extends ExecutionResult>(result: Result, mas
 }
 
 /** A result's status over HTTP, where there is no data at all: for whoever looks at nothing else. */
-export function httpStatusOf(error: GraphQLError): number {
-  const code = String(error.extensions.code)
-  return Object.hasOwn(ERROR_CODES, code) ? ERROR_CODES[code as keyof typeof ERROR_CODES].httpStatus : 400
+export function httpStatusOf({ extensions: { code } }: GraphQLError): number {
+  return isErrorCode(code) ? ERROR_CODES[code].httpStatus : 400
 }
 
 function causeOf(error: unknown): unknown {

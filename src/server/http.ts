@@ -1,17 +1,18 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { setTimeout as pass } from 'node:timers/promises'
-import type { ExecutionArgs, GraphQLError, GraphQLErrorExtensions } from 'graphql'
-import { createYoga, type Plugin } from 'graphql-yoga'
+import { type ExecutionArgs, GraphQLError } from 'graphql'
+import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
-import { badInput, type PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, badRequest, type ErrorCode, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
 import type { RequestContext } from '../resolvers/context.ts'
+import { NOT_SERVING, problemOf, problemOfMasked, retryHeadersOf, text } from './answers.ts'
 import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Addresses } from './limits/addresses.ts'
@@ -19,14 +20,16 @@ import type { Admission } from './limits/admission.ts'
 import { type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
-import type { Origins } from './origins.ts'
 import type { Pages } from './pages.ts'
+import { type Params, paramsOfBody, paramsOfQuery } from './params.ts'
 import type { Results, Streams } from './streams.ts'
 
 export const GRAPHQL_PATH = '/graphql'
 
 /** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
 const REFUSAL_WAIT_MS = 1000
+/** Refusals that are held back at a time, of all callers. Each is a request and a timer. */
+const REFUSALS_MOST = 500
 
 export interface HttpOptions {
   readonly config: Pick<
@@ -35,14 +38,13 @@ export interface HttpOptions {
   >
   readonly admission: Admission
   readonly addresses: Addresses
-  readonly limits: Pick<Limits, 'charge'>
+  readonly limits: Pick<Limits, 'charge' | 'spend'>
   /** How many sockets a user has open here. */
   readonly socketCountOf: (userId: string) => number
   readonly presence: Presence
   readonly feed: ChangeFeed
   readonly operations: Operations
   readonly streams: Streams
-  readonly origins: Origins
   readonly pages: Pages
   readonly health: Health
   readonly metrics: Pick<Metrics, 'read'>
@@ -55,27 +57,17 @@ interface Admitted {
   readonly payer: Payer
   readonly accept: string | null
   readonly signal: AbortSignal
+  /** What it asks for, parsed before Yoga sees it. */
+  readonly params: Params
   /** Written when its document was priced. */
   readonly cost: { units: number }
 }
 
 /** @returns answers a request; `peer`: the address of its connection, null where the server does not say */
-export function createHttp(options: HttpOptions): (request: Request, peer?: string | null) => Promise<Response> {
-  const {
-    config,
-    admission,
-    addresses,
-    limits,
-    presence,
-    feed,
-    operations,
-    streams,
-    origins,
-    pages,
-    health,
-    metrics,
-    mask,
-  } = options
+export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
+  const { config, admission, addresses, limits, presence, feed, operations, streams } = options
+  const { pages, health, metrics, mask } = options
+  let heldCount = 0
 
   const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
@@ -87,23 +79,13 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     parserAndValidationCache: false,
     plugins: [sharedOperations(operations, addStream)],
     multipart: false,
-    cors: (request) => {
-      const origin = request.headers.get('origin')
-      return origins.allows(origin, request.headers.get('host')) && origin !== null
-        ? {
-            origin,
-            credentials: false,
-            methods: ['GET', 'POST', 'OPTIONS'],
-            allowedHeaders: ['authorization', 'content-type', SESSION_HEADER.toLowerCase()],
-            maxAge: 600,
-          }
-        : { origin: [] }
-    },
+    // The edge's: its answers have the same headers.
+    cors: false,
     maskedErrors: {
       maskError(error) {
         const masked = mask(error)
         // Without a path it concerns the whole request.
-        return masked.path === undefined ? withHttpStatus(masked) : masked
+        return masked.path === undefined ? withStatus(masked) : masked
       },
     },
     context({ request, caller, payer }) {
@@ -124,7 +106,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     },
   })
 
-  /** @throws PresenceError where it may not begin; then it is ended */
+  /** @throws where it may not begin; then it is ended */
   function addStream({ caller, accept, signal }: Admitted, results: Results): Results {
     if (caller === null) return results
     const isFull = options.socketCountOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER
@@ -143,57 +125,45 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
   }
 
   async function graphql(request: Request, peer: string | null): Promise<Response> {
-    if (!origins.allows(request.headers.get('origin'), request.headers.get('host'))) {
-      return problem(403, 'FORBIDDEN', 'This origin is not allowed: see ALLOWED_ORIGINS.')
-    }
-    if (!health.isServing() && !(await health.willServe())) {
-      const { message, details } = unavailable('server', health.notReadyBecause())
-      return problem(503, 'UNAVAILABLE', message, details)
-    }
+    if (!health.isServing() && !(await health.willServe())) return problemOf(unavailable('server', NOT_SERVING))
     const { method, headers, url, signal } = request
     const origin = addresses.of(peer, headers.get('x-forwarded-for'))
-    // A browser's question before the request brings no token.
-    const token = method === 'OPTIONS' ? null : headers.get('authorization')
-    let caller: Caller | null
-    let payer: Payer
+    const caller = await admission.authenticate(headers.get('authorization'), origin)
+    const payer = payerOf(caller, origin)
     try {
-      caller = await admission.authenticate(token, origin)
-      payer = payerOf(caller, origin)
-      if (method !== 'OPTIONS') limits.charge(payer, UNITS.request)
+      limits.charge(payer, UNITS.request)
     } catch (error) {
-      return refusal(error)
+      // It was read all the same.
+      limits.spend(payer, UNITS.request)
+      throw error
     }
-    const admitted: Admitted = {
-      caller,
-      payer,
-      accept: headers.get('accept'),
-      signal,
-      cost: { units: 0 },
+    const admitted = { caller, payer, accept: headers.get('accept'), signal, cost: { units: 0 } }
+    if (method !== 'POST') {
+      const params = paramsOfQuery(new URL(url).searchParams)
+      return yoga.fetch(url, { method, headers, signal }, { ...admitted, params })
     }
-    if (method !== 'POST') return yoga.fetch(url, { method, headers, signal }, admitted)
     // A form of another page could send any other type without asking first.
     if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
-      return problem(415, 'BAD_USER_INPUT', 'content-type must be application/json.', {
-        argument: 'content-type',
-        bound: 'application/json',
-      })
+      return problemOf(badInput('content-type', 'application/json'), 415)
     }
-    const body = await readBody(request, config.MAX_FRAME_BYTES, config.BODY_TIME)
-    if (body === 'too long') {
-      const { code, message, details } = badInput('body', `at most ${config.MAX_FRAME_BYTES} bytes`)
-      return problem(413, code, message, details)
+    const body = await withinTime(readBody(request, config.MAX_FRAME_BYTES), config.BODY_TIME, TOO_LATE)
+    if (body === null) return problemOf(badInput('body', `at most ${config.MAX_FRAME_BYTES} bytes`), 413)
+    if (body === TOO_LATE) {
+      const refusal = problemOf(badInput('body', `sent within ${config.BODY_TIME} ms`), 408)
+      refusal.headers.set('connection', 'close')
+      return refusal
     }
-    if (body === 'too late') {
-      const { code, message, details } = badInput('body', `sent within ${config.BODY_TIME} ms`)
-      return problem(408, code, message, details, { connection: 'close' })
-    }
-    return yoga.fetch(url, { method, headers, body: body.text, signal }, admitted)
+    return yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params: paramsOfBody(body) })
   }
 
-  function refusal(error: unknown): Response {
-    const masked = mask(error)
-    const { code, ...details } = masked.extensions
-    return problem(httpStatusOf(masked), String(code), masked.message, details, retryHeadersOf(masked.extensions))
+  /** Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. */
+  async function slowedDown(answer: Promise<Response>): Promise<Response> {
+    const response = await answer.catch((error) => problemOfMasked(mask(error)))
+    if (response.status !== 429 || heldCount >= REFUSALS_MOST) return response
+    heldCount += 1
+    await pass(REFUSAL_WAIT_MS, undefined, { ref: false })
+    heldCount -= 1
+    return response
   }
 
   async function readMetrics(request: Request): Promise<Response> {
@@ -205,19 +175,13 @@ export function createHttp(options: HttpOptions): (request: Request, peer?: stri
     return new Response(page, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
   }
 
-  /** Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. */
-  async function slowedDown(response: Response): Promise<Response> {
-    if (response.status === 429) await pass(REFUSAL_WAIT_MS, undefined, { ref: false })
-    return response
-  }
-
-  return async function fetch(request, peer = null) {
+  return async function fetch(request, peer) {
     const { pathname } = new URL(request.url)
     if (pathname === GRAPHQL_PATH) {
       const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
-      return (wantsPage ? await pages.serve(pathname) : null) ?? slowedDown(await graphql(request, peer))
+      return (wantsPage ? await pages.serve(pathname) : null) ?? slowedDown(graphql(request, peer))
     }
-    if (request.method !== 'GET' && request.method !== 'HEAD') return new Response('Not found\n', { status: 404 })
+    if (request.method !== 'GET' && request.method !== 'HEAD') return text(404, 'Not found\n')
     if (pathname === '/healthz') return text(200, 'ok\n')
     if (pathname === '/readyz')
       return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
@@ -236,15 +200,15 @@ function isBearer(request: Request, token: string): boolean {
 function sharedOperations(
   operations: Operations,
   addStream: (admitted: Admitted, results: Results) => Results,
-): Plugin<
-  RequestContext &
-    Admitted & { params?: { query?: string; operationName?: string; variables?: Record<string, unknown> } }
-> {
+): Plugin<RequestContext & Admitted, Admitted> {
   return {
+    // Yoga looks at the form of each by itself.
+    onRequestParse: ({ serverContext, setRequestParser }) =>
+      setRequestParser(() => ({ ...serverContext.params }) as GraphQLParams),
     onParse({ context, params, setParseFn }) {
       setParseFn(() => {
         const prepared = operations.prepare({ ...context.params, query: String(params.source) }, context.payer)
-        if ('errors' in prepared) throw new AggregateError(prepared.errors)
+        if ('errors' in prepared) throw new AggregateError(prepared.errors.map(ofDocument))
         context.cost.units = prepared.units
         return prepared.document
       })
@@ -253,17 +217,45 @@ function sharedOperations(
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
     onExecute: ({ setExecuteFn }) =>
       setExecuteFn((args: ExecutionArgs) => {
-        const { payer, cost } = args.contextValue as Admitted
-        return operations.execute(args, { payer, units: cost.units })
+        const { payer, cost, signal } = args.contextValue as Admitted
+        return operations.execute(args, { payer, units: cost.units, isWanted: () => !signal.aborted })
       }),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
         const results = await operations.subscribe(args, null)
         if (Symbol.asyncIterator in results) return addStream(args.contextValue as Admitted, results)
         // It did not begin.
-        return { ...results, errors: results.errors?.map(withHttpStatus) }
+        return { ...results, errors: results.errors?.map(withStatus) }
       }),
   }
+}
+
+/**
+ * For who looks at the status of an answer alone, where there is no data at all. A copy: what is wrong with a document
+ * is kept, and sent to sockets too.
+ */
+function withStatus(error: GraphQLError): GraphQLError {
+  const own = error.extensions.http as { readonly status?: number; readonly spec?: boolean } | undefined
+  // Yoga takes a request without a query for a well-formed one.
+  const spec = own?.spec === true && error.extensions.code !== 'BAD_REQUEST'
+  const http = { status: httpStatusOf(error), headers: retryHeadersOf(error.extensions), ...own, spec }
+  return located(error.message, { ...error.extensions, http }, error)
+}
+
+const DOCUMENT_CODES: ReadonlySet<string> = new Set<ErrorCode>([
+  'BAD_USER_INPUT',
+  'GRAPHQL_PARSE_FAILED',
+  'GRAPHQL_VALIDATION_FAILED',
+])
+
+/**
+ * GraphQL over HTTP: the request was well-formed, and its document or variables are not. Its status is 400 where the
+ * client takes `application/graphql-response+json`, and 200 where it takes only `application/json`.
+ */
+function ofDocument(error: GraphQLError): GraphQLError {
+  // What its caller may not do, or not yet, says nothing of the document.
+  if (!DOCUMENT_CODES.has(String(error.extensions.code))) return withStatus(error)
+  return located(error.message, { ...error.extensions, http: { status: httpStatusOf(error), spec: true } }, error)
 }
 
 /** Whether the answer may be a stream of events. Without the header it may be anything. */
@@ -271,59 +263,27 @@ function acceptsEventStream(accept: string | null): boolean {
   return accept === null || /(?:^|,)\s*(?:text\/event-stream|text\/\*|\*\/\*)\s*(?:[;,]|$)/i.test(accept)
 }
 
-function notAcceptable(): PresenceError {
-  return badInput('accept', '`text/event-stream` for a subscription over HTTP')
+function notAcceptable(): GraphQLError {
+  return new GraphQLError('accept must include text/event-stream for a subscription over HTTP.', {
+    extensions: { code: 'BAD_REQUEST' satisfies ErrorCode, http: { status: 406 } },
+  })
 }
 
-/** For clients that look at the status alone. A copy: what is wrong with a document is remembered, and sent to sockets. */
-function withHttpStatus(error: GraphQLError): GraphQLError {
-  const http = { status: httpStatusOf(error), headers: retryHeadersOf(error.extensions) }
-  return located(error.message, { ...error.extensions, http }, error)
-}
+const TOO_LATE = Symbol('too late')
 
-/** As a number of seconds, rounded up: RFC 9110, 10.2.3. */
-function retryHeadersOf({ retryAfterMs }: GraphQLErrorExtensions): Record<string, string> {
-  return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {}
-}
-
-async function readBody(
-  request: Request,
-  mostBytes: number,
-  withinMs: number,
-): Promise<{ readonly text: string } | 'too long' | 'too late'> {
-  if (request.body === null) return { text: '' }
+/** @returns null where it is too long */
+async function readBody(request: Request, mostBytes: number): Promise<string | null> {
   const chunks: Uint8Array[] = []
   let bytes = 0
-
-  async function read(): Promise<{ readonly text: string } | 'too long'> {
-    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+  try {
+    for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
       bytes += chunk.length
       // Read on for a while: cut off in the middle of its words, a client would not hear the answer.
-      if (bytes > 16 * mostBytes) return 'too long'
+      if (bytes > 16 * mostBytes) return null
       if (bytes <= mostBytes) chunks.push(chunk)
     }
-    return bytes > mostBytes ? 'too long' : { text: Buffer.concat(chunks).toString() }
+  } catch {
+    throw badRequest('body must come to its end.')
   }
-
-  const reading = read()
-  // Given up for its time, it may fail later, when the connection is closed.
-  reading.catch(() => {})
-  return withinTime(reading, withinMs, 'too late' as const)
-}
-
-function problem(
-  status: number,
-  code: string,
-  message: string,
-  details: object = {},
-  headers: Record<string, string> = {},
-): Response {
-  return Response.json({ errors: [{ message, extensions: { code, ...details } }] }, { status, headers })
-}
-
-function text(status: number, body: string): Response {
-  return new Response(body, {
-    status,
-    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
-  })
+  return bytes > mostBytes ? null : Buffer.concat(chunks).toString()
 }

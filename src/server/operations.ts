@@ -21,13 +21,14 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
-import { forbidden, unauthenticated } from '../presence/errors.ts'
+import { type ErrorCode, forbidden, unauthenticated } from '../presence/errors.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 import { createIntrospection } from './introspection.ts'
 import { createFairTurns } from './limits/fair-turns.ts'
 import { type Limits, type Payer, UNITS } from './limits/limits.ts'
+import { subscriptionRootRule } from './subscription-root-rule.ts'
 
 /** Documents that stay parsed and validated: apps have a few dozen. Parsed, a document takes some fifty times its text. */
 const DOCUMENTS_MOST = 500
@@ -67,12 +68,20 @@ interface Valid {
   readonly costs: Map<string, Ready | Refused>
 }
 
+export interface Work {
+  readonly payer: Payer
+  /** What it costs. */
+  readonly units: number
+  /** Whether its client still waits for the answer. */
+  readonly isWanted: () => boolean
+}
+
 export interface Operations {
   readonly schema: GraphQLSchema
   /** Parses, validates and charges an operation. What the payer may not afford is among the errors. */
   prepare(operation: Operation, payer: Payer): Prepared
-  /** @param work - who asks, and what it costs: dear operations of one user come one after the other */
-  execute(args: ExecutionArgs, work: { readonly payer: Payer; readonly units: number }): Promise<ExecutionResult>
+  /** Dear queries of one user come one after the other. */
+  execute(args: ExecutionArgs, work: Work): Promise<ExecutionResult>
   /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
   readonly subscribe: Subscribe
 }
@@ -83,7 +92,7 @@ export interface OperationsOptions {
     Config,
     'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
   >
-  readonly limits: Pick<Limits, 'charge'>
+  readonly limits: Pick<Limits, 'charge' | 'refund'>
   readonly mask: ErrorMask
   /** With unmasked errors. */
   readonly subscribe: Subscribe
@@ -100,7 +109,7 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: INTROSPECTIONS_KEPT })
   const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')
   const turns = createFairTurns()
-  const prepared = new LRUCache<string, Valid | Refused>({
+  const prepared = new LRUCache<string, Valid>({
     max: DOCUMENTS_MOST,
     maxSize: DOCUMENTS_MOST_CHARACTERS,
     sizeCalculation: (_found, query) => query.length + 1,
@@ -108,6 +117,7 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   // Rules that do not depend on the variables.
   const rules = [
     ...specifiedRules,
+    subscriptionRootRule,
     maxDepthRule({ n: config.MAX_DEPTH, exposeLimits: true }),
     maxAliasesRule({ n: config.MAX_ALIASES, exposeLimits: true }),
   ]
@@ -205,7 +215,8 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   function read(query: string, payer: Payer): Valid | Refused {
     limits.charge(payer, UNITS.document + UNITS.documentByte * query.length)
     const found = prepareDocument(query)
-    prepared.set(query, found)
+    // Texts that are refused are made up, and would push out those that apps ask with.
+    if (!('errors' in found)) prepared.set(query, found)
     return found
   }
 
@@ -240,16 +251,19 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
         const ready = rememberedPrice(found, operation)
         if ('errors' in ready) return ready
         if (ready.readsSchema) requireIntrospection(payer)
-        limits.charge(payer, ready.units - UNITS.operation)
+        // All of it or nothing: what is to wait for is all of it.
+        limits.refund(payer, UNITS.operation)
+        limits.charge(payer, ready.units)
         return ready
       } catch (error) {
         return { errors: [mask(error)] }
       }
     },
 
-    execute(args, { payer, units }) {
-      if (units < DEAR_UNITS) return executeNow(args)
-      return turns.run(payer.userId ?? payer.address, () => executeNow(args))
+    execute(args, { payer, units, isWanted }) {
+      // A mutation must not be overtaken by what comes after it.
+      if (units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
+      return turns.run(payer.userId ?? payer.address, async () => (isWanted() ? executeNow(args) : {}))
     },
 
     async subscribe(args, outlet) {
@@ -296,9 +310,13 @@ class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
 /** Whether `position` stands at the root of a query, in whatever selection. */
 const asking = new WeakMap<DocumentNode, boolean>()
 
-function asksForPosition({ document, operationName }: ExecutionArgs): boolean {
+function asksForPosition(args: ExecutionArgs): boolean {
   // A mutation has none: where it waited for one, what came after it would overtake it.
-  return mayAskForPosition(document) && getOperationAST(document, operationName)?.operation === 'query'
+  return mayAskForPosition(args.document) && isQuery(args)
+}
+
+function isQuery({ document, operationName }: ExecutionArgs): boolean {
+  return getOperationAST(document, operationName)?.operation === 'query'
 }
 
 function mayAskForPosition(document: DocumentNode): boolean {
@@ -316,7 +334,7 @@ function mayAskForPosition(document: DocumentNode): boolean {
   return asks
 }
 
-function coded(error: unknown, code: string): GraphQLError {
+function coded(error: unknown, code: ErrorCode): GraphQLError {
   if (!(error instanceof GraphQLError))
     return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
   return located(error.message, { ...error.extensions, code }, error)

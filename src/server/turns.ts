@@ -7,6 +7,9 @@
  */
 import { CloseCode } from 'graphql-ws'
 
+/** What a client may send (graphql-transport-ws): the other types are the server's own words. */
+const CLIENT_TYPES: ReadonlySet<unknown> = new Set(['connection_init', 'ping', 'pong', 'subscribe', 'complete'])
+
 /** Longer ids have no use, and each message of the operation carries its own. */
 const ID_CHARACTERS_MOST = 256
 
@@ -70,7 +73,9 @@ export class Turns<Link> {
   /** @param message - as it was parsed, valid or not */
   receive(message: object): void {
     const { id, type } = message as { readonly id?: unknown; readonly type?: unknown }
-    if (typeof id !== 'string') this.#pass(message)
+    // graphql-ws fails at those, as at a fault of the server's.
+    if (!CLIENT_TYPES.has(type)) this.#context.close(this.#link, CloseCode.BadRequest, 'Invalid message received')
+    else if (typeof id !== 'string') this.#pass(message)
     else if (id.length > ID_CHARACTERS_MOST) {
       this.#context.close(this.#link, CloseCode.BadRequest, `id must be at most ${ID_CHARACTERS_MOST} characters.`)
     } else if (type === 'subscribe') this.#subscribe(id, message)

@@ -14,11 +14,11 @@ import {
   type Context as ProtocolContext,
   type SubscribePayload,
 } from 'graphql-ws'
-import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 
 import { type Caller, requireCaller } from '../presence/access.ts'
-import { badInput, isUnavailable, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, isUnavailable, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Log } from '../presence/log.ts'
 import type { Attachment } from '../presence/open-socket.ts'
@@ -27,6 +27,7 @@ import { detachCauseOf } from '../presence/rules.ts'
 import type { Sockets } from '../presence/sockets.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { inSlices } from '../slices.ts'
+import { NOT_SERVING, problem, problemOf, problemOfMasked } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Health } from './health.ts'
@@ -36,9 +37,11 @@ import type { Bucket } from './limits/budgets.ts'
 import { createHandshakes } from './limits/handshakes.ts'
 import { addressPayer, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
+import { refuse } from './node-requests.ts'
 import type { Operations } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
+import { isShallow, NESTING_MOST, requireShallow } from './params.ts'
 import { createPinger } from './pinger.ts'
 import { Turns } from './turns.ts'
 
@@ -71,15 +74,8 @@ export const SOCKET_CHECK_MS = 250
 export interface WebSockets {
   /**
    * @param origin - where it comes from, as `Addresses` says
-   * @param refuse - answers with this status where there is no room
    */
-  upgrade(
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    origin: Origin,
-    refuse: (status: '429 Too Many Requests' | '503 Service Unavailable') => void,
-  ): void
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, origin: Origin): void
   /** @param wasLate - the check came late itself, and judges nobody */
   check(wasLate: boolean): Promise<void>
   count(): number
@@ -181,6 +177,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     perMessageDeflate: false,
   }
   const wire = new WebSocketServer(wireOptions)
+  // `ws` would answer a handshake that it cannot take with a text.
+  wire.on('wsClientError', ({ message }, socket) => {
+    const answer = problem('BAD_REQUEST', message)
+    // A client of another version learns from it which one to speak (RFC 6455, 4.4).
+    answer.headers.set('sec-websocket-version', '13')
+    refuse(socket, answer)
+  })
   const outgoingOf = ({ outbox }: Link) => outbox
   const connectionPinger = createPinger<Link>({
     intervalMs: config.PING_INTERVAL,
@@ -206,7 +209,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   /** Sockets of each address, those that wait for their handshake too. */
   const countByAddress = new Map<string, number>()
   let openCount = 0
-  const turnsContext = { onError: refuse, close }
+  const turnsContext = { onError: closeFor, close }
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -225,7 +228,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       if (health.isServing()) return begin(context, id, payload)
       return health.willServe().then((isServing) => {
         if (isServing) return begin(context, id, payload)
-        return [mask(unavailable('server', health.notReadyBecause()))]
+        return [mask(unavailable('server', NOT_SERVING))]
       })
     },
 
@@ -234,8 +237,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     async execute(args) {
       const { asked, units } = args as SocketArgs
-      const { payer } = asked.context.extra.connection.link
-      const result = await operations.execute(args, { payer, units })
+      const { link } = asked.context.extra.connection
+      const isWanted = () => asked.id in asked.context.subscriptions && link.socket.readyState === link.socket.OPEN
+      const result = await operations.execute(args, { payer: link.payer, units, isWanted })
       answer(asked, result)
       return result
     },
@@ -258,6 +262,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
       return [mask(rateLimited(reason, 1000))]
     }
+    try {
+      requireShallow(payload)
+    } catch (error) {
+      return [mask(error)]
+    }
     const { connection } = context.extra
     const prepared = operations.prepare(payload, connection.link.payer)
     if ('errors' in prepared) return prepared.errors
@@ -275,21 +284,24 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
-    if (isClosing || !health.isReady()) throw unavailable('server', 'The server is not ready.')
     const { link } = connection
+    if (isClosing || !health.isReady()) {
+      // It is not its client's fault.
+      limits.refund(link.payer, UNITS.handshake)
+      throw unavailable('server', NOT_SERVING)
+    }
     const params = parseConnectionParams(context.connectionParams ?? {})
     const caller = requireCaller(await admission.authenticate(params.authorization, link.origin))
+    // From here on it is its user who pays.
+    limits.refund(link.payer, UNITS.handshake)
+    link.payer = payerOf(caller, link.origin)
     if (sockets.countOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
       throw rateLimited(
         `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
         config.HEARTBEAT_INTERVAL,
       )
     }
-    const payer = payerOf(caller, link.origin)
-    limits.charge(payer, UNITS.connection)
-    // Its address has paid for it until now.
-    limits.refund(link.payer, UNITS.handshake)
-    link.payer = payer
+    limits.charge(link.payer, UNITS.connection)
     const isObserver = params.observer ?? caller.role === 'service'
     const session = isObserver ? null : sessionAsked(caller, params)
     const attachment = await sockets.open(presence, caller, nodeSocketOf(link), session)
@@ -307,6 +319,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function answer({ id, context }: Asked, result: ExecutionResult): void {
     // Its client may have ended it meanwhile.
     if (!(id in context.subscriptions)) return
+    const { link } = context.extra.connection
+    // It asked for many answers in one breath, and has not read the first.
+    if (link.socket.bufferedAmount > UNREAD_MOST_BYTES) {
+      giveUpReading(link)
+      return
+    }
     const messages = new OperationMessages(outboxOf(context), id)
     messages.write(payloadText(result))
     messages.complete()
@@ -394,27 +412,21 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.terminate()
   }
 
-  function refuse(link: Link, error: unknown): void {
+  function closeFor(link: Link, error: unknown): void {
     const { message, extensions } = mask(error)
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  function mayBegin(origin: Origin): boolean {
-    try {
-      limits.charge(addressPayer(origin), UNITS.handshake)
-      return true
-    } catch {
-      return false
-    }
-  }
-
   /** A frame came. @returns false where it was one too many, and the socket is closed */
-  function mayGoOn(link: Link): boolean {
+  function mayGoOn(link: Link, bytes: number): boolean {
     if (link.isClosedByUs) return false
-    const waitMs = link.frames.take(UNITS.frame, monotonicMs())
-    if (waitMs === 0) return true
-    limits.spend(link.payer, UNITS.flood)
-    refuse(link, rateLimited(`A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`, waitMs))
+    const { payer, frames } = link
+    const waitMs = frames.take(UNITS.frame, monotonicMs())
+    const isTooMuch = waitMs > 0 || limits.isDeepInDebt(payer)
+    limits.spend(payer, waitMs > 0 ? UNITS.flood : UNITS.frame + UNITS.frameByte * bytes)
+    if (!isTooMuch) return true
+    const reason = `A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`
+    closeFor(link, rateLimited(waitMs > 0 ? reason : 'This user asks on and on for more than they may cause.', waitMs))
     return false
   }
 
@@ -460,13 +472,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           socket.on('message', (data, isBinary) => {
             link.lastMessageAtMs = monotonicMs()
             // Told to close, a client may go on speaking for a while: nobody listens any more.
-            if (socket.readyState !== socket.OPEN || !mayGoOn(link)) return
+            if (socket.readyState !== socket.OPEN || !mayGoOn(link, lengthOf(data))) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
             const message = parsed(String(data))
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
+            // A pong is answered with the payload of its ping. What a `subscribe` asks is looked at part by part.
+            if (type !== 'subscribe' && !isShallow(message)) {
+              return close(link, CloseCode.BadRequest, `payload must be at most ${NESTING_MOST} levels deep.`)
+            }
             if (type === 'pong') heardPong(connection, payload)
             if (type === 'subscribe' && link.isLeaving) return
             turns.receive(message)
@@ -478,7 +494,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     const heardControl = () => {
       link.lastControlAtMs = monotonicMs()
-      mayGoOn(link)
+      mayGoOn(link, 0)
     }
     socket.on('ping', heardControl)
     socket.on('pong', heardControl)
@@ -517,13 +533,14 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   return {
-    upgrade(request, socket, head, origin, refuse) {
+    upgrade(request, socket, head, origin) {
       // Its server may have been at something else for a while.
       if (socket.destroyed) return
       const { address, isShared } = origin
-      if (isClosing || openCount >= config.SOCKETS_PER_PROCESS) return refuse('503 Service Unavailable')
+      if (isClosing || openCount >= config.SOCKETS_PER_PROCESS) return refuse(socket, problemOf(noRoom()))
       if (!isShared && (countByAddress.get(address) ?? 0) >= config.SOCKETS_PER_ADDRESS) {
-        return refuse('429 Too Many Requests')
+        const reason = `An address may have ${config.SOCKETS_PER_ADDRESS} sockets open at once.`
+        return refuse(socket, problemOf(rateLimited(reason, config.HEARTBEAT_INTERVAL)))
       }
       countAddress(address, 1)
       socket.once('close', () => countAddress(address, -1))
@@ -533,10 +550,14 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           socket.once('close', leave)
           // Its client may have gone while it waited.
           if (socket.destroyed) return leave()
-          if (!mayBegin(origin)) return refuse('429 Too Many Requests')
+          try {
+            limits.charge(addressPayer(origin), UNITS.handshake)
+          } catch (error) {
+            return refuse(socket, problemOfMasked(mask(error)))
+          }
           wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
         },
-        () => refuse('503 Service Unavailable'),
+        () => refuse(socket, problemOf(noRoom())),
       )
       if (waiter !== null) socket.once('close', () => waiter.leave())
     },
@@ -589,12 +610,24 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 }
 
+/** `retryAfterMs` for who looks at it: after a second there may be room. */
+function noRoom(): PresenceError {
+  return new PresenceError('UNAVAILABLE', 'There is no room for another socket just now.', {
+    part: 'server',
+    retryAfterMs: 1000,
+  })
+}
+
 function lastFrameAtMs({ lastControlAtMs, lastMessageAtMs }: Link): number {
   return Math.max(lastControlAtMs, lastMessageAtMs)
 }
 
 function isClosed({ socket }: Link): boolean {
   return socket.readyState === socket.CLOSED
+}
+
+function lengthOf(data: RawData): number {
+  return Array.isArray(data) ? data.reduce((sum, { length }) => sum + length, 0) : data.byteLength
 }
 
 function untilDrained(outbox: Outbox): Promise<void> {
@@ -643,6 +676,7 @@ function closeCodeOf(code: string): number {
     case 'UNAUTHENTICATED':
     case 'FORBIDDEN':
       return CloseCode.Forbidden
+    case 'BAD_REQUEST':
     case 'BAD_USER_INPUT':
       return CloseCode.BadRequest
     case 'RATE_LIMITED':

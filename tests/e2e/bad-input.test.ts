@@ -189,6 +189,18 @@ describe('bad input', () => {
 
   it.each([
     [
+      'a root that may be left out',
+      'subscription { presenceChanged @include(if: false) { kind } }',
+      'GRAPHQL_VALIDATION_FAILED',
+      /^A subscription must not use @include at its root/,
+    ],
+    [
+      'a root that may be left out in a fragment',
+      'subscription { ...A } fragment A on Subscription { ... @skip(if: true) { presenceChanged { kind } } }',
+      'GRAPHQL_VALIDATION_FAILED',
+      /^A subscription must not use @skip at its root/,
+    ],
+    [
       'a position that is not ours',
       'subscription { presenceChanged(after: "yesterday") { kind } }',
       'BAD_USER_INPUT',

@@ -42,7 +42,7 @@ describe('over HTTP', () => {
       headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization: 'Bearer dev:reader' },
       body: JSON.stringify({ query: 'subscription { positionAdvanced }' }),
     })
-    expect(await response.text()).toContain('BAD_USER_INPUT')
+    expect([response.status, await response.text()]).toEqual([400, expect.stringContaining('BAD_USER_INPUT')])
   })
 
   it('answers health and readiness', async () => {

@@ -5,12 +5,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createServerAdapter } from '@whatwg-node/server'
 import { pino } from 'pino'
 import postgres from 'postgres'
 import { inject } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
 import type { SettingTexts } from '../../src/config.ts'
+import type { Log } from '../../src/presence/log.ts'
 import { freshDatabase } from './postgres.ts'
 
 export interface TestServer {
@@ -69,14 +69,16 @@ export async function redisData(): Promise<TestData> {
   return { settings: { ...settings, REDIS_URL: inject('redisUrl'), REDIS_APP: randomUUID() }, drop }
 }
 
-/** @param settings - QUICK stands beneath them; without a database of their own they get an embedded one */
-export async function startServer(settings: SettingTexts = {}): Promise<TestServer> {
+/**
+ * @param settings - QUICK stands beneath them; without a database of their own they get an embedded one
+ * @param log - what a test wants to look at
+ */
+export async function startServer(settings: SettingTexts = {}, log: Log = testLog()): Promise<TestServer> {
   const data = settings.DATA_DIR === undefined && settings.DATABASE_URL === undefined ? await embeddedData() : null
-  const log = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
   const rollcall = createRollcall({ ...QUICK, ...data?.settings, ...settings }, log)
   await rollcall.ready
-  const http = createServer(createServerAdapter(rollcall.fetch))
-  http.on('upgrade', rollcall.upgrade)
+  const http = createServer({ requireHostHeader: false })
+  rollcall.mount(http)
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
   const { port } = http.address() as AddressInfo
   return {
@@ -89,4 +91,8 @@ export async function startServer(settings: SettingTexts = {}): Promise<TestServ
       await data?.drop()
     },
   }
+}
+
+function testLog(): Log {
+  return pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' })
 }

@@ -54,6 +54,12 @@ export class Bucket {
     this.#fullAtMs -= (units * 1000) / this.#rate.perSecond
   }
 
+  /** Whether it owes nearly as much as it holds. */
+  isDeepInDebt(nowMs: number): boolean {
+    const { burst, perSecond } = this.#rate
+    return this.#fullAtMs - nowMs > (1.9 * burst * 1000) / perSecond
+  }
+
   isFull(nowMs: number): boolean {
     return this.#fullAtMs <= nowMs
   }
@@ -65,6 +71,7 @@ export interface Budgets {
   take(key: string, units: number): number
   spend(key: string, units: number): void
   give(key: string, units: number): void
+  isDeepInDebt(key: string): boolean
   /**
    * Tells other processes what was taken here, and learns what was taken there. What is worth no message waits: less
    * than a twentieth of a bucket.
@@ -126,6 +133,8 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
       bucket.give(units)
       count(key, -units)
     },
+
+    isDeepInDebt: (key) => buckets.get(key)?.isDeepInDebt(monotonicMs()) ?? false,
 
     async share(exchange) {
       const taken: Taken[] = []

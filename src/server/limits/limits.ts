@@ -26,6 +26,7 @@ export const UNITS = {
   badToken: 250,
   /** A frame of a socket, whatever is in it. */
   frame: 10,
+  frameByte: 1 / 64,
   /** What a socket has cost that sends more frames than it may. */
   flood: 50_000,
 } as const
@@ -51,6 +52,8 @@ export interface Limits {
   charge(payer: Payer, units: number): void
   /** Takes work that was done already: the payer may owe it. */
   spend(payer: Payer, units: number): void
+  /** Whether the payer owes as much as a whole budget: they were refused for long, and go on. */
+  isDeepInDebt(payer: Payer): boolean
   /** Gives back what was charged for nothing. */
   refund(payer: Payer, units: number): void
   /** Of one socket. */
@@ -103,6 +106,12 @@ export function createLimits(
       if (payer.isFree) return
       const { budgets, key } = accountOf(payer)
       budgets.spend(key, units)
+    },
+
+    isDeepInDebt(payer) {
+      if (payer.isFree) return false
+      const { budgets, key } = accountOf(payer)
+      return budgets.isDeepInDebt(key)
     },
 
     refund(payer, units) {

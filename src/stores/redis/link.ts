@@ -56,6 +56,11 @@ interface Waiting {
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
+/** Why a connection does not serve, in words of ours. A class, because those words are shown to all. */
+class ConnectionUselessError extends Error {
+  override readonly name = 'ConnectionUselessError'
+}
+
 export function createLink(options: LinkOptions): Link {
   const { connection, root, scripts, epoch, join, onOpen, onServer, onUnusable, log } = options
   const { redis } = connection
@@ -134,13 +139,14 @@ export function createLink(options: LinkOptions): Link {
       const facts = (await Promise.all(sections)).join('\n')
       onServer(facts)
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
-      if (runId === undefined) throw new Error('Redis does not say its run_id.')
+      if (runId === undefined) throw new ConnectionUselessError('Redis does not say its run_id.')
       const unusable = whyUnusable(facts)
       if (unusable !== null) {
         onUnusable(unusable)
-        throw new Error(unusable)
+        throw new ConnectionUselessError(unusable)
       }
-      if (/^role:(slave|replica)/m.test(facts)) throw new Error('Redis is a replica, and takes no writes.')
+      if (/^role:(slave|replica)/m.test(facts))
+        throw new ConnectionUselessError('Redis is a replica, and takes no writes.')
       await loadScripts()
       await join(runId, run)
       if (of !== generation) return
@@ -158,7 +164,8 @@ export function createLink(options: LinkOptions): Link {
   }
 
   function fail(error: unknown): void {
-    shut(`Redis cannot be used: ${wordsOf(error)}`)
+    // `/readyz` is open to all, and what Redis and the system say has names of hosts in it: the log has that.
+    shut(error instanceof ConnectionUselessError ? `Redis cannot be used: ${error.message}` : 'Redis is out of reach.')
     warn(error)
   }
 
@@ -174,7 +181,7 @@ export function createLink(options: LinkOptions): Link {
   })
   redis.on('close', () => {
     generation += 1
-    fail(new Error('the connection was lost'))
+    fail(new ConnectionUselessError('the connection was lost'))
   })
   // It says why; whether the connection is there, `ready` and `close` say.
   redis.on('error', warn)
@@ -203,7 +210,7 @@ export function createLink(options: LinkOptions): Link {
   function refuse(said: string): void {
     const nowMs = performance.now()
     if (refusal === null || refusal.untilMs < nowMs) log.warn({ said }, 'Redis refuses to write.')
-    refusal = { reason: `Redis refuses to write: ${said}`, untilMs: nowMs + REFUSAL_MS }
+    refusal = { reason: 'Redis refuses to write.', untilMs: nowMs + REFUSAL_MS }
   }
 
   function translate(error: unknown): PresenceError {
@@ -214,7 +221,7 @@ export function createLink(options: LinkOptions): Link {
     if (isReply(error, 'EPOCH')) {
       prepare()
     } else if (ELSEWHERE.test(said)) {
-      shut(`Redis sends us elsewhere: ${said}`)
+      fail(error)
       connection.reconnect()
     } else {
       if (REFUSES.test(said)) refuse(said)

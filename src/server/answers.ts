@@ -1,0 +1,56 @@
+/** The answers to a request that GraphQL never gets to see: one form for all of them. */
+import { STATUS_CODES } from 'node:http'
+import type { GraphQLError } from 'graphql'
+import { ERROR_CODES, type ErrorCode, type PresenceError } from '../presence/errors.ts'
+
+/** The reason is for the operator: `/readyz` and the log say it. */
+export const NOT_SERVING = 'The server does not serve just now.'
+
+export const ORIGIN_REFUSED = 'This origin is not allowed: see ALLOWED_ORIGINS.'
+
+/** @param code - a row of ERROR_CODES, whose status it gets where none is given */
+export function problem(
+  code: ErrorCode,
+  message: string,
+  {
+    details = {},
+    status = ERROR_CODES[code].httpStatus,
+  }: { details?: Readonly<Record<string, unknown>>; status?: number } = {},
+): Response {
+  return Response.json(
+    { errors: [{ message, extensions: { code, ...details } }] },
+    { status, headers: retryHeadersOf(details) },
+  )
+}
+
+/** @returns `Retry-After` as a number of seconds, rounded up (RFC 9110, 10.2.3), where there is something to wait for */
+export function retryHeadersOf({ retryAfterMs }: { readonly [name: string]: unknown }): Record<string, string> {
+  return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {}
+}
+
+export function problemOf({ code, message, details }: PresenceError, status?: number): Response {
+  return problem(code, message, status === undefined ? { details } : { details, status })
+}
+
+/** @param error - as the mask made it, so that its code is a row of ERROR_CODES */
+export function problemOfMasked(error: GraphQLError): Response {
+  const { code, ...details } = error.extensions
+  return problem(code as ErrorCode, error.message, { details })
+}
+
+export function text(status: number, body: string): Response {
+  return new Response(body, {
+    status,
+    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
+  })
+}
+
+/** The whole of an answer as HTTP/1.1 writes it, for a connection that Node has handed over. It closes after it. */
+export async function rawAnswer(response: Response): Promise<string> {
+  const body = await response.text()
+  const { status, headers } = response
+  headers.set('connection', 'close')
+  headers.set('content-length', String(Buffer.byteLength(body)))
+  const lines = [...headers].map(([name, value]) => `${name}: ${value}`)
+  return [`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`, ...lines, '', body].join('\r\n')
+}

@@ -1,0 +1,183 @@
+/**
+ * Node's requests, brought to `fetch`: each form of target that RFC 9112 knows, and an answer to each that is none.
+ *
+ * Only `Upgrade: websocket` is an upgrade. A request that offers another protocol is served as if it had not: a server
+ * may ignore the offer (RFC 9110, 7.8).
+ */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { createServerAdapter, sendNodeResponse } from '@whatwg-node/server'
+import { problem, problemOfMasked, rawAnswer } from './answers.ts'
+import type { ErrorMask } from './client-errors.ts'
+
+export interface NodeRequests {
+  /** What Node's server emits as `request`. */
+  listener(request: IncomingMessage, response: ServerResponse): void
+  /** What Node's server emits as `upgrade`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Answers everything that this server emits. */
+  mount(server: Server): void
+}
+
+export interface NodeRequestsOptions {
+  readonly fetch: (request: Request, from?: object) => Promise<Response>
+  /** Takes over a WebSocket; its request has a target in origin form, and a host. */
+  readonly openSocket: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  readonly mask: ErrorMask
+  /** Told of connections that fail where nobody waits for an answer. */
+  readonly onConnectionError: (error: unknown) => void
+}
+
+export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
+  const { fetch, openSocket, mask, onConnectionError } = options
+  const adapter = createServerAdapter<{ readonly req: IncomingMessage }>(fetch)
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      const refusal = normalise(request)
+      await send(
+        refusal ?? (await adapter.handleNodeRequestAndResponse(request, response, { req: request })),
+        request,
+        response,
+      )
+    } catch (error) {
+      // A client that went away is no fault.
+      if (response.closed || request.socket.destroyed) return onConnectionError(error)
+      const failure = problemOfMasked(mask(error))
+      if (response.headersSent) {
+        // The adapter's listener cancels the body that has failed already, and nobody would catch that.
+        request.removeAllListeners('error').on('error', onConnectionError)
+        response.destroy()
+      } else await send(failure, request, response).catch(() => response.destroy())
+    }
+  }
+
+  async function send(answer: Response, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    await sendNodeResponse(answer, response, request, true)
+  }
+
+  function listener(request: IncomingMessage, response: ServerResponse): void {
+    void serve(request, response)
+  }
+
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
+    socket.on('error', onConnectionError)
+    const refusal = normalise(request)
+    if (refusal !== null) refuse(socket, refusal)
+    else if (isWebSocket(request)) openSocket(request, socket, head)
+    else refuse(socket, problem('BAD_REQUEST', 'upgrade must be websocket.', { status: 426 }))
+  }
+
+  return {
+    listener,
+    upgrade,
+
+    mount(server) {
+      /** The answer of each connection that was begun last: Node writes answers in the order of their requests. */
+      const latest = new WeakMap<Duplex, ServerResponse>()
+      server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+        latest.set(request.socket, response)
+        listener(request, response)
+      })
+      server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+        void send(problem('BAD_REQUEST', 'expect must be 100-continue.', { status: 417 }), request, response)
+      })
+      server.on('connect', (_request: IncomingMessage, socket: Duplex) => {
+        socket.on('error', onConnectionError)
+        refuse(socket, problem('BAD_REQUEST', 'method must not be CONNECT: this is no proxy.', { status: 405 }))
+      })
+      server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+        if (isWebSocket(request)) {
+          upgrade(request, socket, head)
+          return
+        }
+        // Node has stopped to parse, and has put what followed into `head`: the connection begins again without the
+        // offer, so that a body and the next requests are read as always.
+        function beginAgain(): void {
+          socket.off('error', onConnectionError)
+          if (socket.destroyed) return
+          socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]))
+          server.emit('connection', socket)
+        }
+        // Node has taken its own listener off, and a reset must not end the process.
+        socket.on('error', onConnectionError)
+        const before = latest.get(socket)
+        if (before === undefined || before.writableFinished) beginAgain()
+        else before.once('finish', beginAgain)
+      })
+    },
+  }
+}
+
+/** Answers a request whose connection Node has handed over, and ends it. */
+export function refuse(socket: Duplex, response: Response): void {
+  // A peer that sends on, or never closes, would keep its half open.
+  socket.once('finish', () => socket.destroy())
+  void rawAnswer(response).then((answer) => socket.end(answer))
+}
+
+function isWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+/** A name, an IPv4 address or an IPv6 address in brackets, perhaps with a port. Empty is allowed (RFC 9110, 7.2). */
+const HOST = /^(?:(?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d{0,5})?)?$/i
+const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
+
+/**
+ * Gives the request a target in origin form, and the host that the target names, where it names one.
+ *
+ * @returns the answer to a request that has none of the forms
+ */
+function normalise(request: IncomingMessage): Response | null {
+  const { headers, method } = request
+  let target = request.url ?? ''
+  const [absolute, authority] = ABSOLUTE.exec(target) ?? []
+  if (absolute !== undefined) {
+    target = target.slice(absolute.length)
+    headers.host = authority ?? ''
+  }
+  // `OPTIONS *` asks for what the server can do as a whole.
+  if (target === '*' && method === 'OPTIONS') target = '/'
+  if (target === '' || target.startsWith('?')) target = `/${target}`
+  if (!target.startsWith('/')) return problem('BAD_REQUEST', 'The target of the request must be a path.')
+  if (request.httpVersion === '1.1' && headers.host === undefined) return badHost()
+  const host = headers.host ?? ''
+  if (hostCount(request) > 1 || !HOST.test(host)) return badHost()
+  // A request without a host has the address that it came to.
+  if (host === '') delete headers.host
+  if (!URL.canParse(`http://${host || 'localhost'}${target}`)) return badHost()
+  request.url = target
+  return null
+}
+
+function badHost(): Response {
+  return problem('BAD_REQUEST', 'host must be the name or address of a host, once.')
+}
+
+function hostCount({ rawHeaders }: IncomingMessage): number {
+  let count = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.length === 4 && rawHeaders[index]?.toLowerCase() === 'host') count += 1
+  }
+  return count
+}
+
+/** The request's line and headers as they came, but for its offer of another protocol. */
+function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  const lines = [`${method} ${url} HTTP/${httpVersion}`]
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const [name = '', value = ''] = rawHeaders.slice(index, index + 2)
+    const sent = name.toLowerCase() === 'connection' ? optionsWithoutUpgrade(value) : value
+    if (!OFFERS.has(name.toLowerCase()) && sent !== '') lines.push(`${name}: ${sent}`)
+  }
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
+}
+
+const OFFERS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings'])
+
+function optionsWithoutUpgrade(value: string): string {
+  const options = value.split(',').map((option) => option.trim())
+  return options.filter((option) => !OFFERS.has(option.toLowerCase())).join(', ')
+}

@@ -1,0 +1,64 @@
+/** What a request asks for, read from the texts that it came in: the same bounds for HTTP and sockets. */
+import { badInput, badRequest } from '../presence/errors.ts'
+
+/**
+ * The deepest argument of the schema is a list of texts, two levels with the object of the variables. The rest is for
+ * what apps put into `extensions`. Coercion and `JSON.stringify` recurse, and a text of 64 KiB holds 32,000 levels.
+ */
+export const NESTING_MOST = 16
+
+export interface Params {
+  readonly query?: unknown
+  readonly operationName?: unknown
+  readonly variables?: unknown
+  readonly extensions?: unknown
+}
+
+/** @throws PresenceError `BAD_REQUEST` where it is no JSON object, `BAD_USER_INPUT` where a part is nested too deep */
+export function paramsOfBody(body: string): Params {
+  const params = parseJson('body', body)
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
+    throw badRequest('body must be a JSON object.')
+  }
+  const { operationName } = params as Params
+  // Yoga looks at the form of the others.
+  if (typeof (operationName ?? '') !== 'string') throw badRequest('operationName must be a text.')
+  requireShallow(params)
+  return params
+}
+
+/** The same of the query string of a GET. */
+export function paramsOfQuery(search: URLSearchParams): Params {
+  const params: Record<string, unknown> = {}
+  for (const name of ['query', 'operationName']) {
+    const text = search.get(name)
+    if (text !== null) params[name] = text
+  }
+  for (const name of ['variables', 'extensions']) {
+    const text = search.get(name)
+    if (text) params[name] = parseJson(name, text)
+  }
+  requireShallow(params)
+  return params
+}
+
+/** @throws PresenceError `BAD_USER_INPUT` that names the part which is nested too deep */
+export function requireShallow(params: Params): void {
+  for (const name of Object.keys(params) as (keyof Params)[]) {
+    if (!isShallow(params[name])) throw badInput(name, `at most ${NESTING_MOST} levels deep`)
+  }
+}
+
+/** @param levels - of lists and objects within each other */
+export function isShallow(value: unknown, levels: number = NESTING_MOST): boolean {
+  if (typeof value !== 'object' || value === null) return true
+  return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))
+}
+
+function parseJson(name: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw badRequest(`${name} must be JSON.`)
+  }
+}
