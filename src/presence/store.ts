@@ -156,6 +156,8 @@ export interface StoreStats {
   readonly onlineCount: number
   readonly sessionCount: number
   readonly logCount: number
+  /** By the adapter's own estimate; what `LOG_BYTES` bounds. */
+  readonly logBytes: number
   readonly recordCount: number
   /** Lives of the live state that this process has seen. */
   readonly epochCount: number

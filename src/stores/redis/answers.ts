@@ -12,6 +12,7 @@ import type {
   ViewerState,
   Visibility,
 } from '../../presence/model.ts'
+import { RoomSet } from '../../presence/room-set.ts'
 
 type Nullable<Value> = Value | false
 /** Lua writes an empty list as an empty object. */
@@ -157,11 +158,14 @@ export function settingsOf(answer: Nullable<SettingsAnswer>): Settings | null {
 
 export function logEntry(text: string): LogEntry {
   const [seq, atMs, before, roomsBefore, after, roomsAfter] = JSON.parse(text) as EntryAnswer
+  const [left, entered] = [new Set(listOf(roomsBefore)), new Set(listOf(roomsAfter))]
+  for (const room of left) if (entered.delete(room)) left.delete(room)
   return {
     seq,
     atMs,
-    before: { user: publicUser(before), rooms: new Set(listOf(roomsBefore)) },
-    after: { user: publicUser(after), rooms: new Set(listOf(roomsAfter)) },
+    before: { user: publicUser(before), rooms: RoomSet.of(listOf(roomsBefore)) },
+    after: { user: publicUser(after), rooms: RoomSet.of(listOf(roomsAfter)) },
+    movedRooms: [...left, ...entered],
   }
 }
 

@@ -448,13 +448,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async stats() {
-      const counts = (await work.call('stats')) as [number, number, number, number, number]
-      const [nodeCount, onlineCount, sessionCount, logCount, recordCount] = counts
+      const counts = (await work.call('stats')) as [number, number, number, number, number, number]
+      const [nodeCount, onlineCount, sessionCount, logCount, logBytes, recordCount] = counts
       return {
         nodeCount,
         onlineCount,
         sessionCount,
         logCount,
+        logBytes,
         recordCount,
         epochCount: counters.epochs,
         gapFillCount: follower.fillCount(),

@@ -71,6 +71,7 @@ export const CALM: PresenceTiming = {
   lastActiveFlushMs: 200,
   logCount: 10_000,
   logAgeMs: 600_000,
+  logBytes: 64 * 1024 * 1024,
   sessionsPerUser: 50,
 }
 

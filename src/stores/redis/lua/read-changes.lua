@@ -17,8 +17,8 @@ while count < limit and bytes < limits.answerBytes do
   if #found == 0 then break end
   for _, entry in ipairs(found) do
     count = count + 1
-    bytes = bytes + #entry[2][4]
-    answer[#answer + 1] = entry[2][4]
+    bytes = bytes + #text_of(entry)
+    answer[#answer + 1] = text_of(entry)
   end
   from = number_of(found[#found]) + 1
 end

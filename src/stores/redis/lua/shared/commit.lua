@@ -1,32 +1,57 @@
 -- All that follows from a user's state: lists, change log, records, deadlines and the bell. Whoever changes a user
 -- commits the change here.
 
-local function is_too_old(entry) return steadyMs - tonumber(entry[2][2]) >= timing.logAgeMs end
+-- The log's fields are read by their places: XRANGE gives { id, { name, value, ... } }.
+local function written_ms(entry) return tonumber(entry[2][2]) end
+local function text_of(entry) return entry[2][4] end
+
+-- What Redis needs for an entry beside its text, as measured.
+local ENTRY_BYTES = 60
+
+-- The bytes of the log from an entry on. An entry says how many were written before it, so that nothing has to be
+-- subtracted where entries go. A version before this one counted none.
+local function bytes_from(entry, writtenBytes) return writtenBytes - (tonumber(entry[2][6]) or writtenBytes) end
+
+local function log_bytes()
+  local first = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
+  return first and bytes_from(first, last_number('logBytes')) or 0
+end
+
+local TRIMMED_AT_ONCE = 1000
 
 local function trim_log()
-  -- One entry tells mostly that there is nothing to do; an entry of somebody in many rooms is long.
-  local first = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
-  if not first or not is_too_old(first) then return end
-  for _ = 1, 20 do
-    local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 50)
-    local firstKept
+  local count, writtenBytes = redis.call('XLEN', LOG), last_number('logBytes')
+  local goneCount, goneSeq, from, atOnce = 0, nil, '-', 1
+  local function is_kept(entry)
+    return count - goneCount <= timing.logCount and bytes_from(entry, writtenBytes) <= timing.logBytes
+      and steadyMs - written_ms(entry) < timing.logAgeMs
+  end
+  local isDone = false
+  while not isDone and goneCount < TRIMMED_AT_ONCE do
+    -- The first entry tells mostly that there is nothing to do.
+    local oldest = redis.call('XRANGE', LOG, from, '+', 'COUNT', atOnce)
+    isDone = #oldest < atOnce
     for _, entry in ipairs(oldest) do
-      if not is_too_old(entry) then
-        firstKept = entry[1]
+      if is_kept(entry) then
+        isDone = true
         break
       end
+      goneCount = goneCount + 1
+      goneSeq = number_of(entry)
     end
-    if #oldest == 0 or firstKept == oldest[1][1] then return end
-    if firstKept then return redis.call('XTRIM', LOG, 'MINID', firstKept) end
-    redis.call('XTRIM', LOG, 'MINID', (number_of(oldest[#oldest]) + 1) .. '-0')
+    if goneSeq then from = (goneSeq + 1) .. '-0' end
+    atOnce = math.min(2 * atOnce, 50)
   end
+  if goneSeq then redis.call('XTRIM', LOG, 'MINID', from) end
 end
 
 -- One step of one user in the log. Returns its number and its text.
 local function append(user, before, after)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
   local entry = cjson.encode({ seq, date(user), before.public, before.rooms, after.public, after.rooms })
-  redis.call('XADD', LOG, 'MAXLEN', timing.logCount, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry)
+  local bytes = #entry + ENTRY_BYTES
+  local writtenBytes = redis.call('HINCRBY', META, 'logBytes', bytes)
+  redis.call('XADD', LOG, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry, 'bytesBefore', writtenBytes - bytes)
   trim_log()
   return seq, entry
 end
