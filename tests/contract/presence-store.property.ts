@@ -244,6 +244,8 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   const places: { readonly position: Position; readonly lists: readonly ReadonlyMap<string, Standing>[] }[] = []
   const setAhead = new Set<string>()
   const highest = new Map<string, { own: number; shown: number }>()
+  /** What a listener heard, by its number: whoever reads the log later reads the same. */
+  const heardBySeq = new Map<number, readonly Standing[]>()
   let heard: LogEntry[] = []
   let position = await store.changes.position()
   store.changes.listen({
@@ -262,6 +264,10 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     const { id, name, avatarUrl, isOnline, status, statusMessage } = shown
     const onlineSince = inSteps(shown.onlineSinceMs)
     return { id, name, avatarUrl, isOnline, status, statusMessage, onlineSince, rooms: [...rooms].sort() }
+  }
+
+  function standingsOf({ before, after }: LogEntry): readonly Standing[] {
+    return [plain(before.user, before.rooms), plain(after.user, after.rooms)]
   }
 
   /** By a filter, without the rooms: a change of a user says nothing of them. */
@@ -601,6 +607,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     }
     const entries = heard
     heard = []
+    for (const entry of entries) heardBySeq.set(entry.seq, standingsOf(entry))
     expectSame(
       entries.map(({ seq }) => seq),
       entries.map((_, index) => previous.seq + 1 + index),
@@ -821,6 +828,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
           return
         }
         expectInOrder(0 + 1, read.entries.length)
+        for (const entry of read.entries) expectSame(standingsOf(entry), heardBySeq.get(entry.seq))
         entries.push(...read.entries)
         after = read.position
       }

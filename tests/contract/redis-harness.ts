@@ -24,6 +24,8 @@ const MESSAGE_MS = 2
 
 export interface NodeOptions {
   readonly recordsKept?: number
+  /** How many bytes of room names a log entry lists. */
+  readonly listedRoomBytes?: number
   /** What a command may take, in real time. */
   readonly timeLimitMs?: number
   /** Where a connection leads, where it is not to the server itself. */
@@ -89,6 +91,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   function open(options: NodeOptions = {}): PresenceStore {
     const {
       recordsKept,
+      listedRoomBytes,
       timeLimitMs = 5000,
       through = {},
       beatFlushMs = 0,
@@ -98,7 +101,12 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
       timing,
-      scripts: loadScripts({ timing, shared, ...(recordsKept === undefined ? {} : { recordsKept }) }),
+      scripts: loadScripts({
+        timing,
+        shared,
+        ...(recordsKept === undefined ? {} : { recordsKept }),
+        ...(listedRoomBytes === undefined ? {} : { listedRoomBytes }),
+      }),
       app: namespace,
       beatFlushMs,
       connect: (purpose) => {

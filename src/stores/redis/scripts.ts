@@ -10,7 +10,7 @@ import { lateAfterMs, type PresenceTiming } from '../../presence/timing.ts'
 
 const FOLDER = new URL('./lua/', import.meta.url)
 /** In the order in which they build on each other. */
-const SHARED = ['time', 'state', 'user', 'steps', 'commit', 'sockets'] as const
+const SHARED = ['time', 'state', 'user', 'steps', 'trail', 'commit', 'sockets'] as const
 
 const SCRIPT_NAMES = [
   'ack-records',
@@ -63,20 +63,30 @@ const LIMITS = {
   /** Longer than an adoption takes. */
   goneKeptMs: 600_000,
   answerBytes: 1_000_000,
+  /** The names of so many rooms stand in a log entry: some ten. */
+  listedRoomBytes: 512,
+  /** Changes that a message says: all rooms of a session that begins or ends. */
+  toldRoomBytes: 20_000,
 } as const
 
 export interface ScriptOptions {
   readonly timing: PresenceTiming
   /** Fewer, for a test of what happens beyond it. */
   readonly recordsKept?: number
+  readonly listedRoomBytes?: number
   /** Another text of a shared part, for a test that owns the clock. */
   readonly shared?: Partial<Readonly<Record<(typeof SHARED)[number], string>>>
 }
 
-export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared = {} }: ScriptOptions): Scripts {
+export function loadScripts({
+  timing,
+  recordsKept = LIMITS.recordsKept,
+  listedRoomBytes = LIMITS.listedRoomBytes,
+  shared = {},
+}: ScriptOptions): Scripts {
   const head = [
     `local timing = ${luaTable(timing)}`,
-    `local limits = ${luaTable({ ...LIMITS, recordsKept, ...sweepLimits(timing) })}`,
+    `local limits = ${luaTable({ ...LIMITS, recordsKept, listedRoomBytes, ...sweepLimits(timing) })}`,
     ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
   ].join('\n')
   const scripts = SCRIPT_NAMES.map((name) => {

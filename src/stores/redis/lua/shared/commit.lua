@@ -4,6 +4,8 @@
 -- The log's fields are read by their places: XRANGE gives { id, { name, value, ... } }.
 local function written_ms(entry) return tonumber(entry[2][2]) end
 local function text_of(entry) return entry[2][4] end
+-- The user whose trail says its rooms, nil where it names them.
+local function trail_of(entry) return entry[2][8] ~= '' and entry[2][8] or nil end
 
 -- What Redis needs for an entry beside its text, as measured.
 local ENTRY_BYTES = 60
@@ -38,6 +40,7 @@ local function trim_log()
       end
       goneCount = goneCount + 1
       goneSeq = number_of(entry)
+      if trail_of(entry) then shorten_trail(trail_of(entry), goneSeq) end
     end
     if goneSeq then from = (goneSeq + 1) .. '-0' end
     atOnce = math.min(2 * atOnce, 50)
@@ -45,18 +48,28 @@ local function trim_log()
   if goneSeq then redis.call('XTRIM', LOG, 'MINID', from) end
 end
 
--- One step of one user in the log. Returns its number and its text.
-local function append(user, before, after)
+-- One step of one user in the log. Returns its number and its text, and its element of the user's trail, false where it
+-- has none.
+local function append(user, before, after, changes)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local entry = cjson.encode({ seq, date(user), before.public, before.rooms, after.public, after.rooms })
-  local bytes = #entry + ENTRY_BYTES
+  local isOnTrail = are_many(before.lists) or are_many(after.lists) or has_trail(user.id)
+  local values, element = { seq, date(user), before.public, false, after.public, false }, false
+  if isOnTrail then
+    element, values[7] = extend_trail(user.id, seq, before.lists, changes)
+  else
+    values[4] = before.public[4] and union_of(before.lists) or {}
+    values[6] = after.public[4] and union_of(after.lists) or {}
+  end
+  local entry = cjson.encode(values)
+  local bytes = #entry + (element and #element or 0) + ENTRY_BYTES
   local writtenBytes = redis.call('HINCRBY', META, 'logBytes', bytes)
-  redis.call('XADD', LOG, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry, 'bytesBefore', writtenBytes - bytes)
+  redis.call('XADD', LOG, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry, 'bytesBefore', writtenBytes - bytes,
+    'trail', isOnTrail and user.id or '')
   trim_log()
-  return seq, entry
+  return seq, entry, element
 end
 
-local function list(user, before, after)
+local function list(user, before, after, changes)
   local isShown, wasShown = after.public[4], before.public[4]
   if isShown and not wasShown then
     redis.call('ZREM', UNLISTED, user.id)
@@ -65,8 +78,16 @@ local function list(user, before, after)
     redis.call('ZREM', ONLINE, user.id)
     redis.call('ZADD', UNLISTED, 0, user.id)
   end
-  for _, room in ipairs(before.rooms) do if not after.isIn[room] then redis.call('ZREM', room_key(room), user.id) end end
-  for _, room in ipairs(after.rooms) do if not before.isIn[room] then redis.call('ZADD', room_key(room), 0, user.id) end end
+  local left, entered = {}, {}
+  if isShown and wasShown then
+    if changes then left, entered = changes.removed, changes.added end
+  elseif isShown then
+    entered = union_of(after.lists)
+  elseif wasShown then
+    left = union_of(before.lists)
+  end
+  for _, room in ipairs(left) do redis.call('ZREM', room_key(room), user.id) end
+  for _, room in ipairs(entered) do redis.call('ZADD', room_key(room), 0, user.id) end
 end
 
 -- finish: { atMs, reason } of a session that ended, false while it lives.
@@ -122,11 +143,9 @@ local function schedule(user)
 end
 
 -- Rule 9: lastActive alone is no change.
-local function is_same(before, after)
+local function is_same(before, after, changes)
   for index = 2, 7 do if before.public[index] ~= after.public[index] then return false end end
-  if #before.rooms ~= #after.rooms then return false end
-  for _, room in ipairs(after.rooms) do if not before.isIn[room] then return false end end
-  return true
+  return not (changes and after.public[4])
 end
 
 -- Numbered, so that a node sees where one was lost.
@@ -144,10 +163,10 @@ local function commit(user, step)
   local ownStatus = status_of(user)
   user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
   user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or date(user)) or false
-  local after = { public = public_of(user) }
-  after.rooms, after.isIn = rooms_of(user)
-  local isChanged = not is_same(before, after)
-  if isChanged then list(user, before, after) end
+  local after = { public = public_of(user), lists = lists_of(user) }
+  local changes = room_changes(before.lists, after.lists)
+  local isChanged = not is_same(before, after, changes)
+  if isChanged then list(user, before, after, changes) end
 
   local isOwnStatusFlipped = ownStatus ~= user.ownStatus
   user.ownStatus = ownStatus
@@ -163,7 +182,12 @@ local function commit(user, step)
   schedule(user)
   -- Nobody has a place in a log that cannot be read yet, and a new epoch finds everybody at once.
   if isChanged and not meta.isAnnouncing and (before.public[4] or after.public[4]) then
-    message.seq, message.entry = append(user, before, after)
+    local element
+    message.seq, message.entry, element = append(user, before, after, changes)
+    -- A longer one is read by those who need it.
+    message.rooms = element and #element <= limits.toldRoomBytes and element or nil
+  else
+    defer_changes(user.id, changes)
   end
   save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end

@@ -91,18 +91,25 @@ local function public_of(user)
   }
 end
 
-local function rooms_of(user)
-  local rooms, isIn = {}, {}
-  if user.shownStatus == 'OFFLINE' then return rooms, isIn end
-  for _, session in ipairs(user.sessions) do
-    for _, room in ipairs(session.rooms) do
+-- By session: the list of rooms of each, as it was when this was called. No list is changed in place.
+local function lists_of(user)
+  local lists = {}
+  for _, session in ipairs(user.sessions) do lists[session] = session.rooms end
+  return lists
+end
+
+-- All rooms of some lists, each once.
+local function union_of(lists)
+  local union, isIn = {}, {}
+  for _, rooms in pairs(lists) do
+    for _, room in ipairs(rooms) do
       if not isIn[room] then
         isIn[room] = true
-        rooms[#rooms + 1] = room
+        union[#union + 1] = room
       end
     end
   end
-  return rooms, isIn
+  return union
 end
 
 -- The public columns of the database, false while the settings are not known.
@@ -114,15 +121,14 @@ end
 
 -- Keeps what was, to see what a step changes.
 local function remember(user)
-  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user) }
-  user.before.rooms, user.before.isIn = rooms_of(user)
+  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user), lists = lists_of(user) }
   return user
 end
 
 -- The user was written in an epoch before, of which the state may be an older copy: whether they hid or left since is not
 -- known. So they are in no list until their settings are confirmed.
 local function inherit(user)
-  user.former = { epoch = user.epoch, rooms = rooms_of(user) }
+  user.former = { epoch = user.epoch, rooms = user.shownStatus ~= 'OFFLINE' and union_of(lists_of(user)) or {} }
   user.epoch = meta.epoch
   user.isInherited, user.isUnconfirmed = true, true
   user.inheritedSinceMs = user.shownStatus ~= 'OFFLINE' and user.shownSinceMs or user.inheritedSinceMs
