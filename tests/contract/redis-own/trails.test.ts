@@ -171,3 +171,46 @@ it('is expired where its trail is gone, and never wrong', async () => {
   expect(await store.changes.read(start, 10)).toBe('expired')
   await until(() => told.changes.includes(`${middle.seq + 1} alice UPDATE`), { what: 'the entry' })
 })
+
+it('costs a heartbeat and a change of status what it costs a user in one room', async () => {
+  const nodes = await redis.nodes()
+  const store = await nodes.join()
+  const [socket] = await connectInThousands(store)
+  // 50 sessions, and none of their 5,000 rooms.
+  expect(await nodes.redis.strlen(`${nodes.root}:user:alice`)).toBeLessThan(20_000)
+  const callsOf = async (step: () => Promise<unknown>) => {
+    await step()
+    await nodes.redis.config('RESETSTAT')
+    await step()
+    const stats = await nodes.redis.info('commandstats')
+    return (name: string): number => Number(new RegExp(`^cmdstat_${name}:calls=(\\d+)`, 'm').exec(stats)?.[1] ?? 0)
+  }
+  // What the answer says of the session.
+  const ofABeat = await callsOf(() => beat(store, socket))
+  expect([ofABeat('hget'), ofABeat('hset')]).toEqual([1, 0])
+  let version = 1
+  const ofAStatus = await callsOf(() => {
+    version += 1
+    return setStatus(store, version, { statusChoice: version % 2 === 0 ? 'BUSY' : 'AWAY' })
+  })
+  // What the log counts.
+  expect([ofAStatus('hget'), ofAStatus('hset')]).toEqual([1, 0])
+})
+
+it('leaves no rooms behind where a session is in fewer, or is over', async () => {
+  const nodes = await redis.nodes()
+  const store = await nodes.join()
+  const [one, two] = [
+    await connect(store, 'alice', { rooms: roomsOf(1) }),
+    await connect(store, 'alice', { rooms: roomsOf(2) }),
+  ]
+  const apart = () => nodes.redis.hkeys(`${nodes.root}:rooms:alice`)
+  expect(await apart()).toHaveLength(2)
+  await beat(store, one, { rooms: ['hall'] })
+  expect(await apart()).toEqual([two.sessionId])
+  await beat(store, one, { rooms: roomsOf(1) })
+  await goOffline(store, 'alice', two.sessionId)
+  expect(await apart()).toEqual([one.sessionId])
+  await goOffline(store, 'alice')
+  expect(await apart()).toEqual([])
+})

@@ -22,11 +22,13 @@ local SESSION_FIELDS = {
   'isInherited', -- from an epoch before, and nobody has shown in this one that it lives
 }
 
+local ROOMS_FIELD = 4
+
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
 
 local function pack_fields(fields, from)
   local values = {}
-  for index, field in ipairs(fields) do values[index] = from[field] or false end
+  for index, field in ipairs(fields) do values[index] = rawget(from, field) or false end
   return values
 end
 
@@ -36,9 +38,72 @@ local function unpack_fields(fields, values)
   return into
 end
 
+-- The rooms of a session that is in many lie apart, in rooms_key: a heartbeat, or a step of another session, neither
+-- reads nor writes them. In the user's value stands `true` for them. `knownRooms` are those, once they were read.
+local function read_rooms(session)
+  session.knownRooms = session.knownRooms or cmsgpack.unpack(redis.call('HGET', rooms_key(session.userId), session.id))
+  return session.knownRooms
+end
+
+local ROOMS_APART = {
+  __index = function(session, field)
+    if field ~= 'rooms' then return nil end
+    session.rooms = read_rooms(session)
+    return session.rooms
+  end,
+}
+
+local function lies_apart(session) return getmetatable(session) == ROOMS_APART end
+
+local function lay_apart(session, userId, rooms)
+  session.userId = userId
+  session.knownRooms = rooms
+  session.rooms = rooms
+  setmetatable(session, ROOMS_APART)
+end
+
+-- The list of a session's rooms, or the session itself where that lies apart, as it is there. No list is changed in place.
+local function list_of(session)
+  local rooms = rawget(session, 'rooms')
+  if lies_apart(session) and (not rooms or rooms == session.knownRooms) then return session end
+  return rooms
+end
+
+local function rooms_in(session, list)
+  if list == session then return read_rooms(session) end
+  return list
+end
+
+local function are_long(rooms)
+  local bytes = 0
+  for _, room in ipairs(rooms) do
+    bytes = bytes + #room
+    if bytes > limits.listedRoomBytes then return true end
+  end
+  return false
+end
+
+-- What is to be saved of a session's rooms. Those that lie apart are written only where they changed.
+local function save_rooms(user, session)
+  local list = list_of(session)
+  if list == session then return true end
+  if not are_long(list) then return list end
+  redis.call('HSET', rooms_key(user.id), session.id, cmsgpack.pack(list))
+  lay_apart(session, user.id, list)
+  return true
+end
+
 local function save(user)
-  local sessions = {}
-  for index, session in ipairs(user.sessions) do sessions[index] = pack_fields(SESSION_FIELDS, session) end
+  local sessions, isApart = {}, {}
+  for index, session in ipairs(user.sessions) do
+    local values = pack_fields(SESSION_FIELDS, session)
+    values[ROOMS_FIELD] = save_rooms(user, session)
+    if values[ROOMS_FIELD] == true then isApart[session.id] = true end
+    sessions[index] = values
+  end
+  for _, sessionId in ipairs(user.apartIds or {}) do
+    if not isApart[sessionId] then redis.call('HDEL', rooms_key(user.id), sessionId) end
+  end
   redis.call('SET', user_key(user.id), cmsgpack.pack({ pack_fields(USER_FIELDS, user), sessions }))
 end
 
@@ -91,18 +156,18 @@ local function public_of(user)
   }
 end
 
--- By session: the list of rooms of each, as it was when this was called. No list is changed in place.
+-- By session: the list of rooms of each, as it is when this is called.
 local function lists_of(user)
   local lists = {}
-  for _, session in ipairs(user.sessions) do lists[session] = session.rooms end
+  for _, session in ipairs(user.sessions) do lists[session] = list_of(session) end
   return lists
 end
 
 -- All rooms of some lists, each once.
 local function union_of(lists)
   local union, isIn = {}, {}
-  for _, rooms in pairs(lists) do
-    for _, room in ipairs(rooms) do
+  for session, list in pairs(lists) do
+    for _, room in ipairs(rooms_in(session, list)) do
       if not isIn[room] then
         isIn[room] = true
         union[#union + 1] = room
@@ -144,9 +209,13 @@ local function load(userId)
   local values = cmsgpack.unpack(value)
   local user = unpack_fields(USER_FIELDS, values[1])
   user.id = userId
-  user.sessions = {}
+  user.sessions, user.apartIds = {}, {}
   for index, packed in ipairs(values[2]) do
     local session = unpack_fields(SESSION_FIELDS, packed)
+    if session.rooms == true then
+      lay_apart(session, userId, nil)
+      user.apartIds[#user.apartIds + 1] = session.id
+    end
     -- A version before this one counted leases and activity by TIME, which may be ahead.
     if session.leaseEndsSteadyMs then
       session.leaseEndsSteadyMs = math.min(session.leaseEndsSteadyMs, steadyMs + LONGEST_LEASE_MS)
