@@ -244,7 +244,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   const places: { readonly position: Position; readonly lists: readonly ReadonlyMap<string, Standing>[] }[] = []
   const setAhead = new Set<string>()
   const highest = new Map<string, { own: number; shown: number }>()
-  /** What a listener heard, by its number: whoever reads the log later reads the same. */
+  /** What a listener heard, by its number. A later read of the log must say the same. */
   const heardBySeq = new Map<number, readonly Standing[]>()
   let heard: LogEntry[] = []
   let position = await store.changes.position()

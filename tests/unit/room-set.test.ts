@@ -9,7 +9,7 @@ describe('a set of rooms', () => {
   it('has what a Set would have after any changes, and leaves every set that it came from as it was', () => {
     fc.assert(
       fc.property(fc.array(changes, { maxLength: 30 }), (history) => {
-        const kept: { readonly rooms: RoomSet; readonly expected: readonly string[] }[] = []
+        const sets: { readonly rooms: RoomSet; readonly expected: readonly string[] }[] = []
         const expected = new Set<string>()
         let rooms = RoomSet.empty
         for (const { added, removed } of history) {
@@ -20,9 +20,9 @@ describe('a set of rooms', () => {
           const now = [...expected].sort()
           if (changed === rooms) expect(now).toEqual(former)
           rooms = changed
-          kept.push({ rooms, expected: now })
+          sets.push({ rooms, expected: now })
         }
-        for (const { rooms, expected } of kept) {
+        for (const { rooms, expected } of sets) {
           expect([...rooms].sort()).toEqual(expected)
           expect(rooms.size).toBe(expected.length)
           for (let number = 0; number <= 60; number += 1) {

@@ -49,7 +49,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   let head: Position | null = null
   /** What the bell brought beyond a gap, by number. */
   const ahead = new Map<number, LoggedStep>()
-  /** Of users in many rooms: their rooms after their last entry that was told, and its number. */
+  /** Of users in many rooms: their rooms after the last entry that the listeners have, and its number. */
   const known = new LRUCache<string, { readonly seq: number; readonly ownRooms: RoomSet }>({
     maxSize: KNOWN_ROOMS_MOST,
     sizeCalculation: ({ ownRooms }) => ownRooms.size + 1,

@@ -66,7 +66,7 @@ const LIMITS = {
   /** The names of so many rooms stand in a log entry: some ten. */
   listedRoomBytes: 512,
   /** Changes that a message says: all rooms of a session that begins or ends. */
-  toldRoomBytes: 20_000,
+  messageRoomBytes: 20_000,
 } as const
 
 export interface ScriptOptions {

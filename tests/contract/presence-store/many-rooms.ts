@@ -30,14 +30,14 @@ const sightOf = ({ user, rooms }: LogEntry['before']): Sight => ({ isOnline: use
 
 export function describeManyRooms(rule: Rule): void {
   describe('a user in hundreds of rooms', () => {
-    rule('is told with the right rooms, now and to who reads the log later', async (harness) => {
+    rule('has the right rooms in every entry, as heard and as read later', async (harness) => {
       const { store } = harness
       const history = await follow(harness)
       for (const step of stepsOf(store)) await history.after(step)
       await history.expectAll()
     })
 
-    rule('is told to nobody of a room that the user was not in', async (harness) => {
+    rule('makes no change in a room that the user was not in', async (harness) => {
       const { store } = harness
       const start = await store.changes.position()
       for (const step of stepsOf(store)) await step.run()
@@ -57,7 +57,7 @@ export function describeManyRooms(rule: Rule): void {
       }
     })
 
-    rule('is told rightly after they left the store, and came back in a few rooms', async (harness) => {
+    rule('has the right rooms after the user left the store and came back in a few', async (harness) => {
       const { store } = harness
       const history = await follow(harness)
       const sockets: Socket[] = []

@@ -24,7 +24,7 @@ local TRIMMED_AT_ONCE = 1000
 local function trim_log()
   local count, writtenBytes = redis.call('XLEN', LOG), last_number('logBytes')
   local goneCount, goneSeq, from, atOnce = 0, nil, '-', 1
-  local function is_kept(entry)
+  local function fits(entry)
     return count - goneCount <= timing.logCount and bytes_from(entry, writtenBytes) <= timing.logBytes
       and steadyMs - written_ms(entry) < timing.logAgeMs
   end
@@ -34,7 +34,7 @@ local function trim_log()
     local oldest = redis.call('XRANGE', LOG, from, '+', 'COUNT', atOnce)
     isDone = #oldest < atOnce
     for _, entry in ipairs(oldest) do
-      if is_kept(entry) then
+      if fits(entry) then
         isDone = true
         break
       end
@@ -185,7 +185,7 @@ local function commit(user, step)
     local element
     message.seq, message.entry, element = append(user, before, after, changes)
     -- A longer one is read by those who need it.
-    message.rooms = element and #element <= limits.toldRoomBytes and element or nil
+    message.rooms = element and #element <= limits.messageRoomBytes and element or nil
   else
     defer_changes(user.id, changes)
   end

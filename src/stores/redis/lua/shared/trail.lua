@@ -10,12 +10,12 @@ local function seq_of(element) return tonumber(string.match(element, '%d+')) end
 local function has_trail(userId) return redis.call('EXISTS', trail_key(userId)) == 1 end
 
 -- Longer than the log keeps an entry, also where its clock stands still for a while.
-local TRAIL_KEPT_MS = math.max(2 * timing.logAgeMs, 3600000)
+local TRAIL_TTL_MS = math.max(2 * timing.logAgeMs, 3600000)
 
 -- Of a state that was lost nobody reads a trail any more.
-local function keep_trail(userId)
-  redis.call('PEXPIRE', trail_key(userId), TRAIL_KEPT_MS)
-  redis.call('PEXPIRE', deferred_key(userId), TRAIL_KEPT_MS)
+local function expire_trail_later(userId)
+  redis.call('PEXPIRE', trail_key(userId), TRAIL_TTL_MS)
+  redis.call('PEXPIRE', deferred_key(userId), TRAIL_TTL_MS)
 end
 
 -- Whether an entry should not name all of them. Costs the bound, not the rooms.
@@ -89,7 +89,7 @@ local function defer_changes(userId, changes)
   for _, room in ipairs(changes.removed) do
     if redis.call('HDEL', key, room) == 0 then redis.call('HSET', key, room, '-') end
   end
-  keep_trail(userId)
+  expire_trail_later(userId)
 end
 
 -- Returns { added, removed } since the last entry of the trail.
@@ -117,7 +117,7 @@ local function extend_trail(userId, seq, before, changes)
   redis.call('DEL', deferred_key(userId))
   local element = cjson.encode({ seq, changes and changes.added or {}, changes and changes.removed or {} })
   redis.call('RPUSH', trail_key(userId), element)
-  keep_trail(userId)
+  expire_trail_later(userId)
   return element, baseSeq
 end
 
