@@ -10,6 +10,7 @@ import {
   beatOverHttp,
   connect,
   detach,
+  expectFewLongRecords,
   goOffline,
   HIDDEN,
   isOnline,
@@ -158,6 +159,11 @@ describe('the memory store, to the millisecond', () => {
 
 describe('the memory store, when the database is away for long', () => {
   const rule = ruleOf((request) => openMemory(request, { recordsKept: 3 }))
+
+  ruleOf((request) => openMemory(request, { recordBytes: 100_000 }))(
+    'bounds the records by their bytes, for those of a session in many rooms are long',
+    async ({ store }) => expectFewLongRecords(store),
+  )
 
   rule('keeps so many records, says that some were lost, and is made whole by a snapshot', async ({ store }) => {
     for (const userId of ['a', 'b', 'c']) await connect(store, userId)

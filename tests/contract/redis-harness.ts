@@ -24,6 +24,7 @@ const MESSAGE_MS = 2
 
 export interface NodeOptions {
   readonly recordsKept?: number
+  readonly recordBytes?: number
   /** How many bytes of room names a log entry lists. */
   readonly listedRoomBytes?: number
   /** What a command may take, in real time. */
@@ -91,6 +92,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   function open(options: NodeOptions = {}): PresenceStore {
     const {
       recordsKept,
+      recordBytes,
       listedRoomBytes,
       timeLimitMs = 5000,
       through = {},
@@ -105,6 +107,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
         timing,
         shared,
         ...(recordsKept === undefined ? {} : { recordsKept }),
+        ...(recordBytes === undefined ? {} : { recordBytes }),
         ...(listedRoomBytes === undefined ? {} : { listedRoomBytes }),
       }),
       app: namespace,

@@ -70,6 +70,9 @@ const ENTRY_BYTES = 500
 const ROOM_BYTES = 40
 const COPY_BYTES = 1300
 
+/** What a record takes beside the rooms that it names. */
+const RECORD_BYTES = 600
+
 /** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
 const TRIMMED_AT_ONCE = 10_000
 
@@ -86,6 +89,12 @@ function bytesOfRoomChange(changed: readonly string[], rooms: RoomSet): number {
   return textBytes + Math.min(changed.length * COPY_BYTES, rooms.size * ROOM_BYTES)
 }
 
+function bytesOfRecord({ sessions }: PresenceRecord): number {
+  let bytes = RECORD_BYTES
+  for (const { rooms } of sessions) for (const room of rooms) bytes += room.length + ROOM_BYTES
+  return bytes
+}
+
 function mostBytesOfRooms(rooms: RoomSet): number {
   return rooms.size * (BOUNDS.roomBytes + 2 * ROOM_BYTES)
 }
@@ -95,9 +104,10 @@ export interface PopulationOptions {
   readonly clock: Clock
   readonly monotonicMs: () => number
   readonly recordsKept: number
+  readonly recordBytes: number
 }
 
-export function createPopulation({ timing, clock, monotonicMs, recordsKept }: PopulationOptions) {
+export function createPopulation({ timing, clock, monotonicMs, recordsKept, recordBytes }: PopulationOptions) {
   const epoch = randomBytes(8).toString('hex')
   const users = createShardedMap<LiveUser>()
   const roster = createRoster<LiveUser>()
@@ -109,6 +119,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
   const entries = createNumberedLog<AgedEntry>()
   let logBytes = 0
   const waiting = createNumberedLog<PresenceRecord>()
+  let waitingBytes = 0
   /** Settings of who was not there when they came, oldest first. */
   const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilSteadyMs: number }>()
   const changeListeners = new Set<ChangeListener>()
@@ -212,16 +223,27 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     departing.delete(user.lastRecordSeq)
     user.lastRecordSeq = waiting.lastSeq() + 1
     if (user.sessions.length === 0) departing.set(user.lastRecordSeq, user)
-    waiting.push({
+    const record: PresenceRecord = {
       seq: user.lastRecordSeq,
       userId: user.id,
       profile: user.profile,
       columns: user.recordedColumns,
       settings: user.settings,
       sessions: rows,
-    })
-    waiting.dropThrough(waiting.lastSeq() - recordsKept)
+    }
+    waiting.push(record)
+    waitingBytes += bytesOfRecord(record)
+    dropRecords(waiting.lastSeq() - recordsKept)
+    while (waitingBytes > recordBytes) dropRecords(waiting.firstSeq())
     for (const bell of recordBells) bell()
+  }
+
+  function dropRecords(throughSeq: number): void {
+    for (let seq = waiting.firstSeq(); seq <= throughSeq; seq += 1) {
+      const record = waiting.at(seq)
+      if (record !== undefined) waitingBytes -= bytesOfRecord(record)
+    }
+    waiting.dropThrough(throughSeq)
   }
 
   function schedule(user: LiveUser, { steadyMs }: Now): void {
@@ -270,7 +292,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
 
     async ack(of, seq) {
       if (of !== epoch) return
-      waiting.dropThrough(seq)
+      dropRecords(Math.min(seq, waiting.lastSeq()))
       await inSlices(departed(seq), monotonicMs, (user) => {
         departing.delete(user.lastRecordSeq)
         users.delete(user.id)

@@ -107,6 +107,18 @@ local function record_of(user, rows)
   return cjson.encode({ user.id, profile, columns_of(user), rows, settings })
 end
 
+-- A record names the rooms of the sessions that it is about, so the database being away is bounded in bytes as well.
+local function trim_records(writtenBytes)
+  for _ = 1, 100 do
+    local first = redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
+    if not first then return end
+    -- A version before this one counted no bytes.
+    local bytes = writtenBytes - (tonumber(first[2][4]) or writtenBytes)
+    if bytes <= limits.recordBytes and redis.call('XLEN', RECORDS) <= limits.recordsKept then return end
+    redis.call('XTRIM', RECORDS, 'MINID', (number_of(first) + 1) .. '-0')
+  end
+end
+
 local function record(user, touched)
   local rows = {}
   for _, touch in ipairs(touched) do
@@ -122,7 +134,11 @@ local function record(user, touched)
   user.activityFlushSteadyMs = false
   user.isRecorded = true
   local seq = redis.call('HINCRBY', META, 'recordSeq', 1)
-  redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', record_of(user, rows))
+  local text = record_of(user, rows)
+  local bytes = #text + ENTRY_BYTES
+  local writtenBytes = redis.call('HINCRBY', META, 'recordBytes', bytes)
+  redis.call('XADD', RECORDS, seq .. '-0', 'record', text, 'bytesBefore', writtenBytes - bytes)
+  trim_records(writtenBytes)
   if #user.sessions == 0 then redis.call('ZADD', DEPARTING, seq, user.id) else redis.call('ZREM', DEPARTING, user.id) end
   return seq
 end
