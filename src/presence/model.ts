@@ -77,7 +77,7 @@ export interface LogEntry {
   readonly before: PublicStanding
   readonly after: PublicStanding
   /** Rooms of either `before.rooms` or `after.rooms`, not of both. */
-  readonly movedRooms: Iterable<string>
+  readonly movedRooms: RoomSet | readonly string[]
 }
 
 export interface PublicStanding {

@@ -171,7 +171,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     if (isViewerChanged || isOwnStatusFlipped || isChanged) for (const listener of viewerListeners) listener(user.id)
   }
 
-  function list(user: LiveUser, wasListed: boolean, movedRooms: Iterable<string>): void {
+  function list(user: LiveUser, wasListed: boolean, movedRooms: LogEntry['movedRooms']): void {
     const { shown, shownRooms } = user
     if (shown.isOnline && !wasListed) {
       unlisted.delete(user.id)

@@ -10,8 +10,9 @@ import type { RoomSet } from '../../presence/room-set.ts'
 import type { ChangeListener } from '../../presence/store.ts'
 import { type LoggedStep, type ResolvedStep, resolveStep } from './logged-steps.ts'
 
-/** Entries that wait beyond a gap: some 5 MB. Those above it are read from the stream as well. */
+/** Entries that wait beyond a gap: some 5 MB. Those above it, and long ones, are read from the stream as well. */
 const AHEAD_MOST = 5000
+const AHEAD_ROOMS_MOST = 16
 const RETRY_MS = 100
 /** Rooms of users in many that are remembered, so that the next entry of theirs need not be read: some 30 MB. */
 const KNOWN_ROOMS_MOST = 150_000
@@ -136,7 +137,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
         return
       }
       wantedSeq = Math.max(wantedSeq, seq)
-      if (step !== null) ahead.set(seq, step)
+      if (step !== null && isShort(step)) ahead.set(seq, step)
       fill()
     },
 
@@ -152,4 +153,9 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
       listeners.clear()
     },
   }
+}
+
+function isShort({ rooms }: LoggedStep): boolean {
+  if (rooms.kind === 'listed' || rooms.changes === null) return true
+  return rooms.changes.added.length + rooms.changes.removed.length <= AHEAD_ROOMS_MOST
 }

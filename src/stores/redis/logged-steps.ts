@@ -154,7 +154,7 @@ function entryOf(
   { seq, atMs, userBefore, userAfter }: LoggedStep,
   roomsBefore: RoomSet,
   roomsAfter: RoomSet,
-  movedRooms: Iterable<string>,
+  movedRooms: LogEntry['movedRooms'],
 ): LogEntry {
   return {
     seq,
