@@ -11,8 +11,8 @@ local function trail_of(entry) return entry[2][8] ~= '' and entry[2][8] or nil e
 local ENTRY_BYTES = 60
 
 -- The bytes of the log from an entry on. An entry says how many were written before it, so that nothing has to be
--- subtracted where entries go. A version before this one counted none.
-local function bytes_from(entry, writtenBytes) return writtenBytes - (tonumber(entry[2][6]) or writtenBytes) end
+-- subtracted where entries go. A version before this one counted none: its entries came before all that were counted.
+local function bytes_from(entry, writtenBytes) return writtenBytes - tonumber(entry[2][6] or 0) end
 
 local function log_bytes()
   local first = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
@@ -21,11 +21,13 @@ end
 
 local TRIMMED_AT_ONCE = 1000
 
-local function trim_log()
-  local count, writtenBytes = redis.call('XLEN', LOG), last_number('logBytes')
+-- lastSeq, writtenBytes: where the caller knows them.
+local function trim_log(lastSeq, writtenBytes)
+  lastSeq = lastSeq or last_number('seq')
+  writtenBytes = writtenBytes or last_number('logBytes')
   local goneCount, goneSeq, from, atOnce = 0, nil, '-', 1
   local function fits(entry)
-    return count - goneCount <= timing.logCount and bytes_from(entry, writtenBytes) <= timing.logBytes
+    return lastSeq - number_of(entry) < timing.logCount and bytes_from(entry, writtenBytes) <= timing.logBytes
       and steadyMs - written_ms(entry) < timing.logAgeMs
   end
   local isDone = false
@@ -52,10 +54,10 @@ end
 -- has none.
 local function append(user, before, after, changes)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local isOnTrail = are_many(before.lists) or are_many(after.lists) or has_trail(user.id)
+  local isOnTrail = are_many(before.lists) or are_many(after.lists) or is_on_trail(user)
   local values, element = { seq, date(user), before.public, false, after.public, false }, false
   if isOnTrail then
-    element, values[7] = extend_trail(user.id, seq, before.lists, changes)
+    element, values[7] = extend_trail(user, seq, before.lists, changes)
   else
     values[4] = before.public[4] and union_of(before.lists) or {}
     values[6] = after.public[4] and union_of(after.lists) or {}
@@ -65,7 +67,7 @@ local function append(user, before, after, changes)
   local writtenBytes = redis.call('HINCRBY', META, 'logBytes', bytes)
   redis.call('XADD', LOG, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry, 'bytesBefore', writtenBytes - bytes,
     'trail', isOnTrail and user.id or '')
-  trim_log()
+  trim_log(seq, writtenBytes)
   return seq, entry, element
 end
 
@@ -114,7 +116,7 @@ local function trim_records(writtenBytes)
     if not first then return end
     -- A version before this one counted no bytes.
     local bytes = writtenBytes - (tonumber(first[2][4]) or writtenBytes)
-    if bytes <= limits.recordBytes and redis.call('XLEN', RECORDS) <= limits.recordsKept then return end
+    if bytes <= limits.recordBytes then return end
     redis.call('XTRIM', RECORDS, 'MINID', (number_of(first) + 1) .. '-0')
   end
 end
@@ -137,8 +139,10 @@ local function record(user, touched)
   local text = record_of(user, rows)
   local bytes = #text + ENTRY_BYTES
   local writtenBytes = redis.call('HINCRBY', META, 'recordBytes', bytes)
-  redis.call('XADD', RECORDS, seq .. '-0', 'record', text, 'bytesBefore', writtenBytes - bytes)
-  trim_records(writtenBytes)
+  redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', text,
+    'bytesBefore', writtenBytes - bytes)
+  -- So many of the short ones do not reach the bound.
+  if bytes > limits.recordBytes / limits.recordsKept then trim_records(writtenBytes) end
   if #user.sessions == 0 then redis.call('ZADD', DEPARTING, seq, user.id) else redis.call('ZREM', DEPARTING, user.id) end
   return seq
 end
@@ -203,7 +207,7 @@ local function commit(user, step)
     -- A longer one is read by those who need it.
     message.rooms = element and #element <= limits.messageRoomBytes and element or nil
   else
-    defer_changes(user.id, changes)
+    defer_changes(user, changes)
   end
   save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end

@@ -9,6 +9,12 @@ local function seq_of(element) return tonumber(string.match(element, '%d+')) end
 
 local function has_trail(userId) return redis.call('EXISTS', trail_key(userId)) == 1 end
 
+-- The same, remembered with the user: most never have one.
+local function is_on_trail(user)
+  user.mayHaveTrail = user.mayHaveTrail and has_trail(user.id)
+  return user.mayHaveTrail
+end
+
 -- Longer than the log keeps an entry, also where its clock stands still for a while.
 local TRAIL_TTL_MS = math.max(2 * timing.logAgeMs, 3600000)
 
@@ -80,16 +86,16 @@ end
 
 -- Keeps what a step changed that made no entry. What is undone by it is forgotten, so this is never longer than the
 -- rooms of before and of now.
-local function defer_changes(userId, changes)
-  if not changes or not has_trail(userId) then return end
-  local key = deferred_key(userId)
+local function defer_changes(user, changes)
+  if not changes or not is_on_trail(user) then return end
+  local key = deferred_key(user.id)
   for _, room in ipairs(changes.added) do
     if redis.call('HDEL', key, room) == 0 then redis.call('HSET', key, room, '+') end
   end
   for _, room in ipairs(changes.removed) do
     if redis.call('HDEL', key, room) == 0 then redis.call('HSET', key, room, '-') end
   end
-  expire_trail_later(userId)
+  expire_trail_later(user.id)
 end
 
 -- Returns { added, removed } since the last entry of the trail.
@@ -105,11 +111,13 @@ end
 
 -- Returns the element of an entry, and what it is a change of: the rooms at the user's entry of this number; 0 where the
 -- user was in none, false where no entry says it.
-local function extend_trail(userId, seq, before, changes)
+local function extend_trail(user, seq, before, changes)
+  local userId = user.id
+  user.mayHaveTrail = true
   local last = redis.call('LINDEX', trail_key(userId), -1)
   local baseSeq = last and seq_of(last)
   if last and redis.call('EXISTS', deferred_key(userId)) == 1 then
-    defer_changes(userId, changes)
+    defer_changes(user, changes)
     changes = deferred_of(userId)
   elseif are_none(before) then
     baseSeq = 0

@@ -13,6 +13,7 @@ local USER_FIELDS = {
   'isInherited', -- from an epoch before, and their row has not been read in this one
   'isUnconfirmed', -- the settings are those of an epoch before, and nobody has confirmed them in this one
   'inheritedSinceMs', -- since when everyone saw them online in the epoch before, until they are adopted
+  'mayHaveTrail', -- shared/trail.lua: false where there is none in this epoch
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
@@ -26,9 +27,12 @@ local ROOMS_FIELD = 4
 
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
 
-local function pack_fields(fields, from)
+-- rooms: what stands in the place of a session's rooms, nil for a user.
+local function pack_fields(fields, from, rooms)
   local values = {}
-  for index, field in ipairs(fields) do values[index] = rawget(from, field) or false end
+  for index, field in ipairs(fields) do
+    if rooms and index == ROOMS_FIELD then values[index] = rooms else values[index] = from[field] or false end
+  end
   return values
 end
 
@@ -53,10 +57,9 @@ local ROOMS_APART = {
   end,
 }
 
-local function lies_apart(session) return getmetatable(session) == ROOMS_APART end
-
 local function lay_apart(session, userId, rooms)
   session.userId = userId
+  session.isApart = true
   session.knownRooms = rooms
   session.rooms = rooms
   setmetatable(session, ROOMS_APART)
@@ -64,8 +67,9 @@ end
 
 -- The list of a session's rooms, or the session itself where that lies apart, as it is there. No list is changed in place.
 local function list_of(session)
+  if not session.isApart then return session.rooms end
   local rooms = rawget(session, 'rooms')
-  if lies_apart(session) and (not rooms or rooms == session.knownRooms) then return session end
+  if not rooms or rooms == session.knownRooms then return session end
   return rooms
 end
 
@@ -96,10 +100,9 @@ end
 local function save(user)
   local sessions, isApart = {}, {}
   for index, session in ipairs(user.sessions) do
-    local values = pack_fields(SESSION_FIELDS, session)
-    values[ROOMS_FIELD] = save_rooms(user, session)
-    if values[ROOMS_FIELD] == true then isApart[session.id] = true end
-    sessions[index] = values
+    local rooms = save_rooms(user, session)
+    if rooms == true then isApart[session.id] = true end
+    sessions[index] = pack_fields(SESSION_FIELDS, session, rooms)
   end
   for _, sessionId in ipairs(user.apartIds or {}) do
     if not isApart[sessionId] then redis.call('HDEL', rooms_key(user.id), sessionId) end
