@@ -248,6 +248,14 @@ export const SETTINGS = {
     meaning: 'how many changes the log keeps for those who come back',
   },
   LOG_AGE: { kind: 'duration', default: '5m', least: '10s', meaning: 'how long the log keeps a change' },
+  LOG_BYTES: {
+    kind: 'count',
+    default: '67108864',
+    least: '1048576',
+    most: '100000000000',
+    meaning: 'how many bytes the changes in the log may take; the oldest go first',
+    reason: '`LOG_COUNT` changes of about 0.6 KB each',
+  },
   SESSIONS_PER_USER: {
     kind: 'count',
     default: '50',
@@ -487,6 +495,7 @@ export function timingOf(config: Config): PresenceTiming {
     lastActiveFlushMs: config.LAST_ACTIVE_FLUSH,
     logCount: config.LOG_COUNT,
     logAgeMs: config.LOG_AGE,
+    logBytes: config.LOG_BYTES,
     sessionsPerUser: config.SESSIONS_PER_USER,
   }
 }

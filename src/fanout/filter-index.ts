@@ -13,8 +13,16 @@ export interface FilterIndex<Subscriber> {
   remove(filter: KeptFilter, subscriber: Subscriber): void
   everyone(): ReadonlySet<Subscriber>
   ofRoom(room: string): ReadonlySet<Subscriber>
+  /** Those of `rooms` that have subscribers. Costs the smaller of the two. */
+  watchedRooms(rooms: Rooms): Iterable<string>
   ofUser(userId: string): ReadonlySet<Subscriber>
   all(): Iterable<Subscriber>
+}
+
+/** Some rooms of a user. */
+export interface Rooms extends Iterable<string> {
+  readonly size: number
+  has(room: string): boolean
 }
 
 interface Audience<Subscriber> {
@@ -63,6 +71,15 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
 
     everyone: () => everyone,
     ofRoom: (room) => byRoom.get(room)?.subscribers ?? nobody,
+
+    *watchedRooms(rooms) {
+      if (rooms.size <= byRoom.size) {
+        for (const room of rooms) if (byRoom.has(room)) yield room
+      } else {
+        for (const room of byRoom.keys()) if (rooms.has(room)) yield room
+      }
+    },
+
     ofUser: (userId) => byUser.get(userId)?.subscribers ?? nobody,
     all: () => all,
   }

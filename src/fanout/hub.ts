@@ -7,6 +7,7 @@ import { positionExpired, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, CountEvent, FeedGroup, Follower } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
+import { hasSamePublicFields } from '../presence/rules.ts'
 import type { PresenceStore } from '../presence/store.ts'
 import { inSlices } from '../slices.ts'
 import { createFilterIndex } from './filter-index.ts'
@@ -116,10 +117,8 @@ export function createHub({
     if (epoch === head.epoch && entry.seq <= head.seq) return
     head = { epoch, seq: entry.seq }
     replays.add(entry)
-    const { before, after } = entry
-    if (before.user.isOnline !== after.user.isOnline) recount(null)
-    for (const room of union(before.rooms, after.rooms))
-      if (before.rooms.has(room) !== after.rooms.has(room)) recount(room)
+    if (entry.before.user.isOnline !== entry.after.user.isOnline) recount(null)
+    for (const room of entry.movedRooms) recount(room)
     untold.push(entry)
     if (windowMs === 0) tell()
   }
@@ -135,10 +134,9 @@ export function createHub({
       // To a watch list a user's change is the same as to everyone.
       offer(change, isMerged, index.everyone(), index.ofUser(change.user.id))
     }
-    for (const room of roomsOf(entries)) {
+    for (const [room, concerning] of entriesByRoom(entries)) {
       const subscriptions = index.ofRoom(room)
-      if (subscriptions.size === 0) continue
-      for (const change of mergedChanges(entries, { kind: 'room', room })) offer(change, isMerged, subscriptions)
+      for (const change of mergedChanges(concerning, { kind: 'room', room })) offer(change, isMerged, subscriptions)
     }
     for (const subscription of ahead) {
       const writtenSeq = subscription.writtenSeq()
@@ -146,6 +144,30 @@ export function createHub({
       ahead.delete(subscription)
       subscription.resume()
     }
+  }
+
+  /** The entries that may be a change in a room, of each room that somebody subscribed to. */
+  function entriesByRoom(entries: readonly LogEntry[]): ReadonlyMap<string, LogEntry[]> {
+    const byRoom = new Map<string, LogEntry[]>()
+    for (const entry of entries) {
+      for (const room of watchedRooms(entry)) {
+        const concerning = byRoom.get(room)
+        if (concerning === undefined) byRoom.set(room, [entry])
+        else concerning.push(entry)
+      }
+    }
+    return byRoom
+  }
+
+  /** Rooms with subscribers that an entry may be a change in. */
+  function* watchedRooms({ before, after, movedRooms }: LogEntry): Iterable<string> {
+    if (hasSamePublicFields(before.user, after.user)) {
+      for (const room of movedRooms) if (index.ofRoom(room).size > 0) yield room
+      return
+    }
+    yield* index.watchedRooms(before.rooms)
+    if (before.rooms === after.rooms) return
+    for (const room of index.watchedRooms(after.rooms)) if (!before.rooms.has(room)) yield room
   }
 
   function offer(change: Change, isMerged: boolean, ...audiences: readonly ReadonlySet<Subscription>[]): void {
@@ -360,15 +382,4 @@ export function createHub({
       await context.untilTick()
     }
   }
-}
-
-function roomsOf(entries: readonly LogEntry[]): ReadonlySet<string> {
-  const rooms = new Set<string>()
-  for (const { before, after } of entries) for (const room of union(before.rooms, after.rooms)) rooms.add(room)
-  return rooms
-}
-
-function* union<Item>(one: ReadonlySet<Item>, other: ReadonlySet<Item>): Iterable<Item> {
-  yield* one
-  for (const item of other) if (!one.has(item)) yield item
 }

@@ -9,6 +9,7 @@ import type { ChangeEvent } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import { createNumberedLog } from '../presence/numbered-log.ts'
 import type { Position } from '../presence/position.ts'
+import { RoomSet } from '../presence/room-set.ts'
 import type { ChangeLog } from '../presence/store.ts'
 import type { KeptFilter } from './filter-index.ts'
 import { kept } from './kept.ts'
@@ -17,6 +18,8 @@ import { kept } from './kept.ts'
 const REPLAY_MOST = 5000
 /** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: some 2 MB. */
 const AT_HAND_MOST = 5000
+/** Fewer, where their users entered so many rooms by them: some 10 MB. */
+const AT_HAND_ROOMS_MOST = 50_000
 /** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. Some 1 MB. */
 const EVENTS_MOST = 1000
 
@@ -58,6 +61,11 @@ export interface ReplaysOptions {
 
 export function createReplays({ read, told, logCount }: ReplaysOptions): Replays {
   let atHand = createNumberedLog<LogEntry>()
+  /** Of the entries at hand that brought rooms, how many. */
+  const roomCounts = new Map<number, number>()
+  let roomCount = 0
+  /** Entries share the rooms of users who hide and come back. */
+  let seenRooms = new WeakSet<RoomSet>()
   const events = new LRUCache<string, ChangeEvent>({ max: EVENTS_MOST })
   const readings = new Map<number, Promise<Reading>>()
   const merged = new Map<string, Promise<Replay>>()
@@ -98,17 +106,43 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
     return event
   }
 
+  function clearAtHand(): void {
+    atHand = createNumberedLog()
+    roomCounts.clear()
+    roomCount = 0
+    seenRooms = new WeakSet()
+  }
+
+  function countRooms({ seq, after, movedRooms }: LogEntry): void {
+    const isSeen = seenRooms.has(after.rooms)
+    seenRooms.add(after.rooms)
+    const count = movedRooms instanceof RoomSet ? movedRooms.size : movedRooms.length
+    if (isSeen || count === 0) return
+    roomCounts.set(seq, count)
+    roomCount += count
+  }
+
+  function dropThrough(lastSeq: number): void {
+    for (let seq = atHand.firstSeq(); seq <= lastSeq; seq += 1) {
+      roomCount -= roomCounts.get(seq) ?? 0
+      roomCounts.delete(seq)
+    }
+    atHand.dropThrough(lastSeq)
+  }
+
   return {
     eventOf,
 
     add(entry) {
-      if (entry.seq !== atHand.lastSeq() + 1) atHand = createNumberedLog()
+      if (entry.seq !== atHand.lastSeq() + 1) clearAtHand()
       atHand.push(entry)
-      atHand.dropThrough(atHand.lastSeq() - Math.min(AT_HAND_MOST, logCount))
+      countRooms(entry)
+      dropThrough(atHand.lastSeq() - Math.min(AT_HAND_MOST, logCount))
+      while (roomCount > AT_HAND_ROOMS_MOST) dropThrough(atHand.firstSeq())
     },
 
     clear() {
-      atHand = createNumberedLog()
+      clearAtHand()
       events.clear()
       readings.clear()
       merged.clear()

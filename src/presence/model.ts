@@ -4,6 +4,7 @@
  * Moments are epoch milliseconds of the store's wall clock (`…AtMs`), lengths of time are milliseconds (`…Ms`). What an
  * adapter counts on its steady clock, for itself, is `…SteadyMs` (src/presence/timing.ts).
  */
+import type { RoomSet } from './room-set.ts'
 
 export type PresenceStatus = 'ONLINE' | 'AWAY' | 'BUSY' | 'OFFLINE'
 export type StatusChoice = 'AUTOMATIC' | 'AWAY' | 'BUSY'
@@ -75,11 +76,14 @@ export interface LogEntry {
   readonly atMs: number
   readonly before: PublicStanding
   readonly after: PublicStanding
+  /** Rooms of either `before.rooms` or `after.rooms`, not of both. */
+  readonly movedRooms: RoomSet | readonly string[]
 }
 
 export interface PublicStanding {
   readonly user: PublicUser
-  readonly rooms: ReadonlySet<string>
+  /** Entries share it: an entry takes constant memory, however many rooms its user is in. */
+  readonly rooms: RoomSet
 }
 
 /** Why a session ended, as the database keeps it. A reason is never renamed or reused. */

@@ -156,6 +156,8 @@ export interface StoreStats {
   readonly onlineCount: number
   readonly sessionCount: number
   readonly logCount: number
+  /** By the adapter's own estimate; what `LOG_BYTES` bounds. */
+  readonly logBytes: number
   readonly recordCount: number
   /** Lives of the live state that this process has seen. */
   readonly epochCount: number
@@ -166,6 +168,9 @@ export interface StoreStats {
   /** Sessions that this process took from nodes whose lease had passed. */
   readonly reapedCount: number
 }
+
+/** Records that wait, in bytes. A session in 100 rooms has 13 KB a record, and the database may be away for long. */
+export const RECORD_BYTES_MOST = 128 * 1024 * 1024
 
 /** How long `setUser` remembers settings of who is not there. Longer than any read of a row may take. */
 export const SEED_MEMORY_MS = 30_000
@@ -453,6 +458,7 @@ export interface NodeListener {
 /** What the database has to learn, in order, kept until it has. */
 export interface RecordLog {
   /**
+   * @param limit - at most so many; fewer where they are long
    * @returns the records after `afterSeq`, oldest first. `isGap`: some of them were lost, because more waited than
    *   the store keeps, or with the epoch: the database has to be made anew from `snapshot`
    */
@@ -468,6 +474,7 @@ export interface RecordLog {
    * The state of every user in the store, ordered by id, as records.
    *
    * @param after - the id after which to go on, null at first
+   * @param limit - at most so many; fewer where they are long, and none only at the end
    */
   snapshot(after: string | null, limit: number): Promise<readonly PresenceRecord[]>
 

@@ -16,6 +16,7 @@ export interface PresenceTiming {
   readonly lastActiveFlushMs: number
   readonly logCount: number
   readonly logAgeMs: number
+  readonly logBytes: number
   readonly sessionsPerUser: number
 }
 

@@ -76,6 +76,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     onlineCount: gauge('users_online', 'Users whom everyone sees online.'),
     sessionCount: gauge('sessions', 'Live sessions, of hidden users too.'),
     logCount: gauge('log_entries', 'Changes that the log holds.'),
+    logBytes: gauge('log_bytes', 'Bytes of those changes, as the live store estimates them.'),
     recordCount: gauge('records_waiting', 'Records that wait for Postgres.'),
     epochCount: gauge('epochs', 'How often the live state began anew since this process started.'),
     gapFillCount: gauge('gap_fills', 'How often this process read missed changes from the log since it started.'),

@@ -8,6 +8,7 @@ const START_MS = Date.UTC(2026, 0, 1)
 interface MemoryOptions {
   /** How many records wait, where it is not as many as the store keeps by itself. */
   readonly recordsKept?: number
+  readonly recordBytes?: number
   /** What slices of work are measured by, where it is not the process's own. */
   readonly monotonicMs?: () => number
 }

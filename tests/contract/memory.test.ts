@@ -1,4 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect } from 'vitest'
 import { type PresenceStore, SEED_MEMORY_MS, type SweepAnswer } from '../../src/presence/store.ts'
 import { openMemory } from './memory-harness.ts'
@@ -8,6 +10,7 @@ import {
   beatOverHttp,
   connect,
   detach,
+  expectFewLongRecords,
   goOffline,
   HIDDEN,
   isOnline,
@@ -21,6 +24,14 @@ import {
 import { describePresenceStore } from './presence-store.ts'
 
 describePresenceStore('the memory store', openMemory)
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+function usedBytes(): number {
+  collectGarbage()
+  return process.memoryUsage().heapUsed
+}
 
 /** What only a manual clock can show. */
 describe('the memory store, to the millisecond', () => {
@@ -149,6 +160,11 @@ describe('the memory store, to the millisecond', () => {
 describe('the memory store, when the database is away for long', () => {
   const rule = ruleOf((request) => openMemory(request, { recordsKept: 3 }))
 
+  ruleOf((request) => openMemory(request, { recordBytes: 100_000 }))(
+    'bounds the records by their bytes, for those of a session in many rooms are long',
+    async ({ store }) => expectFewLongRecords(store),
+  )
+
   rule('keeps so many records, says that some were lost, and is made whole by a snapshot', async ({ store }) => {
     for (const userId of ['a', 'b', 'c']) await connect(store, userId)
     expect(await store.records.read(0, 10)).toMatchObject({ isGap: false, records: [{}, {}, {}] })
@@ -240,6 +256,29 @@ describe('the memory store, with much to do at once', () => {
     await acknowledging
     expect(await knownOf(store, USER_IDS)).toEqual([next])
     expect(await onlineIds(store)).toEqual([next])
+  })
+
+  rule('needs constant memory for an entry, however many rooms its user is in', async ({ store }) => {
+    const name = (number: number): string => `room ${number} `.padEnd(128, '.')
+    for (let session = 0; session < 49; session += 1) {
+      await connect(store, 'alice', { rooms: Array.from({ length: 100 }, (_, room) => name(100 * session + room)) })
+    }
+    const { userId, sessionId, fence } = await connect(store, 'alice', { sessionId: 'last' })
+    const release = async () => acknowledge(store, (await store.records.read(0, 1)).lastSeq)
+    await release()
+    const bytesBefore = usedBytes()
+    const logBytesBefore = (await store.stats()).logBytes
+    for (let count = 0; count < 1000; count += 1) {
+      await store.join({ userId, sessionId, fence, room: 'hall' })
+      await store.leave({ userId, sessionId, fence, room: 'hall' })
+    }
+    await release()
+    const bytes = usedBytes() - bytesBefore
+    // A list of the rooms alone has 40,000.
+    expect(bytes / 2000).toBeLessThan(4000)
+    const { logBytes } = await store.stats()
+    expect((logBytes - logBytesBefore) / 2000).toBeGreaterThan(0.5 * (bytes / 2000))
+    expect((logBytes - logBytesBefore) / 2000).toBeLessThan(4000)
   })
 
   rule('lets a long log that is past its age go in parts', { logCount: 20_000, logAgeMs: 1000 }, async (harness) => {

@@ -14,6 +14,7 @@ import { describeDismissals } from './presence-store/dismissals.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
 import { describeLists } from './presence-store/lists.ts'
+import { describeManyRooms } from './presence-store/many-rooms.ts'
 import { describeNodes } from './presence-store/nodes.ts'
 import { describeOrder } from './presence-store/order.ts'
 import { describeRecords } from './presence-store/records.ts'
@@ -34,6 +35,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeTakeovers(rule)
     describeActivity(rule)
     describeRooms(rule)
+    describeManyRooms(rule)
     describeVisibility(rule)
     describeLists(rule)
     describeChangeLog(rule)

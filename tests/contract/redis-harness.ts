@@ -24,6 +24,9 @@ const MESSAGE_MS = 2
 
 export interface NodeOptions {
   readonly recordsKept?: number
+  readonly recordBytes?: number
+  /** How many bytes of room names a log entry lists. */
+  readonly listedRoomBytes?: number
   /** What a command may take, in real time. */
   readonly timeLimitMs?: number
   /** Where a connection leads, where it is not to the server itself. */
@@ -90,6 +93,8 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
   function open(options: NodeOptions = {}): PresenceStore {
     const {
       recordsKept,
+      recordBytes,
+      listedRoomBytes,
       timeLimitMs = 5000,
       through = {},
       beatFlushMs = 0,
@@ -100,7 +105,13 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
     const shared = { time: MANUAL_TIME, ...(isMute ? { commit: withoutBell() } : {}) }
     const store = createRedisStore({
       timing,
-      scripts: loadScripts({ timing, shared, ...(recordsKept === undefined ? {} : { recordsKept }) }),
+      scripts: loadScripts({
+        timing,
+        shared,
+        ...(recordsKept === undefined ? {} : { recordsKept }),
+        ...(recordBytes === undefined ? {} : { recordBytes }),
+        ...(listedRoomBytes === undefined ? {} : { listedRoomBytes }),
+      }),
       app: namespace,
       beatFlushMs,
       connect: (purpose) => {

@@ -60,6 +60,7 @@ it.each([
     rollcall_users_online: 2,
     rollcall_sessions: 2,
     rollcall_log_entries: 2,
+    rollcall_log_bytes: expect.any(Number),
     rollcall_epochs: 1,
     rollcall_reaped: 0,
     'rollcall_errors_total{code="NOT_FOUND",part=""}': 1,

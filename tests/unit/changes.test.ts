@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../src/presence/changes.ts'
 import type { LogEntry, PublicStanding, PublicUser } from '../../src/presence/model.ts'
+import { RoomSet } from '../../src/presence/room-set.ts'
 
 const ALICE: PublicUser = {
   id: 'alice',
@@ -19,26 +20,29 @@ const HALL: ChangeFilter = { kind: 'room', room: 'hall' }
 const watching = (...userIds: string[]): ChangeFilter => ({ kind: 'users', userIds: new Set(userIds) })
 
 function online(details: Partial<PublicUser> = {}, ...rooms: string[]): PublicStanding {
-  return { user: { ...ALICE, ...details }, rooms: new Set(rooms) }
+  return { user: { ...ALICE, ...details }, rooms: RoomSet.of(rooms) }
 }
 
 function offline(details: Partial<PublicUser> = {}): PublicStanding {
   const gone = { isOnline: false, status: 'OFFLINE', statusMessage: null, onlineSinceMs: null } as const
-  return { user: { ...ALICE, ...details, ...gone }, rooms: new Set() }
+  return { user: { ...ALICE, ...details, ...gone }, rooms: RoomSet.empty }
+}
+
+function entryOf(seq: number, atMs: number, before: PublicStanding, after: PublicStanding): LogEntry {
+  const left = [...before.rooms].filter((room) => !after.rooms.has(room))
+  const entered = [...after.rooms].filter((room) => !before.rooms.has(room))
+  return { seq, atMs, before, after, movedRooms: [...left, ...entered] }
 }
 
 /** A log of steps of one user, each from where the one before ended. */
 function logOf(...standings: PublicStanding[]): LogEntry[] {
-  return standings.slice(1).map((after, index) => ({
-    seq: index + 1,
-    atMs: 10 * (index + 1),
-    before: standings[index] as PublicStanding,
-    after,
-  }))
+  return standings
+    .slice(1)
+    .map((after, index) => entryOf(index + 1, 10 * (index + 1), standings[index] as PublicStanding, after))
 }
 
 function between(before: PublicStanding, after: PublicStanding, filter: ChangeFilter): Change | null {
-  return changeOf({ seq: 7, atMs: 70, before, after }, filter)
+  return changeOf(entryOf(7, 70, before, after), filter)
 }
 
 describe('a change', () => {
@@ -136,9 +140,9 @@ describe('merging', () => {
   it('comes in the order of those numbers, at most one a user', () => {
     const bob = { id: 'bob', name: 'Bob' }
     const log: LogEntry[] = [
-      { seq: 1, atMs: 1, before: offline(), after: online() },
-      { seq: 2, atMs: 2, before: offline(bob), after: online(bob) },
-      { seq: 3, atMs: 3, before: online(), after: online({ status: 'BUSY' }) },
+      entryOf(1, 1, offline(), online()),
+      entryOf(2, 2, offline(bob), online(bob)),
+      entryOf(3, 3, online(), online({ status: 'BUSY' })),
     ]
     expect(mergedChanges(log, EVERYONE).map(({ user, seq }) => [user.id, seq])).toEqual([
       ['bob', 2],
@@ -175,7 +179,7 @@ describe('replaying a random log', () => {
       const details = { id: userId, name: userId, status: status as PublicUser['status'] }
       const after = isOnline ? online(details, ...rooms) : offline(details)
       now.set(userId, after)
-      return { seq: index + 1, atMs: index, before, after }
+      return entryOf(index + 1, index, before, after)
     })
   }
 

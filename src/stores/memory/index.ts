@@ -1,17 +1,18 @@
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { EndReason, UserSeed } from '../../presence/model.ts'
 import { endReasonOf, graceMs, newerSettings, statusOf } from '../../presence/rules.ts'
-import type {
-  AttachAnswer,
-  AttachRequest,
-  Beat,
-  BeatAnswer,
-  Comeback,
-  EndAnswer,
-  EndRequest,
-  PresenceStore,
-  RoomAnswer,
-  RoomRequest,
+import {
+  type AttachAnswer,
+  type AttachRequest,
+  type Beat,
+  type BeatAnswer,
+  type Comeback,
+  type EndAnswer,
+  type EndRequest,
+  type PresenceStore,
+  RECORD_BYTES_MOST,
+  type RoomAnswer,
+  type RoomRequest,
 } from '../../presence/store.ts'
 import { type Clock, isLate, type Now, type PresenceTiming } from '../../presence/timing.ts'
 import { inSlices, startSlice } from '../../slices.ts'
@@ -54,6 +55,7 @@ export interface MemoryStoreOptions {
   readonly monotonicMs?: () => number
   /** Fewer, for a test of what happens beyond it. */
   readonly recordsKept?: number
+  readonly recordBytes?: number
 }
 
 export function createMemoryStore({
@@ -61,8 +63,9 @@ export function createMemoryStore({
   clock,
   monotonicMs = () => performance.now(),
   recordsKept = RECORDS_KEPT,
+  recordBytes = RECORD_BYTES_MOST,
 }: MemoryStoreOptions): PresenceStore {
-  const population = createPopulation({ timing, clock, monotonicMs, recordsKept })
+  const population = createPopulation({ timing, clock, monotonicMs, recordsKept, recordBytes })
   const { users, roster, commit } = population
   const nodes = createNodes(timing)
   let lastSweepSteadyMs = clock().steadyMs

@@ -12,6 +12,7 @@ import type {
   UserSeed,
   ViewerState,
 } from '../../presence/model.ts'
+import { RoomSet } from '../../presence/room-set.ts'
 import { hidesLastActive, publicUser, type UserFacts } from '../../presence/rules.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import type { Due } from './deadlines.ts'
@@ -23,14 +24,22 @@ export interface LiveUser extends UserFacts, Due {
    */
   shown: PublicUser
   hasActivitySince: boolean
-  /** The rooms that everyone sees the user in. Never changed in place. */
-  shownRooms: ReadonlySet<string>
+  /** The rooms that everyone sees the user in: `rooms`, or none. */
+  shownRooms: RoomSet
   readonly id: string
   profile: Profile | null
   settings: Settings | null
   /** In the order of their starts. Never changed in place: most users have one, whose list is a third of a Map. */
   sessions: readonly LiveSession[]
   hasLiveSession: boolean
+  /** The rooms of all sessions, whether or not anyone sees the user: as `countRooms` found them last. */
+  rooms: RoomSet
+  /** Of each room that more than one session is in, by how many sessions more. Null where there is none. */
+  repeatedRooms: Map<string, number> | null
+  /** The sessions whose rooms are counted in `rooms`. */
+  countedSessions: readonly LiveSession[]
+  /** An estimate of what `rooms` took since the last log entry of the user, for the log to count. */
+  newRoomBytes: number
   lastActiveAtMs: number | null
   lastActiveSteadyMs: number | null
   isActivityOver: boolean
@@ -56,7 +65,10 @@ export interface LiveSession {
   readonly id: string
   readonly startId: string
   device: string | null
+  /** Never changed in place. */
   rooms: readonly string[]
+  /** The list that is counted in `rooms` of the user. */
+  countedRooms: readonly string[]
   fence: string | null
   /** The one that was reaped from it, while nobody has told yet how that socket was lost. */
   reapedFence: string | null
@@ -76,7 +88,6 @@ export interface LiveSession {
 
 const NO_SESSIONS: readonly LiveSession[] = []
 const NO_ROOM_IDS: readonly string[] = []
-const NO_ROOMS: ReadonlySet<string> = new Set()
 
 /** What everyone sees of a user until it is known. */
 const NOBODY: PublicUser = {
@@ -95,12 +106,16 @@ export function createLiveUser(id: string, read: UserSeed, now: Now, timing: Pre
   const user: LiveUser = {
     shown: NOBODY,
     hasActivitySince: false,
-    shownRooms: NO_ROOMS,
+    shownRooms: RoomSet.empty,
     id,
     profile: seed.profile,
     settings: seed.settings,
     sessions: NO_SESSIONS,
     hasLiveSession: false,
+    rooms: RoomSet.empty,
+    repeatedRooms: null,
+    countedSessions: NO_SESSIONS,
+    newRoomBytes: 0,
     lastActiveAtMs: seed.lastActiveAtMs,
     lastActiveSteadyMs: seed.lastActiveAtMs === null ? null : steadyOf(seed.lastActiveAtMs, now),
     isActivityOver: seed.isActivityOver,
@@ -132,6 +147,7 @@ export function createLiveSession(
     startId,
     device: null,
     rooms: NO_ROOM_IDS,
+    countedRooms: NO_ROOM_IDS,
     fence: null,
     reapedFence: null,
     nodeId: null,
@@ -180,14 +196,64 @@ export function sessionOf(user: LiveUser, sessionId: string): LiveSession | unde
   return user.sessions.find(({ id }) => id === sessionId)
 }
 
-/** The rooms that everyone sees the user in; `current` itself where they are the same. */
-export function roomsOf(user: LiveUser, isShown: boolean, current: ReadonlySet<string>): ReadonlySet<string> {
-  if (!isShown) return NO_ROOMS
-  const rooms = new Set<string>()
-  for (const session of user.sessions) for (const room of session.rooms) rooms.add(room)
-  if (rooms.size !== current.size) return rooms
-  for (const room of rooms) if (!current.has(room)) return rooms
-  return current
+/**
+ * Brings `rooms` in line with the sessions. Costs what changed since the last call.
+ *
+ * @returns the rooms that the user entered or left by it
+ */
+export function countRooms(user: LiveUser): readonly string[] {
+  const entered: string[] = []
+  const left: string[] = []
+  if (user.countedSessions !== user.sessions) {
+    const current = new Set(user.sessions)
+    for (const session of user.countedSessions) {
+      if (current.has(session)) continue
+      left.push(...new Set(session.countedRooms))
+      session.countedRooms = NO_ROOM_IDS
+    }
+    user.countedSessions = user.sessions
+  }
+  for (const session of user.sessions) {
+    if (session.countedRooms === session.rooms) continue
+    const former = new Set(session.countedRooms)
+    for (const room of new Set(session.rooms)) if (!former.delete(room)) entered.push(room)
+    left.push(...former)
+    session.countedRooms = session.rooms
+  }
+  if (entered.length === 0 && left.length === 0) return NO_ROOM_IDS
+  return changeRooms(user, entered, left)
+}
+
+/** Entered first: a room that one session leaves and another enters does not change. */
+function changeRooms(user: LiveUser, entered: readonly string[], left: readonly string[]): readonly string[] {
+  const added = new Set<string>()
+  const removed = new Set<string>()
+  for (const room of entered) {
+    if (user.rooms.has(room) || added.has(room)) addRepeat(user, room)
+    else added.add(room)
+  }
+  for (const room of left) {
+    if (takeRepeat(user, room)) continue
+    if (!added.delete(room)) removed.add(room)
+  }
+  if (added.size === 0 && removed.size === 0) return NO_ROOM_IDS
+  user.rooms = user.rooms.changed({ added, removed })
+  return [...added, ...removed]
+}
+
+function addRepeat(user: LiveUser, room: string): void {
+  user.repeatedRooms ??= new Map()
+  user.repeatedRooms.set(room, (user.repeatedRooms.get(room) ?? 0) + 1)
+}
+
+/** @returns false where no other session is in the room */
+function takeRepeat(user: LiveUser, room: string): boolean {
+  const count = user.repeatedRooms?.get(room)
+  if (count === undefined) return false
+  if (count > 1) user.repeatedRooms?.set(room, count - 1)
+  else user.repeatedRooms?.delete(room)
+  if (user.repeatedRooms?.size === 0) user.repeatedRooms = null
+  return true
 }
 
 /** What everyone sees of a user. Made when somebody looks: most heartbeats nobody looks at. */

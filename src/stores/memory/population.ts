@@ -3,10 +3,12 @@
  * bells. Whoever changes a user commits the change here.
  */
 import { randomBytes } from 'node:crypto'
+import { BOUNDS } from '../../presence/bounds.ts'
 import { listenIn } from '../../presence/listeners.ts'
-import type { EndReason, LogEntry, PresenceRecord, Settings, UserSeed } from '../../presence/model.ts'
+import type { EndReason, LogEntry, PresenceRecord, PublicUser, Settings, UserSeed } from '../../presence/model.ts'
 import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Position } from '../../presence/position.ts'
+import { RoomSet } from '../../presence/room-set.ts'
 import {
   hasSamePublicFields,
   isOnline,
@@ -23,11 +25,11 @@ import { inSlices } from '../../slices.ts'
 import { createDeadlines } from './deadlines.ts'
 import {
   columnsOf,
+  countRooms,
   createLiveUser,
   date,
   type LiveSession,
   type LiveUser,
-  roomsOf,
   sessionRow,
   shownNow,
 } from './live-user.ts'
@@ -57,19 +59,56 @@ export interface Step {
 /** An entry, and when it was written by the steady clock. */
 interface AgedEntry extends LogEntry {
   readonly writtenSteadyMs: number
+  /** An estimate of the memory that the log needs for it. */
+  readonly bytes: number
 }
+
+/**
+ * What an entry takes beside its texts, and a list of one room or a changed copy of a large set: as measured on
+ * Node 20 (docs/operations.md).
+ */
+const ENTRY_BYTES = 500
+const ROOM_BYTES = 40
+const COPY_BYTES = 1300
+
+/** What a record takes beside the rooms that it names. */
+const RECORD_BYTES = 600
 
 /** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
 const TRIMMED_AT_ONCE = 10_000
+
+/** The user before the step is mostly that of the entry before. */
+function bytesOfEntry(after: PublicUser): number {
+  const { id, name, avatarUrl, statusMessage } = after
+  return ENTRY_BYTES + id.length + name.length + (avatarUrl?.length ?? 0) + (statusMessage?.length ?? 0)
+}
+
+/** What a log needs beside its entries, where these rooms were entered and left, and `rooms` came of it. */
+function bytesOfRoomChange(changed: readonly string[], rooms: RoomSet): number {
+  if (changed.length === 0) return 0
+  const textBytes = changed.reduce((bytes, room) => bytes + room.length + ROOM_BYTES, 0)
+  return textBytes + Math.min(changed.length * COPY_BYTES, rooms.size * ROOM_BYTES)
+}
+
+function bytesOfRecord({ sessions }: PresenceRecord): number {
+  let bytes = RECORD_BYTES
+  for (const { rooms } of sessions) for (const room of rooms) bytes += room.length + ROOM_BYTES
+  return bytes
+}
+
+function mostBytesOfRooms(rooms: RoomSet): number {
+  return rooms.size * (BOUNDS.roomBytes + 2 * ROOM_BYTES)
+}
 
 export interface PopulationOptions {
   readonly timing: PresenceTiming
   readonly clock: Clock
   readonly monotonicMs: () => number
   readonly recordsKept: number
+  readonly recordBytes: number
 }
 
-export function createPopulation({ timing, clock, monotonicMs, recordsKept }: PopulationOptions) {
+export function createPopulation({ timing, clock, monotonicMs, recordsKept, recordBytes }: PopulationOptions) {
   const epoch = randomBytes(8).toString('hex')
   const users = createShardedMap<LiveUser>()
   const roster = createRoster<LiveUser>()
@@ -79,7 +118,9 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
   const departing = createOrder<number, LiveUser>((one, other) => one - other)
   const deadlines = createDeadlines<LiveUser>()
   const entries = createNumberedLog<AgedEntry>()
+  let logBytes = 0
   const waiting = createNumberedLog<PresenceRecord>()
+  let waitingBytes = 0
   /** Settings of who was not there when they came, oldest first. */
   const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilSteadyMs: number }>()
   const changeListeners = new Set<ChangeListener>()
@@ -92,14 +133,16 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, now.steadyMs, timing)
     user.shownSinceMs = isShown ? (user.shownSinceMs ?? date(user, now)) : null
-    const after = {
-      user: publicUser(user, now.steadyMs, timing),
-      rooms: roomsOf(user, isShown, before.rooms),
-    }
+    const changedRooms = countRooms(user)
+    user.newRoomBytes += bytesOfRoomChange(changedRooms, user.rooms)
+    // What happened while nobody saw the user is in no entry, so the log gets the rooms once at most.
+    if (!before.user.isOnline) user.newRoomBytes = Math.min(user.newRoomBytes, mostBytesOfRooms(user.rooms))
+    const after = { user: publicUser(user, now.steadyMs, timing), rooms: isShown ? user.rooms : RoomSet.empty }
+    const movedRooms = before.user.isOnline && isShown ? changedRooms : isShown ? after.rooms : before.rooms
     user.shown = after.user
     user.shownRooms = after.rooms
     const isChanged = !hasSamePublicFields(before.user, after.user) || before.rooms !== after.rooms
-    if (isChanged) list(user, before.user.isOnline, before.rooms)
+    if (isChanged) list(user, before.user.isOnline, movedRooms)
 
     const ownStatus = statusOf(user, now.steadyMs, timing)
     const isOwnStatusFlipped = ownStatus !== user.ownStatus
@@ -115,13 +158,22 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     schedule(user, now)
     // Told last: whoever listens may look at the store.
     if (isChanged && (before.user.isOnline || after.user.isOnline)) {
-      append({ seq: entries.lastSeq() + 1, atMs: date(user, now), writtenSteadyMs: now.steadyMs, before, after })
+      append({
+        seq: entries.lastSeq() + 1,
+        atMs: date(user, now),
+        writtenSteadyMs: now.steadyMs,
+        before,
+        after,
+        movedRooms,
+        bytes: bytesOfEntry(after.user) + user.newRoomBytes,
+      })
+      user.newRoomBytes = 0
     }
     if (isViewerChanged || isOwnStatusFlipped || isChanged) for (const listener of viewerListeners) listener(user.id)
   }
 
-  function list(user: LiveUser, wasListed: boolean, formerRooms: ReadonlySet<string>): void {
-    const { shown, shownRooms: rooms } = user
+  function list(user: LiveUser, wasListed: boolean, movedRooms: LogEntry['movedRooms']): void {
+    const { shown, shownRooms } = user
     if (shown.isOnline && !wasListed) {
       unlisted.delete(user.id)
       roster.add(user)
@@ -130,23 +182,30 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
       roster.remove(user)
       unlisted.set(user.id, user)
     }
-    for (const room of formerRooms) if (!rooms.has(room)) roster.removeFromRoom(room, user)
-    for (const room of rooms) if (!formerRooms.has(room)) roster.addToRoom(room, user)
+    for (const room of movedRooms) {
+      if (shownRooms.has(room)) roster.addToRoom(room, user)
+      else roster.removeFromRoom(room, user)
+    }
   }
 
   function append(entry: AgedEntry): void {
     entries.push(entry)
+    logBytes += entry.bytes
     trimEntries(entry.writtenSteadyMs)
     for (const listener of changeListeners) listener.entry(entry, epoch)
   }
 
   function trimEntries(steadyMs: number): void {
-    let goneSeq = Math.max(entries.lastSeq() - timing.logCount, entries.firstSeq() - 1)
-    // Until the next time the log may hold more than it must, which harms nobody.
+    let goneSeq = entries.firstSeq() - 1
+    // Until the next time the log may hold entries past their age, which harms nobody.
     const furthestSeq = goneSeq + TRIMMED_AT_ONCE
     while (goneSeq < furthestSeq) {
       const next = entries.at(goneSeq + 1)
-      if (next === undefined || steadyMs - next.writtenSteadyMs < timing.logAgeMs) break
+      if (next === undefined) break
+      const isOverCount = entries.lastSeq() - goneSeq > timing.logCount
+      const isTooOld = steadyMs - next.writtenSteadyMs >= timing.logAgeMs
+      if (!isOverCount && logBytes <= timing.logBytes && !isTooOld) break
+      logBytes -= next.bytes
       goneSeq += 1
     }
     entries.dropThrough(goneSeq)
@@ -165,16 +224,27 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     departing.delete(user.lastRecordSeq)
     user.lastRecordSeq = waiting.lastSeq() + 1
     if (user.sessions.length === 0) departing.set(user.lastRecordSeq, user)
-    waiting.push({
+    const record: PresenceRecord = {
       seq: user.lastRecordSeq,
       userId: user.id,
       profile: user.profile,
       columns: user.recordedColumns,
       settings: user.settings,
       sessions: rows,
-    })
-    waiting.dropThrough(waiting.lastSeq() - recordsKept)
+    }
+    waiting.push(record)
+    waitingBytes += bytesOfRecord(record)
+    dropRecords(waiting.lastSeq() - recordsKept)
+    while (waitingBytes > recordBytes) dropRecords(waiting.firstSeq())
     for (const bell of recordBells) bell()
+  }
+
+  function dropRecords(throughSeq: number): void {
+    for (let seq = waiting.firstSeq(); seq <= throughSeq; seq += 1) {
+      const record = waiting.at(seq)
+      if (record !== undefined) waitingBytes -= bytesOfRecord(record)
+    }
+    waiting.dropThrough(throughSeq)
   }
 
   function schedule(user: LiveUser, { steadyMs }: Now): void {
@@ -223,7 +293,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
 
     async ack(of, seq) {
       if (of !== epoch) return
-      waiting.dropThrough(seq)
+      dropRecords(Math.min(seq, waiting.lastSeq()))
       await inSlices(departed(seq), monotonicMs, (user) => {
         departing.delete(user.lastRecordSeq)
         users.delete(user.id)
@@ -258,6 +328,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept }: Po
     stats: () => ({
       onlineCount: roster.count(null),
       logCount: entries.size(),
+      logBytes,
       recordCount: waiting.size(),
     }),
 

@@ -1,7 +1,6 @@
 /** What the scripts answer, as the domain's own types. In their lists `false` stands for null, and `{}` for none. */
 import type {
   EndReason,
-  LogEntry,
   PresenceRecord,
   PresenceStatus,
   PublicUser,
@@ -38,16 +37,6 @@ export type SessionAnswer = readonly [
   lastActiveAtMs: number,
   fence: Nullable<string>,
   leaseEndsAtMs: Nullable<number>,
-]
-
-/** append in lua/shared/commit.lua. */
-export type EntryAnswer = readonly [
-  seq: number,
-  atMs: number,
-  before: PublicAnswer,
-  roomsBefore: List<string>,
-  after: PublicAnswer,
-  roomsAfter: List<string>,
 ]
 
 /** session_row in lua/shared/commit.lua. */
@@ -153,16 +142,6 @@ export function settingsOf(answer: Nullable<SettingsAnswer>): Settings | null {
   const { version, statusChoice, visibility, hideLastActive } = answer
   const statusMessage = answer.statusMessage === false ? null : answer.statusMessage
   return { version, statusChoice, statusMessage, visibility, hideLastActive }
-}
-
-export function logEntry(text: string): LogEntry {
-  const [seq, atMs, before, roomsBefore, after, roomsAfter] = JSON.parse(text) as EntryAnswer
-  return {
-    seq,
-    atMs,
-    before: { user: publicUser(before), rooms: new Set(listOf(roomsBefore)) },
-    after: { user: publicUser(after), rooms: new Set(listOf(roomsAfter)) },
-  }
 }
 
 export function presenceRecord(seq: number, text: string): PresenceRecord {

@@ -18,6 +18,8 @@ export interface BellMessage {
   /** An entry of the change log: its number, and itself as JSON. */
   readonly seq?: number
   readonly entry?: string
+  /** Where the entry names no rooms, what changed of them, as JSON: an element of lua/shared/trail.lua. */
+  readonly rooms?: string
   /** Whose own view changed. */
   readonly viewer?: string
   /** The number of a record. */

@@ -1,15 +1,21 @@
 /**
  * Tells each entry of the change log once, in order, without a gap, whatever the bell loses, doubles or delays: it
- * knows the number that comes next, and reads from the stream what is missing.
+ * knows the number that comes next, and reads from the stream what is missing. It reads there, too, the rooms of a user
+ * that it does not know and an entry only says the change of.
  */
+import { LRUCache } from 'lru-cache'
 import { listenIn } from '../../presence/listeners.ts'
-import type { LogEntry } from '../../presence/model.ts'
 import type { Position } from '../../presence/position.ts'
+import type { RoomSet } from '../../presence/room-set.ts'
 import type { ChangeListener } from '../../presence/store.ts'
+import { type LoggedStep, type ResolvedStep, resolveStep } from './logged-steps.ts'
 
-/** Entries that wait beyond a gap: some 5 MB. Those above it are read from the stream as well. */
+/** Entries that wait beyond a gap: some 5 MB. Those above it, and long ones, are read from the stream as well. */
 const AHEAD_MOST = 5000
+const AHEAD_ROOMS_MOST = 16
 const RETRY_MS = 100
+/** Rooms of users in many that are remembered, so that the next entry of theirs need not be read: some 30 MB. */
+const KNOWN_ROOMS_MOST = 150_000
 
 export interface ChangeFollower {
   listen(listener: ChangeListener): () => void
@@ -18,7 +24,7 @@ export interface ChangeFollower {
   /** Until the next `begin` nothing is told. */
   pause(): void
   /** An entry that the bell brought. */
-  hear(seq: number, epoch: string, parse: () => LogEntry): void
+  hear(seq: number, epoch: string, parse: () => LoggedStep): void
   /** Reads what came up to this number, where the bell has not brought it. */
   catchUp(seq: number): void
   /** How often entries had to be read from the stream. */
@@ -30,7 +36,7 @@ export interface ChangeFollower {
 export interface StreamRead {
   /** Whether it no longer holds everything. */
   readonly isExpired: boolean
-  readonly entries: readonly LogEntry[]
+  readonly entries: readonly ResolvedStep[]
   readonly lastSeq: number
 }
 
@@ -43,23 +49,35 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   const listeners = new Set<ChangeListener>()
   let head: Position | null = null
   /** What the bell brought beyond a gap, by number. */
-  const ahead = new Map<number, LogEntry>()
+  const ahead = new Map<number, LoggedStep>()
+  /** Of users in many rooms: their rooms after the last entry that the listeners have, and its number. */
+  const known = new LRUCache<string, { readonly seq: number; readonly ownRooms: RoomSet }>({
+    maxSize: KNOWN_ROOMS_MOST,
+    sizeCalculation: ({ ownRooms }) => ownRooms.size + 1,
+  })
   let wantedSeq = 0
   let filling: Promise<void> | null = null
   let fillCount = 0
   let isClosed = false
 
-  function tell(entry: LogEntry, position: Position): void {
+  function tell({ entry, ownRooms }: ResolvedStep, position: Position): void {
     head = { epoch: position.epoch, seq: entry.seq }
+    if (ownRooms !== null) known.set(entry.after.user.id, { seq: entry.seq, ownRooms })
     for (const listener of listeners) listener.entry(entry, position.epoch)
+  }
+
+  /** @returns false where the stream has to say the rooms of its user */
+  function tellStep(step: LoggedStep, position: Position): boolean {
+    const resolved = resolveStep(step, known.get(step.userAfter.id))
+    if (resolved !== null) tell(resolved, position)
+    return resolved !== null
   }
 
   function tellAhead(): void {
     while (head !== null) {
       const next = ahead.get(head.seq + 1)
-      if (next === undefined) return
+      if (next === undefined || !tellStep(next, head)) return
       ahead.delete(next.seq)
-      tell(next, head)
     }
   }
 
@@ -67,12 +85,14 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     head = position
     wantedSeq = position.seq
     ahead.clear()
+    known.clear()
     for (const listener of listeners) listener.newEpoch(position)
   }
 
   function fill(): void {
     if (filling !== null || head === null || wantedSeq <= head.seq || isClosed) return
-    fillCount += 1
+    // An entry that is at hand came by the bell: only the rooms of its user have to be read.
+    if (!ahead.has(head.seq + 1)) fillCount += 1
     filling = fillNow(head)
       .catch(async (error) => {
         onError(error)
@@ -90,9 +110,9 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     if (head === null || head.epoch !== from.epoch) return
     // Trimmed beyond what was told here: whoever follows has to read anew.
     if (answer.isExpired) return begin({ epoch: from.epoch, seq: answer.lastSeq })
-    for (const entry of answer.entries) {
-      if (entry.seq === head.seq + 1) tell(entry, head)
-      ahead.delete(entry.seq)
+    for (const step of answer.entries) {
+      if (step.entry.seq === head.seq + 1) tell(step, head)
+      ahead.delete(step.entry.seq)
     }
     wantedSeq = Math.max(wantedSeq, answer.lastSeq)
     tellAhead()
@@ -106,17 +126,18 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     pause() {
       head = null
       ahead.clear()
+      known.clear()
     },
 
     hear(seq, epoch, parse) {
       if (head === null || epoch !== head.epoch || seq <= head.seq) return
-      if (seq === head.seq + 1) {
-        tell(parse(), head)
+      const step = seq === head.seq + 1 || ahead.size < AHEAD_MOST ? parse() : null
+      if (step !== null && seq === head.seq + 1 && tellStep(step, head)) {
         tellAhead()
         return
       }
       wantedSeq = Math.max(wantedSeq, seq)
-      if (ahead.size < AHEAD_MOST) ahead.set(seq, parse())
+      if (step !== null && isShort(step)) ahead.set(seq, step)
       fill()
     },
 
@@ -132,4 +153,9 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
       listeners.clear()
     },
   }
+}
+
+function isShort({ rooms }: LoggedStep): boolean {
+  if (rooms.kind === 'listed' || rooms.changes === null) return true
+  return rooms.changes.added.length + rooms.changes.removed.length <= AHEAD_ROOMS_MOST
 }

@@ -27,7 +27,6 @@ import type { PresenceTiming } from '../../presence/timing.ts'
 import {
   type List,
   listOf,
-  logEntry,
   orNull,
   type PublicAnswer,
   presenceRecord,
@@ -45,6 +44,7 @@ import { createCallOrder } from './call-order.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
+import { loggedStep, resolveSteps, type TrailAnswer } from './logged-steps.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 import { createVersionWatch } from './version-watch.ts'
 
@@ -203,9 +203,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       tellEveryViewer()
     }
     heardBell = Math.max(heardBell, message.bell)
-    const { seq, entry, viewer, record, dismissal, lostBy, isOpen } = message
+    const { seq, entry, rooms, viewer, record, dismissal, lostBy, isOpen } = message
     if (isOpen === true) startReading(() => work.call('position')).catch(() => {})
-    if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => logEntry(entry))
+    if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => loggedStep(entry, rooms))
     if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
     if (record !== undefined) for (const ring of recordBells) ring()
     const isLoss = lostBy !== undefined && nodeId !== null && lostBy.includes(nodeId)
@@ -223,8 +223,15 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   async function readStream(afterSeq: number, limit: number) {
     const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, ENTRIES_AT_ONCE)]))
-    const [lastSeq, isWhole, ...entries] = answer as [number, number, ...string[]]
-    return { isExpired: isWhole === 0, entries: entries.map(logEntry), lastSeq }
+    const [lastSeq, isWhole, texts, trails] = answer as ChangesReply
+    const entries =
+      isWhole === 1
+        ? resolveSteps(
+            texts.map((text) => loggedStep(text)),
+            trails,
+          )
+        : null
+    return { isExpired: entries === null, entries: entries ?? [], lastSeq }
   }
 
   /**
@@ -407,7 +414,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
         if (after.epoch !== of) return 'expired'
         const read = await readStream(after.seq, limit)
         if (read.isExpired) return 'expired'
-        return { entries: read.entries, position: { epoch: of, seq: read.entries.at(-1)?.seq ?? after.seq } }
+        const entries = read.entries.map(({ entry }) => entry)
+        return { entries, position: { epoch: of, seq: entries.at(-1)?.seq ?? after.seq } }
       },
 
       listen: (listener) => follower.listen(listener),
@@ -450,13 +458,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async stats() {
-      const counts = (await work.call('stats')) as [number, number, number, number, number]
-      const [nodeCount, onlineCount, sessionCount, logCount, recordCount] = counts
+      const counts = (await work.call('stats')) as [number, number, number, number, number, number]
+      const [nodeCount, onlineCount, sessionCount, logCount, logBytes, recordCount] = counts
       return {
         nodeCount,
         onlineCount,
         sessionCount,
         logCount,
+        logBytes,
         recordCount,
         epochCount: counters.epochs,
         gapFillCount: follower.fillCount(),
@@ -491,6 +500,14 @@ type BeatReply = readonly [kind: BeatAnswer['kind'], session: SessionAnswer | fa
 
 /** position.lua. */
 type PositionReply = readonly [lastSeq: number, bell: number]
+
+/** read-changes.lua. */
+type ChangesReply = readonly [
+  lastSeq: number,
+  isWhole: number,
+  entries: readonly string[],
+  trails: readonly TrailAnswer[],
+]
 
 /** renew-node.lua. */
 type RenewReply = readonly [

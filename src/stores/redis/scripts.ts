@@ -5,12 +5,12 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
-import { SEED_MEMORY_MS } from '../../presence/store.ts'
+import { RECORD_BYTES_MOST, SEED_MEMORY_MS } from '../../presence/store.ts'
 import { lateAfterMs, type PresenceTiming } from '../../presence/timing.ts'
 
 const FOLDER = new URL('./lua/', import.meta.url)
 /** In the order in which they build on each other. */
-const SHARED = ['time', 'state', 'user', 'steps', 'commit', 'sockets'] as const
+const SHARED = ['time', 'state', 'user', 'steps', 'trail', 'commit', 'sockets'] as const
 
 const SCRIPT_NAMES = [
   'ack-records',
@@ -53,6 +53,7 @@ const LIMITS = {
   seedMemoryMs: SEED_MEMORY_MS,
   /** Records that wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
   recordsKept: 200_000,
+  recordBytes: RECORD_BYTES_MOST,
   /** A command whose answer did not come in time is executed within seconds, or never. */
   refusedForMs: 60_000,
   /** An answer of some 300 KB. */
@@ -63,20 +64,32 @@ const LIMITS = {
   /** Longer than an adoption takes. */
   goneKeptMs: 600_000,
   answerBytes: 1_000_000,
+  /** The names of so many rooms stand in a log entry: some ten. */
+  listedRoomBytes: 512,
+  /** Changes that a message says: all rooms of a session that begins or ends. */
+  messageRoomBytes: 20_000,
 } as const
 
 export interface ScriptOptions {
   readonly timing: PresenceTiming
   /** Fewer, for a test of what happens beyond it. */
   readonly recordsKept?: number
+  readonly recordBytes?: number
+  readonly listedRoomBytes?: number
   /** Another text of a shared part, for a test that owns the clock. */
   readonly shared?: Partial<Readonly<Record<(typeof SHARED)[number], string>>>
 }
 
-export function loadScripts({ timing, recordsKept = LIMITS.recordsKept, shared = {} }: ScriptOptions): Scripts {
+export function loadScripts({
+  timing,
+  recordsKept = LIMITS.recordsKept,
+  recordBytes = LIMITS.recordBytes,
+  listedRoomBytes = LIMITS.listedRoomBytes,
+  shared = {},
+}: ScriptOptions): Scripts {
   const head = [
     `local timing = ${luaTable(timing)}`,
-    `local limits = ${luaTable({ ...LIMITS, recordsKept, ...sweepLimits(timing) })}`,
+    `local limits = ${luaTable({ ...LIMITS, recordsKept, recordBytes, listedRoomBytes, ...sweepLimits(timing) })}`,
     ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
   ].join('\n')
   const scripts = SCRIPT_NAMES.map((name) => {

@@ -71,6 +71,7 @@ export const CALM: PresenceTiming = {
   lastActiveFlushMs: 200,
   logCount: 10_000,
   logAgeMs: 600_000,
+  logBytes: 64 * 1024 * 1024,
   sessionsPerUser: 50,
 }
 
@@ -387,4 +388,31 @@ export async function expectNothingShown(
   const before = await publicTruth(store, userIds, rooms)
   await step()
   expect(await publicTruth(store, userIds, rooms)).toEqual(before)
+}
+
+/** Of a store that was opened with 100,000 bytes for records: each of a session in 100 long rooms has some 13,000. */
+export async function expectFewLongRecords(store: PresenceStore): Promise<void> {
+  const rooms = Array.from({ length: 99 }, (_, index) => `room ${index} `.padEnd(128, '.'))
+  const socket = await connect(store, 'alice', { rooms })
+  for (let step = 0; step < 20; step += 1) {
+    await (step % 2 === 0 ? store.join({ ...socket, room: 'hall' }) : store.leave({ ...socket, room: 'hall' }))
+  }
+  const { isGap, lastSeq } = await store.records.read(0, 100)
+  expect(isGap).toBe(true)
+  const { recordCount } = await store.stats()
+  expect(recordCount).toBeGreaterThan(2)
+  expect(recordCount).toBeLessThan(10)
+  const { records } = await store.records.read(lastSeq - recordCount, 100)
+  expect(records).toHaveLength(recordCount)
+  expect(records.at(-1)?.sessions[0]?.rooms).toHaveLength(99)
+
+  // What is acknowledged counts no longer.
+  await acknowledge(store, lastSeq)
+  await store.join({ ...socket, room: 'hall' })
+  expect((await store.records.read(lastSeq, 100)).isGap).toBe(false)
+  expect((await store.stats()).recordCount).toBe(1)
+  for (let step = 0; step < 3; step += 1) {
+    await (step % 2 === 0 ? store.leave({ ...socket, room: 'hall' }) : store.join({ ...socket, room: 'hall' }))
+  }
+  expect((await store.stats()).recordCount).toBe(4)
 }

@@ -40,9 +40,9 @@ export function describeSessions(rule: Rule): void {
         status: 'OFFLINE',
         onlineSinceMs: null,
       })
-      expect(entries[0]?.before.rooms).toEqual(new Set())
+      expect(new Set(entries[0]?.before.rooms)).toEqual(new Set())
       expect(entries[0]?.after.user).toEqual(await seen(store, 'alice'))
-      expect(entries[0]?.after.rooms).toEqual(new Set(['hall']))
+      expect(new Set(entries[0]?.after.rooms)).toEqual(new Set(['hall']))
       expect(answer).toMatchObject({
         session: { id: socket.sessionId, fence: socket.fence, leaseEndsAtMs: null, device: 'phone', rooms: ['hall'] },
         replacedFence: null,
@@ -174,8 +174,8 @@ export function describeSessions(rule: Rule): void {
 
       const [entry, ...others] = await mark.changes()
       expect(others).toEqual([])
-      expect(entry?.before.rooms).toEqual(new Set(['hall', 'bar']))
-      expect(entry?.after.rooms).toEqual(new Set(['bar', 'attic']))
+      expect(new Set(entry?.before.rooms)).toEqual(new Set(['hall', 'bar']))
+      expect(new Set(entry?.after.rooms)).toEqual(new Set(['bar', 'attic']))
       expect(await sessionOf(store, socket)).toMatchObject({ device: null })
     })
 

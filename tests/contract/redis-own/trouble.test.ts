@@ -10,6 +10,7 @@ import {
   beatOverHttp,
   connect,
   detach,
+  expectFewLongRecords,
   goOffline,
   isOnline,
   markOf,
@@ -169,6 +170,35 @@ describe('a Redis that is full', () => {
       await setLimit(nodes, '0')
     }
   })
+})
+
+it('bounds the records by their bytes, for those of a session in many rooms are long', async () => {
+  const nodes = await redis.nodes()
+  await expectFewLongRecords(await nodes.join({ recordBytes: 100_000 }))
+  expect(await nodes.redis.xlen(`${nodes.root}:records`)).toBeLessThan(10)
+})
+
+it('reads long records and long states in more than one answer', async () => {
+  const nodes = await redis.nodes()
+  const store = await nodes.join()
+  const rooms = Array.from({ length: 100 }, (_, index) => `room ${index} `.padEnd(128, '.'))
+  const userIds = Array.from({ length: 200 }, (_, index) => `user-${String(index).padStart(3, '0')}`)
+  for (const userId of userIds) await connect(store, userId, { rooms })
+  const { records, lastSeq } = await store.records.read(0, 1000)
+  expect(records.length).toBeGreaterThan(0)
+  expect(records.length).toBeLessThan(150)
+  const rest = await store.records.read(Number(records.at(-1)?.seq), 1000)
+  expect(records.length + rest.records.length).toBe(lastSeq)
+
+  const found: string[] = []
+  for (let after: string | null = null; ; ) {
+    const page = await store.records.snapshot(after, 1000)
+    expect(page.length).toBeLessThan(150)
+    if (page.length === 0) break
+    found.push(...page.map(({ userId }) => userId))
+    after = String(found.at(-1))
+  }
+  expect(found).toEqual(userIds)
 })
 
 it('can be full of records that the database missed: it is made anew from a snapshot, which makes room', async () => {

@@ -35,6 +35,7 @@ const TIMING: PresenceTiming = {
   lastActiveFlushMs: 200,
   logCount: 10_000,
   logAgeMs: 600_000,
+  logBytes: 64 * 1024 * 1024,
   sessionsPerUser: 50,
 }
 const EVERYONE: Settings = {

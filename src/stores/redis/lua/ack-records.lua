@@ -10,7 +10,7 @@ local seq, limit = unpack(cjson.decode(ARGV[2]))
 redis.call('XTRIM', RECORDS, 'MINID', (seq + 1) .. '-0')
 local leaving = redis.call('ZRANGEBYSCORE', DEPARTING, '-inf', seq, 'LIMIT', 0, limit)
 for _, userId in ipairs(leaving) do
-  redis.call('DEL', user_key(userId))
+  redis.call('DEL', user_key(userId), rooms_key(userId))
   redis.call('ZREM', DEPARTING, userId)
   redis.call('ZREM', UNLISTED, userId)
   redis.call('ZREM', DUE, userId)

@@ -8,8 +8,17 @@ if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local lastSeq = last_number('recordSeq')
 local answer = { lastSeq, reaches(RECORDS, after, lastSeq) and 0 or 1 }
-for _, entry in ipairs(redis.call('XRANGE', RECORDS, (after + 1) .. '-0', '+', 'COUNT', limit)) do
-  answer[#answer + 1] = number_of(entry)
-  answer[#answer + 1] = entry[2][2]
+-- A few at a time: records of sessions in many rooms are long, and an answer has a bound.
+local count, bytes, from = 0, 0, after + 1
+while count < limit and bytes < limits.answerBytes do
+  local found = redis.call('XRANGE', RECORDS, from .. '-0', '+', 'COUNT', math.min(50, limit - count))
+  if #found == 0 then break end
+  for _, entry in ipairs(found) do
+    answer[#answer + 1] = number_of(entry)
+    answer[#answer + 1] = entry[2][2]
+    count = count + 1
+    bytes = bytes + #entry[2][2]
+  end
+  from = number_of(found[#found]) + 1
 end
 return answer

@@ -29,11 +29,13 @@ while #userIds < limit and (listed[l] or unlisted[u]) do
     u = u + 1
   end
 end
-local answer = { last_number('recordSeq') }
+local answer, bytes = { last_number('recordSeq') }, 0
 for _, userId in ipairs(userIds) do
+  if bytes >= limits.answerBytes then break end
   local user = load(userId)
   local rows = {}
   for position, session in ipairs(user.sessions) do rows[position] = session_row(session, false) end
   answer[#answer + 1] = record_of(user, rows)
+  bytes = bytes + #answer[#answer]
 end
 return answer

@@ -1,10 +1,11 @@
 -- stats: what an operator watches. Counts that Redis keeps, and no scan.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- Returns  { nodes alive, users online, sessions, entries of the log, records waiting }
+-- Returns  { nodes alive, users online, sessions, entries of the log, their bytes, records waiting }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 return {
   redis.call('ZCOUNT', NODES, '(' .. steadyMs, '+inf'), redis.call('ZCARD', ONLINE),
-  tonumber(redis.call('HGET', META, 'sessionCount') or 0), redis.call('XLEN', LOG), redis.call('XLEN', RECORDS),
+  tonumber(redis.call('HGET', META, 'sessionCount') or 0), redis.call('XLEN', LOG), log_bytes(),
+  redis.call('XLEN', RECORDS),
 }

@@ -1,37 +1,77 @@
 -- All that follows from a user's state: lists, change log, records, deadlines and the bell. Whoever changes a user
 -- commits the change here.
 
-local function is_too_old(entry) return steadyMs - tonumber(entry[2][2]) >= timing.logAgeMs end
+-- The log's fields are read by their places: XRANGE gives { id, { name, value, ... } }.
+local function written_ms(entry) return tonumber(entry[2][2]) end
+local function text_of(entry) return entry[2][4] end
+-- The user whose trail says its rooms, nil where it names them.
+local function trail_of(entry) return entry[2][8] ~= '' and entry[2][8] or nil end
 
-local function trim_log()
-  -- One entry tells mostly that there is nothing to do; an entry of somebody in many rooms is long.
+-- What Redis needs for an entry beside its text, as measured.
+local ENTRY_BYTES = 60
+
+-- The bytes of the log from an entry on. An entry says how many were written before it, so that nothing has to be
+-- subtracted where entries go. A version before this one counted none: its entries came before all that were counted.
+local function bytes_from(entry, writtenBytes) return writtenBytes - tonumber(entry[2][6] or 0) end
+
+local function log_bytes()
   local first = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 1)[1]
-  if not first or not is_too_old(first) then return end
-  for _ = 1, 20 do
-    local oldest = redis.call('XRANGE', LOG, '-', '+', 'COUNT', 50)
-    local firstKept
+  return first and bytes_from(first, last_number('logBytes')) or 0
+end
+
+local TRIMMED_AT_ONCE = 1000
+
+-- lastSeq, writtenBytes: where the caller knows them.
+local function trim_log(lastSeq, writtenBytes)
+  lastSeq = lastSeq or last_number('seq')
+  writtenBytes = writtenBytes or last_number('logBytes')
+  local goneCount, goneSeq, from, atOnce = 0, nil, '-', 1
+  local function fits(entry)
+    return lastSeq - number_of(entry) < timing.logCount and bytes_from(entry, writtenBytes) <= timing.logBytes
+      and steadyMs - written_ms(entry) < timing.logAgeMs
+  end
+  local isDone = false
+  while not isDone and goneCount < TRIMMED_AT_ONCE do
+    -- The first entry tells mostly that there is nothing to do.
+    local oldest = redis.call('XRANGE', LOG, from, '+', 'COUNT', atOnce)
+    isDone = #oldest < atOnce
     for _, entry in ipairs(oldest) do
-      if not is_too_old(entry) then
-        firstKept = entry[1]
+      if fits(entry) then
+        isDone = true
         break
       end
+      goneCount = goneCount + 1
+      goneSeq = number_of(entry)
+      if trail_of(entry) then shorten_trail(trail_of(entry), goneSeq) end
     end
-    if #oldest == 0 or firstKept == oldest[1][1] then return end
-    if firstKept then return redis.call('XTRIM', LOG, 'MINID', firstKept) end
-    redis.call('XTRIM', LOG, 'MINID', (number_of(oldest[#oldest]) + 1) .. '-0')
+    if goneSeq then from = (goneSeq + 1) .. '-0' end
+    atOnce = math.min(2 * atOnce, 50)
   end
+  if goneSeq then redis.call('XTRIM', LOG, 'MINID', from) end
 end
 
--- One step of one user in the log. Returns its number and its text.
-local function append(user, before, after)
+-- One step of one user in the log. Returns its number and its text, and its element of the user's trail, false where it
+-- has none.
+local function append(user, before, after, changes)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local entry = cjson.encode({ seq, date(user), before.public, before.rooms, after.public, after.rooms })
-  redis.call('XADD', LOG, 'MAXLEN', timing.logCount, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry)
-  trim_log()
-  return seq, entry
+  local isOnTrail = are_many(before.lists) or are_many(after.lists) or is_on_trail(user)
+  local values, element = { seq, date(user), before.public, false, after.public, false }, false
+  if isOnTrail then
+    element, values[7] = extend_trail(user, seq, before.lists, changes)
+  else
+    values[4] = before.public[4] and union_of(before.lists) or {}
+    values[6] = after.public[4] and union_of(after.lists) or {}
+  end
+  local entry = cjson.encode(values)
+  local bytes = #entry + (element and #element or 0) + ENTRY_BYTES
+  local writtenBytes = redis.call('HINCRBY', META, 'logBytes', bytes)
+  redis.call('XADD', LOG, seq .. '-0', 'steadyMs', steadyMs, 'entry', entry, 'bytesBefore', writtenBytes - bytes,
+    'trail', isOnTrail and user.id or '')
+  trim_log(seq, writtenBytes)
+  return seq, entry, element
 end
 
-local function list(user, before, after)
+local function list(user, before, after, changes)
   local isShown, wasShown = after.public[4], before.public[4]
   if isShown and not wasShown then
     redis.call('ZREM', UNLISTED, user.id)
@@ -40,8 +80,16 @@ local function list(user, before, after)
     redis.call('ZREM', ONLINE, user.id)
     redis.call('ZADD', UNLISTED, 0, user.id)
   end
-  for _, room in ipairs(before.rooms) do if not after.isIn[room] then redis.call('ZREM', room_key(room), user.id) end end
-  for _, room in ipairs(after.rooms) do if not before.isIn[room] then redis.call('ZADD', room_key(room), 0, user.id) end end
+  local left, entered = {}, {}
+  if isShown and wasShown then
+    if changes then left, entered = changes.removed, changes.added end
+  elseif isShown then
+    entered = union_of(after.lists)
+  elseif wasShown then
+    left = union_of(before.lists)
+  end
+  for _, room in ipairs(left) do redis.call('ZREM', room_key(room), user.id) end
+  for _, room in ipairs(entered) do redis.call('ZADD', room_key(room), 0, user.id) end
 end
 
 -- finish: { atMs, reason } of a session that ended, false while it lives.
@@ -61,6 +109,18 @@ local function record_of(user, rows)
   return cjson.encode({ user.id, profile, columns_of(user), rows, settings })
 end
 
+-- A record names the rooms of the sessions that it is about, so the database being away is bounded in bytes as well.
+local function trim_records(writtenBytes)
+  for _ = 1, 100 do
+    local first = redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
+    if not first then return end
+    -- A version before this one counted no bytes.
+    local bytes = writtenBytes - (tonumber(first[2][4]) or writtenBytes)
+    if bytes <= limits.recordBytes then return end
+    redis.call('XTRIM', RECORDS, 'MINID', (number_of(first) + 1) .. '-0')
+  end
+end
+
 local function record(user, touched)
   local rows = {}
   for _, touch in ipairs(touched) do
@@ -76,7 +136,13 @@ local function record(user, touched)
   user.activityFlushSteadyMs = false
   user.isRecorded = true
   local seq = redis.call('HINCRBY', META, 'recordSeq', 1)
-  redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', record_of(user, rows))
+  local text = record_of(user, rows)
+  local bytes = #text + ENTRY_BYTES
+  local writtenBytes = redis.call('HINCRBY', META, 'recordBytes', bytes)
+  redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', text,
+    'bytesBefore', writtenBytes - bytes)
+  -- So many of the short ones do not reach the bound.
+  if bytes > limits.recordBytes / limits.recordsKept then trim_records(writtenBytes) end
   if #user.sessions == 0 then redis.call('ZADD', DEPARTING, seq, user.id) else redis.call('ZREM', DEPARTING, user.id) end
   return seq
 end
@@ -97,11 +163,9 @@ local function schedule(user)
 end
 
 -- Rule 9: lastActive alone is no change.
-local function is_same(before, after)
+local function is_same(before, after, changes)
   for index = 2, 7 do if before.public[index] ~= after.public[index] then return false end end
-  if #before.rooms ~= #after.rooms then return false end
-  for _, room in ipairs(after.rooms) do if not before.isIn[room] then return false end end
-  return true
+  return not (changes and after.public[4])
 end
 
 -- Numbered, so that a node sees where one was lost.
@@ -119,10 +183,10 @@ local function commit(user, step)
   local ownStatus = status_of(user)
   user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
   user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or date(user)) or false
-  local after = { public = public_of(user) }
-  after.rooms, after.isIn = rooms_of(user)
-  local isChanged = not is_same(before, after)
-  if isChanged then list(user, before, after) end
+  local after = { public = public_of(user), lists = lists_of(user) }
+  local changes = room_changes(before.lists, after.lists)
+  local isChanged = not is_same(before, after, changes)
+  if isChanged then list(user, before, after, changes) end
 
   local isOwnStatusFlipped = ownStatus ~= user.ownStatus
   user.ownStatus = ownStatus
@@ -138,7 +202,12 @@ local function commit(user, step)
   schedule(user)
   -- Nobody has a place in a log that cannot be read yet, and a new epoch finds everybody at once.
   if isChanged and not meta.isAnnouncing and (before.public[4] or after.public[4]) then
-    message.seq, message.entry = append(user, before, after)
+    local element
+    message.seq, message.entry, element = append(user, before, after, changes)
+    -- A longer one is read by those who need it.
+    message.rooms = element and #element <= limits.messageRoomBytes and element or nil
+  else
+    defer_changes(user, changes)
   end
   save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end

@@ -25,6 +25,10 @@ local function room_key(room, epoch) return root .. ':room:' .. (epoch or meta.e
 local function node_key(nodeId) return root .. ':node:' .. nodeId end -- set: users with a socket there
 local function losses_key(nodeId) return root .. ':losses:' .. nodeId end -- list: what it was not told yet
 local function loss_count_key(nodeId) return root .. ':loss-count:' .. nodeId end
+local function rooms_key(userId) return root .. ':rooms:' .. userId end -- hash, by session: rooms that lie apart, shared/user.lua
+-- Of one epoch, as the log is.
+local function trail_key(userId) return root .. ':trail:' .. meta.epoch .. ' ' .. userId end -- list: shared/trail.lua
+local function deferred_key(userId) return root .. ':deferred:' .. meta.epoch .. ' ' .. userId end -- hash: '+' or '-' by room
 local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
 local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- it, or '*': all, ended early
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late

@@ -255,6 +255,8 @@ local function admit(userId, seed)
   user.activityOverSteadyMs = steadyMs
   user.wentOfflineAtMs = nowMs
   user.shownSinceMs = false
+  -- Of when they were here before.
+  user.mayHaveTrail = true
   redis.call('ZADD', UNLISTED, 0, userId)
   return remember(user)
 end

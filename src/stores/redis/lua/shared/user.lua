@@ -13,6 +13,7 @@ local USER_FIELDS = {
   'isInherited', -- from an epoch before, and their row has not been read in this one
   'isUnconfirmed', -- the settings are those of an epoch before, and nobody has confirmed them in this one
   'inheritedSinceMs', -- since when everyone saw them online in the epoch before, until they are adopted
+  'mayHaveTrail', -- shared/trail.lua: false where there is none in this epoch
   'isFrozenAtHiding', -- written by a version in which shownLastActiveAtMs is what everyone sees of a hidden user
 }
 local SESSION_FIELDS = {
@@ -23,11 +24,16 @@ local SESSION_FIELDS = {
   'isInherited', -- from an epoch before, and nobody has shown in this one that it lives
 }
 
+local ROOMS_FIELD = 4
+
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
 
-local function pack_fields(fields, from)
+-- rooms: what stands in the place of a session's rooms, nil for a user.
+local function pack_fields(fields, from, rooms)
   local values = {}
-  for index, field in ipairs(fields) do values[index] = from[field] or false end
+  for index, field in ipairs(fields) do
+    if rooms and index == ROOMS_FIELD then values[index] = rooms else values[index] = from[field] or false end
+  end
   return values
 end
 
@@ -37,9 +43,71 @@ local function unpack_fields(fields, values)
   return into
 end
 
+-- The rooms of a session that is in many lie apart, in rooms_key: a heartbeat, or a step of another session, neither
+-- reads nor writes them. In the user's value stands `true` for them. `knownRooms` are those, once they were read.
+local function read_rooms(session)
+  session.knownRooms = session.knownRooms or cmsgpack.unpack(redis.call('HGET', rooms_key(session.userId), session.id))
+  return session.knownRooms
+end
+
+local ROOMS_APART = {
+  __index = function(session, field)
+    if field ~= 'rooms' then return nil end
+    session.rooms = read_rooms(session)
+    return session.rooms
+  end,
+}
+
+local function lay_apart(session, userId, rooms)
+  session.userId = userId
+  session.isApart = true
+  session.knownRooms = rooms
+  session.rooms = rooms
+  setmetatable(session, ROOMS_APART)
+end
+
+-- The list of a session's rooms, or the session itself where that lies apart, as it is there. No list is changed in place.
+local function list_of(session)
+  if not session.isApart then return session.rooms end
+  local rooms = rawget(session, 'rooms')
+  if not rooms or rooms == session.knownRooms then return session end
+  return rooms
+end
+
+local function rooms_in(session, list)
+  if list == session then return read_rooms(session) end
+  return list
+end
+
+local function are_long(rooms)
+  local bytes = 0
+  for _, room in ipairs(rooms) do
+    bytes = bytes + #room
+    if bytes > limits.listedRoomBytes then return true end
+  end
+  return false
+end
+
+-- What is to be saved of a session's rooms. Those that lie apart are written only where they changed.
+local function save_rooms(user, session)
+  local list = list_of(session)
+  if list == session then return true end
+  if not are_long(list) then return list end
+  redis.call('HSET', rooms_key(user.id), session.id, cmsgpack.pack(list))
+  lay_apart(session, user.id, list)
+  return true
+end
+
 local function save(user)
-  local sessions = {}
-  for index, session in ipairs(user.sessions) do sessions[index] = pack_fields(SESSION_FIELDS, session) end
+  local sessions, isApart = {}, {}
+  for index, session in ipairs(user.sessions) do
+    local rooms = save_rooms(user, session)
+    if rooms == true then isApart[session.id] = true end
+    sessions[index] = pack_fields(SESSION_FIELDS, session, rooms)
+  end
+  for _, sessionId in ipairs(user.apartIds or {}) do
+    if not isApart[sessionId] then redis.call('HDEL', rooms_key(user.id), sessionId) end
+  end
   redis.call('SET', user_key(user.id), cmsgpack.pack({ pack_fields(USER_FIELDS, user), sessions }))
 end
 
@@ -92,18 +160,25 @@ local function public_of(user)
   }
 end
 
-local function rooms_of(user)
-  local rooms, isIn = {}, {}
-  if user.shownStatus == 'OFFLINE' then return rooms, isIn end
-  for _, session in ipairs(user.sessions) do
-    for _, room in ipairs(session.rooms) do
+-- By session: the list of rooms of each, as it is when this is called.
+local function lists_of(user)
+  local lists = {}
+  for _, session in ipairs(user.sessions) do lists[session] = list_of(session) end
+  return lists
+end
+
+-- All rooms of some lists, each once.
+local function union_of(lists)
+  local union, isIn = {}, {}
+  for session, list in pairs(lists) do
+    for _, room in ipairs(rooms_in(session, list)) do
       if not isIn[room] then
         isIn[room] = true
-        rooms[#rooms + 1] = room
+        union[#union + 1] = room
       end
     end
   end
-  return rooms, isIn
+  return union
 end
 
 -- The public columns of the database, false while the settings are not known.
@@ -115,15 +190,14 @@ end
 
 -- Keeps what was, to see what a step changes.
 local function remember(user)
-  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user) }
-  user.before.rooms, user.before.isIn = rooms_of(user)
+  user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user), lists = lists_of(user) }
   return user
 end
 
 -- The user was written in an epoch before, of which the state may be an older copy: whether they hid or left since is not
 -- known. So they are in no list until their settings are confirmed.
 local function inherit(user)
-  user.former = { epoch = user.epoch, rooms = rooms_of(user) }
+  user.former = { epoch = user.epoch, rooms = user.shownStatus ~= 'OFFLINE' and union_of(lists_of(user)) or {} }
   user.epoch = meta.epoch
   user.isInherited, user.isUnconfirmed = true, true
   user.inheritedSinceMs = user.shownStatus ~= 'OFFLINE' and user.shownSinceMs or user.inheritedSinceMs
@@ -139,9 +213,13 @@ local function load(userId)
   local values = cmsgpack.unpack(value)
   local user = unpack_fields(USER_FIELDS, values[1])
   user.id = userId
-  user.sessions = {}
+  user.sessions, user.apartIds = {}, {}
   for index, packed in ipairs(values[2]) do
     local session = unpack_fields(SESSION_FIELDS, packed)
+    if session.rooms == true then
+      lay_apart(session, userId, nil)
+      user.apartIds[#user.apartIds + 1] = session.id
+    end
     -- A version before this one counted leases and activity by TIME, which may be ahead.
     if session.leaseEndsSteadyMs then
       session.leaseEndsSteadyMs = math.min(session.leaseEndsSteadyMs, steadyMs + LONGEST_LEASE_MS)

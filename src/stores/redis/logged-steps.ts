@@ -1,0 +1,171 @@
+/**
+ * Entries of the change log as Redis has them. Those of users in many rooms do not say in which: the rooms at an entry
+ * are those at the user's entry before with what changed since, or those of now with every later change undone
+ * (lua/shared/trail.lua).
+ */
+import type { LogEntry, PublicUser } from '../../presence/model.ts'
+import { type RoomChanges, RoomSet } from '../../presence/room-set.ts'
+import { type List, listOf, orNull, type PublicAnswer, publicUser } from './answers.ts'
+
+/** append in lua/shared/commit.lua. */
+type StepAnswer = readonly [
+  seq: number,
+  atMs: number,
+  before: PublicAnswer,
+  roomsBefore: List<string> | false,
+  after: PublicAnswer,
+  roomsAfter: List<string> | false,
+  /** Left out where the rooms are listed. */
+  baseSeq?: number | false,
+]
+
+/** An element of a trail: lua/shared/trail.lua. */
+type TrailElement = readonly [seq: number, added: List<string>, removed: List<string>]
+
+type Changes = RoomChanges & { readonly added: readonly string[]; readonly removed: readonly string[] }
+
+/** What an entry says by itself. */
+export interface LoggedStep {
+  readonly seq: number
+  readonly atMs: number
+  readonly userBefore: PublicUser
+  readonly userAfter: PublicUser
+  readonly rooms: ListedRooms | RoomsOnTrail
+}
+
+interface ListedRooms {
+  readonly kind: 'listed'
+  readonly before: readonly string[]
+  readonly after: readonly string[]
+}
+
+interface RoomsOnTrail {
+  readonly kind: 'on trail'
+  /** The user's entry after whose rooms these changes came, 0 where the user was in none. Null: the trail says it. */
+  readonly baseSeq: number | null
+  /** Of the rooms of all sessions. Null where the trail says it. */
+  readonly changes: Changes | null
+}
+
+/** An entry, and the rooms of all sessions of its user after it, whether or not anyone sees them. */
+export interface ResolvedStep {
+  readonly entry: LogEntry
+  /** Null where the entry lists its rooms: then no later one refers to it. */
+  readonly ownRooms: RoomSet | null
+}
+
+/** read-changes.lua. */
+export type TrailAnswer = readonly [userId: string, now: string, ...elements: readonly string[]]
+
+/** @param element - what a message says of the rooms, where the entry does not */
+export function loggedStep(text: string, element?: string): LoggedStep {
+  const [seq, atMs, before, roomsBefore, after, roomsAfter, baseSeq] = JSON.parse(text) as StepAnswer
+  return {
+    seq,
+    atMs,
+    userBefore: publicUser(before),
+    userAfter: publicUser(after),
+    rooms:
+      baseSeq === undefined
+        ? { kind: 'listed', before: listOf(roomsBefore || {}), after: listOf(roomsAfter || {}) }
+        : { kind: 'on trail', baseSeq: orNull(baseSeq), changes: element === undefined ? null : changesOf(element) },
+  }
+}
+
+/**
+ * @param known - the rooms after the user's last entry, and its number
+ * @returns null where the step cannot be known by that: then the trail says it
+ */
+export function resolveStep(
+  step: LoggedStep,
+  known: { readonly seq: number; readonly ownRooms: RoomSet } | undefined,
+): ResolvedStep | null {
+  const { rooms } = step
+  if (rooms.kind === 'listed') return resolvedByLists(step, rooms)
+  if (rooms.changes === null) return null
+  const base = rooms.baseSeq === 0 ? RoomSet.empty : rooms.baseSeq === known?.seq ? known.ownRooms : null
+  return base === null ? null : resolved(step, base, rooms.changes, base.changed(rooms.changes))
+}
+
+/**
+ * @param trails - of each user with a step that refers to one
+ * @returns null where a trail lacks a step: then the log reaches back no longer
+ */
+export function resolveSteps(
+  steps: readonly LoggedStep[],
+  trails: readonly TrailAnswer[],
+): readonly ResolvedStep[] | null {
+  const places = new Map(trails.flatMap(placesOf))
+  const found: ResolvedStep[] = []
+  for (const step of steps) {
+    if (step.rooms.kind === 'listed') {
+      found.push(resolvedByLists(step, step.rooms))
+      continue
+    }
+    const place = places.get(step.seq)
+    if (place === undefined) return null
+    found.push(resolved(step, place.before, place.changes, place.after))
+  }
+  return found
+}
+
+interface Place {
+  readonly before: RoomSet
+  readonly after: RoomSet
+  readonly changes: Changes
+}
+
+/** The rooms before and after each entry of a trail, from those of now back. */
+function placesOf([, now, ...elements]: TrailAnswer): readonly (readonly [seq: number, Place])[] {
+  const [rooms, added, removed] = JSON.parse(now) as readonly [List<string>, List<string>, List<string>]
+  const places: (readonly [number, Place])[] = []
+  let after = undone(RoomSet.of(listOf(rooms)), { added: listOf(added), removed: listOf(removed) })
+  for (const element of elements) {
+    const changes = changesOf(element)
+    const before = undone(after, changes)
+    places.push([changes.seq, { before, after, changes }])
+    after = before
+  }
+  return places
+}
+
+function undone(rooms: RoomSet, { added, removed }: Changes): RoomSet {
+  return rooms.changed({ added: removed, removed: added })
+}
+
+function resolvedByLists(step: LoggedStep, { before, after }: ListedRooms): ResolvedStep {
+  const [isBefore, isAfter] = [new Set(before), new Set(after)]
+  const left = before.filter((room) => !isAfter.has(room))
+  const entered = after.filter((room) => !isBefore.has(room))
+  return {
+    entry: entryOf(step, RoomSet.of(before), RoomSet.of(after), [...left, ...entered]),
+    ownRooms: null,
+  }
+}
+
+function resolved(step: LoggedStep, before: RoomSet, changes: Changes, after: RoomSet): ResolvedStep {
+  const [wasShown, isShown] = [step.userBefore.isOnline, step.userAfter.isOnline]
+  const moved = wasShown && isShown ? [...changes.added, ...changes.removed] : wasShown ? before : after
+  const entry = entryOf(step, wasShown ? before : RoomSet.empty, isShown ? after : RoomSet.empty, moved)
+  return { entry, ownRooms: after }
+}
+
+function entryOf(
+  { seq, atMs, userBefore, userAfter }: LoggedStep,
+  roomsBefore: RoomSet,
+  roomsAfter: RoomSet,
+  movedRooms: LogEntry['movedRooms'],
+): LogEntry {
+  return {
+    seq,
+    atMs,
+    before: { user: userBefore, rooms: roomsBefore },
+    after: { user: userAfter, rooms: roomsAfter },
+    movedRooms,
+  }
+}
+
+function changesOf(element: string): Changes & { readonly seq: number } {
+  const [seq, added, removed] = JSON.parse(element) as TrailElement
+  return { seq, added: listOf(added), removed: listOf(removed) }
+}

@@ -1,0 +1,58 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createFilterIndex, type Rooms } from '../../src/fanout/filter-index.ts'
+
+const room = fc.integer({ min: 0, max: 30 }).map((number) => `room-${number}`)
+
+/** Rooms that count what is asked of them. */
+function counted(names: readonly string[]): { readonly rooms: Rooms; lookCount(): number } {
+  const set = new Set(names)
+  let lookCount = 0
+  return {
+    lookCount: () => lookCount,
+    rooms: {
+      size: set.size,
+      has(name) {
+        lookCount += 1
+        return set.has(name)
+      },
+      *[Symbol.iterator]() {
+        for (const name of set) {
+          lookCount += 1
+          yield name
+        }
+      },
+    },
+  }
+}
+
+function indexOf(names: readonly string[]) {
+  const index = createFilterIndex<number>()
+  for (const [number, name] of names.entries()) index.add({ kind: 'room', room: name }, number)
+  return index
+}
+
+const many = Array.from({ length: 5000 }, (_, number) => `room-${number}`)
+
+describe('the rooms of a user that have subscribers', () => {
+  it('are those of the user that are subscribed to', () => {
+    fc.assert(
+      fc.property(fc.array(room), fc.array(room), (subscribed, ofUser) => {
+        const watched = [...indexOf(subscribed).watchedRooms(new Set(ofUser))]
+        expect(watched.sort()).toEqual([...new Set(ofUser)].filter((name) => subscribed.includes(name)).sort())
+      }),
+    )
+  })
+
+  it('cost a look at each room with subscribers, where the user is in more', () => {
+    const { rooms, lookCount } = counted(many)
+    expect([...indexOf(['room-7', 'another', 'room-4999']).watchedRooms(rooms)]).toEqual(['room-7', 'room-4999'])
+    expect(lookCount()).toBe(3)
+  })
+
+  it('cost a look at each room of the user, where more have subscribers', () => {
+    const { rooms, lookCount } = counted(['room-7', 'another'])
+    expect([...indexOf(many).watchedRooms(rooms)]).toEqual(['room-7'])
+    expect(lookCount()).toBe(2)
+  })
+})
