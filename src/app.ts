@@ -472,7 +472,15 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       { name: 'reap', everyMs: config.SWEEP_INTERVAL, run: reap },
       { name: 'sockets', everyMs: SOCKET_CHECK_MS, run: (wasLate) => webSockets.check(wasLate) },
       { name: 'streams', everyMs: 1000, run: () => streams.check() },
-      { name: 'limits', everyMs: 1000, run: () => limits.forget() },
+      {
+        name: 'limits',
+        everyMs: 1000,
+        async run() {
+          limits.forget()
+          const { budgets } = store
+          if (budgets !== null) await limits.share((taken) => budgets.take(taken))
+        },
+      },
       { name: 'pace', everyMs: 100, run: () => hub.tick() },
       ...(config.FANOUT_WINDOW > 0 ? [{ name: 'window', everyMs: config.FANOUT_WINDOW, run: () => hub.tell() }] : []),
       {

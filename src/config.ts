@@ -386,6 +386,14 @@ export const SETTINGS = {
     most: '1000000000',
     meaning: 'as `USER_WORK_BURST`, of one address without a valid token',
   },
+  SUBSCRIPTIONS_PER_USER: {
+    kind: 'count',
+    default: '1000',
+    least: '1',
+    most: '1000000',
+    meaning: 'subscriptions that one user may have open on a process, on all sockets and event streams',
+    reason: 'fifty tabs with twenty each',
+  },
   WATCHED_IDS_PER_USER: {
     kind: 'count',
     default: '100000',

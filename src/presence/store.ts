@@ -140,6 +140,8 @@ export interface PresenceStore {
   readonly viewers: ViewerBell
   readonly nodes: NodeBell
   readonly records: RecordLog
+  /** Null where the store is this process's alone. */
+  readonly budgets: SharedBudgets | null
 
   /** Why nothing can be asked just now, in a sentence for an operator; null where all is well. */
   trouble(): string | null
@@ -148,6 +150,21 @@ export interface PresenceStore {
   stats(): Promise<StoreStats>
 
   close(): Promise<void>
+}
+
+/** What callers have taken of the work that they may cause, at all processes together (docs/limits.md). */
+export interface SharedBudgets {
+  /** Adds what was taken here. @returns in how many ms the bucket of each caller is full again */
+  take(taken: readonly TakenWork[]): Promise<readonly number[]>
+}
+
+/** What was taken from a bucket. */
+export interface TakenWork {
+  readonly key: string
+  /** In how many ms it flows back. */
+  readonly refillMs: number
+  /** In how many ms a whole bucket does. */
+  readonly burstMs: number
 }
 
 export interface StoreStats {

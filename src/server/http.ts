@@ -222,8 +222,9 @@ function sharedOperations(
       }),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
-        const results = await operations.subscribe(args, null)
-        if (Symbol.asyncIterator in results) return addStream(args.contextValue as Admitted, results)
+        const admitted = args.contextValue as Admitted
+        const results = await operations.subscribe(args, admitted.payer, null)
+        if (Symbol.asyncIterator in results) return addStream(admitted, results)
         // It did not begin.
         return { ...results, errors: results.errors?.map(withStatus) }
       }),

@@ -82,8 +82,12 @@ export interface Operations {
   prepare(operation: Operation, payer: Payer): Prepared
   /** Dear queries of one user come one after the other. */
   execute(args: ExecutionArgs, work: Work): Promise<ExecutionResult>
-  /** @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest */
-  readonly subscribe: Subscribe
+  /**
+   * Executes a subscription: one payload an event, or errors where it cannot begin.
+   *
+   * @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest
+   */
+  subscribe(args: ExecutionArgs, payer: Payer, outlet: PayloadOutlet | null): ReturnType<Subscribe>
 }
 
 export interface OperationsOptions {
@@ -92,7 +96,7 @@ export interface OperationsOptions {
     Config,
     'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
   >
-  readonly limits: Pick<Limits, 'charge' | 'refund'>
+  readonly limits: Pick<Limits, 'charge' | 'refund' | 'openSubscription'>
   readonly mask: ErrorMask
   /** With unmasked errors. */
   readonly subscribe: Subscribe
@@ -266,10 +270,18 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
       return turns.run(payer.userId ?? payer.address, async () => (isWanted() ? executeNow(args) : {}))
     },
 
-    async subscribe(args, outlet) {
-      const source = await subscribe(args, outlet)
-      if (!(Symbol.asyncIterator in source)) return maskedResult(source, mask)
-      return new MaskedResults(source, mask)
+    async subscribe(args, payer, outlet) {
+      let close = (): void => {}
+      try {
+        close = limits.openSubscription(payer)
+        const source = await subscribe(args, outlet)
+        if (Symbol.asyncIterator in source) return new MaskedResults(source, mask, close)
+        close()
+        return maskedResult(source, mask)
+      } catch (error) {
+        close()
+        return { errors: [mask(error)] }
+      }
     },
   }
 }
@@ -278,27 +290,35 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
 class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
   readonly #source: AsyncGenerator<ExecutionResult, void, void>
   readonly #mask: ErrorMask
+  readonly #onEnd: () => void
 
-  constructor(source: AsyncGenerator<ExecutionResult, void, void>, mask: ErrorMask) {
+  /** @param onEnd - called when it is over, perhaps more than once */
+  constructor(source: AsyncGenerator<ExecutionResult, void, void>, mask: ErrorMask, onEnd: () => void) {
     this.#source = source
     this.#mask = mask
+    this.#onEnd = onEnd
   }
 
   async next(): Promise<IteratorResult<ExecutionResult, void>> {
     try {
       const { value, done } = await this.#source.next()
-      return done ? { value: undefined, done } : { value: maskedResult(value, this.#mask), done: false }
+      if (!done) return { value: maskedResult(value, this.#mask), done: false }
+      this.#onEnd()
+      return { value: undefined, done }
     } catch (error) {
+      this.#onEnd()
       // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
       throw this.#mask(error)
     }
   }
 
   return(): Promise<IteratorResult<ExecutionResult, void>> {
+    this.#onEnd()
     return this.#source.return()
   }
 
   throw(error: unknown): Promise<IteratorResult<ExecutionResult, void>> {
+    this.#onEnd()
     return this.#source.throw(error)
   }
 

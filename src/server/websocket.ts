@@ -31,6 +31,7 @@ import { NOT_SERVING, problem, problemOf, problemOfMasked } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { createExpiries } from './expiries.ts'
 import type { Health } from './health.ts'
+import { Inbox } from './inbox.ts'
 import type { Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import type { Bucket } from './limits/budgets.ts'
@@ -147,6 +148,11 @@ interface Link {
   opening: Promise<unknown>
 }
 
+interface Message {
+  readonly data: RawData
+  readonly isBinary: boolean
+}
+
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
 type SocketArgs = ExecutionArgs & {
   readonly asked: Asked
@@ -248,7 +254,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async subscribe(args) {
       const { asked, units: _units, ...rest } = args as SocketArgs
       asked.context.extra.connection.link.turns?.streams(asked.id)
-      const results = await operations.subscribe(rest, new OperationMessages(outboxOf(asked.context), asked.id))
+      const results = await operations.subscribe(
+        rest,
+        asked.context.extra.connection.link.payer,
+        new OperationMessages(outboxOf(asked.context), asked.id),
+      )
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
@@ -469,10 +479,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           // graphql-ws takes what is parsed too.
           const turns = new Turns(turnsContext, link, take as unknown as (message: object) => Promise<void>)
           link.turns = turns
-          socket.on('message', (data, isBinary) => {
-            link.lastMessageAtMs = monotonicMs()
-            // Told to close, a client may go on speaking for a while: nobody listens any more.
-            if (socket.readyState !== socket.OPEN || !mayGoOn(link, lengthOf(data))) return
+          const inbox = new Inbox<Message>(({ data, isBinary }) => {
+            if (socket.readyState !== socket.OPEN || link.isClosedByUs) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
@@ -487,6 +495,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             if (type === 'subscribe' && link.isLeaving) return
             turns.receive(message)
           })
+          socket.on('message', (data, isBinary) => {
+            link.lastMessageAtMs = monotonicMs()
+            // Told to close, a client may go on speaking for a while: nobody listens any more.
+            if (socket.readyState === socket.OPEN && mayGoOn(link, lengthOf(data))) inbox.receive({ data, isBinary })
+          })
+          socket.once('close', () => inbox.close())
         },
       },
       { connection },

@@ -7,7 +7,7 @@ import { WebSocket } from 'ws'
 import type { SettingTexts } from '../../src/config.ts'
 import { UNITS } from '../../src/server/limits/limits.ts'
 import { closeTabs, openTab, post, settled } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import { redisData, startServer, type TestServer } from '../support/server.ts'
 import { SECRET, sign } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
 
@@ -374,6 +374,19 @@ describe('reading the schema', () => {
   })
 })
 
+describe('a dear mutation', () => {
+  it('is not overtaken by what its client asks after it', async () => {
+    await start({ USER_WORK_BURST: '10000000' })
+    const tab = await openTab(server, 'alice')
+    const rooms = Array.from({ length: 100 }, (_, index) => `room-${index}`)
+    const beat = tab.ask('mutation ($rooms: [ID!]) { heartbeat(rooms: $rooms) { session { id } } }', { rooms })
+    const left = tab.ask('mutation { goOffline { viewer { isOnline } } }')
+    expect((await beat).data?.heartbeat.session).not.toBeNull()
+    expect((await left).data?.goOffline.viewer.isOnline).toBe(false)
+    expect((await tab.ask('{ viewer { isOnline } }')).data?.viewer.isOnline).toBe(false)
+  })
+})
+
 describe('dear operations', () => {
   it('of one socket do not make others wait for all of them', async () => {
     await start({ USER_WORK_BURST: '10000000' })
@@ -397,5 +410,31 @@ describe('dear operations', () => {
     await bob.ask('mutation { heartbeat { nextHeartbeatInMs } }')
     expect(pageCount).toBeLessThan(10)
     await until(() => pageCount === 20, { what: 'all pages' })
+  })
+})
+
+describe('two processes on one Redis', () => {
+  it('bound the work of a user together', async () => {
+    const data = await redisData()
+    const settings = { ...data.settings, USER_WORK_BURST: '10000', USER_WORK_RATE: '100' }
+    await start(settings)
+    const other = await startServer(settings)
+    try {
+      const write = 'mutation { setStatus(status: BUSY) { viewer { id } } }'
+      for (let count = 0; count < 4; count += 1) {
+        expect((await post(server, 'dev:alice', write)).errors).toBeUndefined()
+      }
+      // What it has taken itself is worth a message too, and with it comes what was taken there.
+      expect((await post(other, 'dev:alice', write)).errors).toBeUndefined()
+      await until(
+        async () => (await post(other, 'dev:alice', '{ position }')).errors?.[0]?.extensions.code === 'RATE_LIMITED',
+        { what: 'the word of the other process' },
+      )
+      expect((await post(other, 'dev:bob', write)).errors).toBeUndefined()
+    } finally {
+      await other.stop()
+      await server.stop()
+      await data.drop()
+    }
   })
 })

@@ -2,9 +2,10 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { unauthenticated, unavailable } from '../../src/presence/errors.ts'
+import type { TakenWork } from '../../src/presence/store.ts'
 import { createAddresses } from '../../src/server/limits/addresses.ts'
 import { createAdmission } from '../../src/server/limits/admission.ts'
-import { Bucket, createBudgets, type Taken } from '../../src/server/limits/budgets.ts'
+import { Bucket, createBudgets } from '../../src/server/limits/budgets.ts'
 import { createFairTurns } from '../../src/server/limits/fair-turns.ts'
 import { createHandshakes } from '../../src/server/limits/handshakes.ts'
 import { addressPayer, createLimits, payerOf, UNITS } from '../../src/server/limits/limits.ts'
@@ -99,8 +100,8 @@ describe('budgets of two processes', () => {
     const budgets = createBudgets({ burst: 1000, perSecond: 1000 }, () => nowMs)
     budgets.take('alice', 600)
     await expect(budgets.share(() => Promise.reject(new Error('Away.')))).rejects.toThrow('Away.')
-    const told: Taken[] = []
-    const exchange = async (taken: readonly Taken[]) => {
+    const told: TakenWork[] = []
+    const exchange = async (taken: readonly TakenWork[]) => {
       told.push(...taken)
       return taken.map(() => 0)
     }
@@ -122,7 +123,7 @@ describe('budgets of two processes', () => {
     /** What Redis does: one bucket for all. */
     const fullAtMs = new Map<string, number>()
     const exchanged: string[] = []
-    const exchange = async (taken: readonly Taken[]) =>
+    const exchange = async (taken: readonly TakenWork[]) =>
       taken.map(({ key, refillMs }) => {
         exchanged.push(key)
         const atMs = Math.max(fullAtMs.get(key) ?? 0, nowMs) + refillMs
@@ -192,6 +193,7 @@ describe('admission', () => {
     ADDRESS_WORK_RATE: 100,
     ADDRESS_WORK_BURST: 600,
     SOCKET_FRAME_RATE: 10,
+    SUBSCRIPTIONS_PER_USER: 2,
   }
 
   it('lets an address send so many bad tokens, and good ones without end', async () => {
@@ -235,6 +237,22 @@ describe('admission', () => {
       limits.charge(payerOf({ userId: 'shop', role: 'service' }, at('')), 1000)
     limits.charge(addressPayer(at('192.0.2.1')), 600)
     expect(() => limits.charge(addressPayer(at('192.0.2.1')), 1)).toThrow('from this address')
+  })
+})
+
+describe('subscriptions', () => {
+  it('of a user are bounded, and counted out once', () => {
+    const config = { USER_WORK_RATE: 10, USER_WORK_BURST: 1000, ADDRESS_WORK_RATE: 100, ADDRESS_WORK_BURST: 600 }
+    const limits = createLimits({ ...config, SOCKET_FRAME_RATE: 10, SUBSCRIPTIONS_PER_USER: 2 }, () => 0)
+    const alice = { userId: 'alice', address: '', isFree: false }
+    const close = limits.openSubscription(alice)
+    limits.openSubscription(alice)
+    expect(() => limits.openSubscription(alice)).toThrow('2 subscriptions open at once')
+    limits.openSubscription({ ...alice, userId: 'bob' })
+    close()
+    close()
+    limits.openSubscription(alice)
+    expect(() => limits.openSubscription(alice)).toThrow('2 subscriptions open at once')
   })
 })
 

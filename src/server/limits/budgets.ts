@@ -5,6 +5,8 @@
  * argument; a full bucket needs no memory.
  */
 
+import type { TakenWork } from '../../presence/store.ts'
+
 export interface Rate {
   /** Units that a full bucket holds. */
   readonly burst: number
@@ -78,19 +80,10 @@ export interface Budgets {
    *
    * @param exchange - adds work to what all processes have taken; answers in how many ms each bucket is full again
    */
-  share(exchange: (taken: readonly Taken[]) => Promise<readonly number[]>): Promise<void>
+  share(exchange: (taken: readonly TakenWork[]) => Promise<readonly number[]>): Promise<void>
   /** Drops full buckets: to be called now and then. */
   forgetFull(): void
   size(): number
-}
-
-/** What was taken from a bucket. */
-export interface Taken {
-  readonly key: string
-  /** How long it takes to flow back. */
-  readonly refillMs: number
-  /** How long a whole bucket takes. */
-  readonly burstMs: number
 }
 
 const WORTH_SHARING = 0.05
@@ -137,7 +130,7 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
     isDeepInDebt: (key) => buckets.get(key)?.isDeepInDebt(monotonicMs()) ?? false,
 
     async share(exchange) {
-      const taken: Taken[] = []
+      const taken: TakenWork[] = []
       for (const [key, units] of unshared) {
         if (units < WORTH_SHARING * rate.burst) continue
         unshared.delete(key)

@@ -6,8 +6,9 @@
  */
 import type { Config } from '../../config.ts'
 import { rateLimited } from '../../presence/errors.ts'
+import type { TakenWork } from '../../presence/store.ts'
 import type { Origin } from './addresses.ts'
-import { Bucket, type Budgets, createBudgets, type Rate, type Taken } from './budgets.ts'
+import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
 
 /** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
 export const UNITS = {
@@ -34,6 +35,9 @@ export const UNITS = {
 /** Seconds of `SOCKET_FRAME_RATE` that a socket may send at once. */
 const FRAME_BURST_SECONDS = 4
 
+/** A client that ends a subscription and begins the next may find the first one counted still. */
+const RETRY_AFTER_MS = 1000
+
 /** Who pays for a request. */
 export interface Payer {
   /** Null without a valid token. */
@@ -56,10 +60,17 @@ export interface Limits {
   isDeepInDebt(payer: Payer): boolean
   /** Gives back what was charged for nothing. */
   refund(payer: Payer, units: number): void
+  /**
+   * Counts a subscription in.
+   *
+   * @returns counts it out again, once however often it is called
+   * @throws PresenceError `RATE_LIMITED`
+   */
+  openSubscription(payer: Payer): () => void
   /** Of one socket. */
   frames(): Bucket
   /** Has all processes count together: see `Budgets`. */
-  share(exchange: (taken: readonly Taken[]) => Promise<readonly number[]>): Promise<void>
+  share(exchange: (taken: readonly TakenWork[]) => Promise<readonly number[]>): Promise<void>
   /** Drops what is as good as new: to be called now and then. */
   forget(): void
   /** Users and addresses whose budget is not full. */
@@ -69,7 +80,12 @@ export interface Limits {
 export function createLimits(
   config: Pick<
     Config,
-    'USER_WORK_RATE' | 'USER_WORK_BURST' | 'ADDRESS_WORK_RATE' | 'ADDRESS_WORK_BURST' | 'SOCKET_FRAME_RATE'
+    | 'USER_WORK_RATE'
+    | 'USER_WORK_BURST'
+    | 'ADDRESS_WORK_RATE'
+    | 'ADDRESS_WORK_BURST'
+    | 'SOCKET_FRAME_RATE'
+    | 'SUBSCRIPTIONS_PER_USER'
   >,
   monotonicMs: () => number,
 ): Limits {
@@ -79,6 +95,7 @@ export function createLimits(
     monotonicMs,
   )
 
+  const subscriptionCounts = new Map<string, number>()
   const frameRate: Rate = {
     burst: FRAME_BURST_SECONDS * config.SOCKET_FRAME_RATE * UNITS.frame,
     perSecond: config.SOCKET_FRAME_RATE * UNITS.frame,
@@ -120,11 +137,32 @@ export function createLimits(
       budgets.give(key, units)
     },
 
+    openSubscription({ userId, isFree }) {
+      if (userId === null || isFree) return () => {}
+      const count = (subscriptionCounts.get(userId) ?? 0) + 1
+      if (count > config.SUBSCRIPTIONS_PER_USER) {
+        throw rateLimited(
+          `A user may have ${config.SUBSCRIPTIONS_PER_USER} subscriptions open at once.`,
+          RETRY_AFTER_MS,
+        )
+      }
+      subscriptionCounts.set(userId, count)
+      let isOpen = true
+      return () => {
+        if (!isOpen) return
+        isOpen = false
+        const left = (subscriptionCounts.get(userId) ?? 0) - 1
+        if (left > 0) subscriptionCounts.set(userId, left)
+        else subscriptionCounts.delete(userId)
+      }
+    },
+
     frames: () => new Bucket(frameRate),
 
     async share(exchange) {
-      await users.share((taken) => exchange(taken.map((one) => ({ ...one, key: `user:${one.key}` }))))
-      await addresses.share((taken) => exchange(taken.map((one) => ({ ...one, key: `address:${one.key}` }))))
+      const named = (kind: string) => (taken: readonly TakenWork[]) =>
+        exchange(taken.map((one) => ({ ...one, key: `${kind}:${one.key}` })))
+      await Promise.all([users.share(named('user')), addresses.share(named('address'))])
     },
 
     forget() {

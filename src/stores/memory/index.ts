@@ -472,6 +472,7 @@ export function createMemoryStore({
     viewers: population.viewers,
     nodes: { listen: nodes.listen },
     records: population.records,
+    budgets: null,
 
     trouble: () => null,
 

@@ -388,6 +388,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       return { users: listOf(users).map(publicUser), hasMore, totalCount, position: { epoch: of, seq } }
     },
 
+    budgets: {
+      async take(taken) {
+        const rows = taken.map(({ key, refillMs, burstMs }) => [key, refillMs, burstMs])
+        const fullInMs = (await work.call('take-budgets', JSON.stringify(rows))) as List<number>
+        return listOf(fullInMs).map(Number)
+      },
+    },
+
     async count(room) {
       return Number(await work.call('count', JSON.stringify([room])))
     },

@@ -37,6 +37,7 @@ const SCRIPT_NAMES = [
   'snapshot',
   'stats',
   'sweep',
+  'take-budgets',
   'viewer',
 ] as const
 export type ScriptName = (typeof SCRIPT_NAMES)[number]

@@ -29,6 +29,7 @@ local function rooms_key(userId) return root .. ':rooms:' .. userId end -- hash,
 -- Of one epoch, as the log is.
 local function trail_key(userId) return root .. ':trail:' .. meta.epoch .. ' ' .. userId end -- list: shared/trail.lua
 local function deferred_key(userId) return root .. ':deferred:' .. meta.epoch .. ' ' .. userId end -- hash: '+' or '-' by room
+local function budget_key(caller) return root .. ':budget:' .. caller end -- when it is full again
 local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
 local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- it, or '*': all, ended early
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
