@@ -366,7 +366,7 @@ export const SETTINGS = {
   },
   USER_WORK_BURST: {
     kind: 'count',
-    default: '400000',
+    default: '500000',
     least: '1000',
     most: '1000000000',
     meaning: 'work that one user may cause at once before `USER_WORK_RATE` holds',
@@ -377,11 +377,11 @@ export const SETTINGS = {
     default: '10000',
     least: '100',
     most: '1000000000',
-    meaning: 'as `USER_WORK_RATE`, of one address without a valid token; a bad token costs 1,000',
+    meaning: 'as `USER_WORK_RATE`, of one address without a valid token; a bad token costs 250',
   },
   ADDRESS_WORK_BURST: {
     kind: 'count',
-    default: '400000',
+    default: '500000',
     least: '1000',
     most: '1000000000',
     meaning: 'as `USER_WORK_BURST`, of one address without a valid token',

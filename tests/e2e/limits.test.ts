@@ -438,3 +438,38 @@ describe('two processes on one Redis', () => {
     }
   })
 })
+
+describe('with the defaults', () => {
+  const PAGE = '{ onlineUsers(first: 1000) { nodes { id name status isOnline lastActive onlineSince statusMessage } } }'
+
+  it('fifty tabs of one user come back at once, each reads a page of 1,000 users and follows, and none is refused', async () => {
+    await start()
+    const tabs = await Promise.all(Array.from({ length: 50 }, () => openTab(server, 'alice')))
+    const refused: unknown[] = []
+    await Promise.all(
+      tabs.map(async (tab) => {
+        tab.client.subscribe(
+          { query: 'subscription { presenceChanged { kind user { id status } } }' },
+          {
+            next: ({ errors }) => void (errors && refused.push(errors)),
+            error: (error) => refused.push(error),
+            complete() {},
+          },
+        )
+        tab.client.subscribe(
+          { query: 'subscription { viewerChanged { id isOnline } }' },
+          {
+            next: ({ errors }) => void (errors && refused.push(errors)),
+            error: (error) => refused.push(error),
+            complete() {},
+          },
+        )
+        const { errors } = await tab.ask(PAGE)
+        if (errors !== undefined) refused.push(errors)
+        const beat = await tab.ask('mutation { heartbeat { nextHeartbeatInMs } }')
+        if (beat.errors !== undefined) refused.push(beat.errors)
+      }),
+    )
+    expect(refused).toEqual([])
+  })
+})

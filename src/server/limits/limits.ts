@@ -15,7 +15,7 @@ export const UNITS = {
   /** Reading a request, finding its document and writing its answer. */
   operation: 30,
   /** A request over HTTP, beside the operation in it. */
-  request: 150,
+  request: 300,
   /** Parsing and validating a document that nobody has asked before. */
   document: 200,
   documentByte: 2,
