@@ -1,13 +1,22 @@
 /** Which subscriptions an entry may concern, so that a change costs those and not all that exist. */
+import { createHash } from 'node:crypto'
 import type { ChangeFilter } from '../presence/changes.ts'
 
 /** A filter as it is kept. */
-export type KeptFilter =
-  | Exclude<ChangeFilter, { kind: 'users' }>
-  | { readonly kind: 'users'; readonly userIds: readonly string[] }
+export type KeptFilter = Exclude<ChangeFilter, { kind: 'users' }> | UsersFilter
+
+interface UsersFilter {
+  readonly kind: 'users'
+  readonly userIds: readonly string[]
+  /** The same for the same ids, in whatever order. */
+  readonly digest: string
+}
 
 export interface FilterIndex<Subscriber> {
-  /** Small: of the same id in ten thousand watch lists one is kept. */
+  /**
+   * The same object for watch lists of the same ids, as the tabs of a user and the members of a team have them: such a
+   * list is in memory once. Of an id that is in many lists there is one text.
+   */
   keep(filter: ChangeFilter): KeptFilter
   add(filter: KeptFilter, subscriber: Subscriber): void
   remove(filter: KeptFilter, subscriber: Subscriber): void
@@ -15,7 +24,7 @@ export interface FilterIndex<Subscriber> {
   ofRoom(room: string): ReadonlySet<Subscriber>
   /** Those of `rooms` that have subscribers. Costs the smaller of the two. */
   watchedRooms(rooms: Rooms): Iterable<string>
-  ofUser(userId: string): ReadonlySet<Subscriber>
+  ofUser(userId: string): Iterable<Subscriber>
   all(): Iterable<Subscriber>
 }
 
@@ -30,11 +39,18 @@ interface Audience<Subscriber> {
   readonly subscribers: Set<Subscriber>
 }
 
+/** A list that is watched, by one subscriber or by many. */
+interface WatchList<Subscriber> {
+  readonly subscribers: Set<Subscriber>
+}
+
 export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
   const all = new Set<Subscriber>()
   const everyone = new Set<Subscriber>()
   const byRoom = new Map<string, Audience<Subscriber>>()
-  const byUser = new Map<string, Audience<Subscriber>>()
+  const byUser = new Map<string, { readonly key: string; readonly lists: Set<WatchList<Subscriber>> }>()
+  const lists = new Map<KeptFilter, WatchList<Subscriber>>()
+  const filtersByDigest = new Map<string, KeptFilter>()
   const nobody: ReadonlySet<Subscriber> = new Set()
 
   function addTo(map: Map<string, Audience<Subscriber>>, key: string, subscriber: Subscriber): void {
@@ -49,24 +65,61 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
     if (subscribers?.size === 0) map.delete(key)
   }
 
+  function keepList(given: ReadonlySet<string>): KeptFilter {
+    const digest = createHash('sha256')
+      .update(JSON.stringify([...given].sort()))
+      .digest('base64')
+    const known = filtersByDigest.get(digest)
+    if (known !== undefined) return known
+    const userIds = Array.from(given, (userId) => byUser.get(userId)?.key ?? userId)
+    return { kind: 'users', userIds, digest }
+  }
+
+  function watch(filter: UsersFilter, subscriber: Subscriber): void {
+    const list = lists.get(filter)
+    if (list !== undefined) {
+      list.subscribers.add(subscriber)
+      return
+    }
+    const added: WatchList<Subscriber> = { subscribers: new Set([subscriber]) }
+    lists.set(filter, added)
+    filtersByDigest.set(filter.digest, filter)
+    for (const userId of filter.userIds) {
+      const ofUser = byUser.get(userId)
+      if (ofUser === undefined) byUser.set(userId, { key: userId, lists: new Set([added]) })
+      else ofUser.lists.add(added)
+    }
+  }
+
+  function unwatch(filter: UsersFilter, subscriber: Subscriber): void {
+    const list = lists.get(filter)
+    list?.subscribers.delete(subscriber)
+    if (list === undefined || list.subscribers.size > 0) return
+    lists.delete(filter)
+    // Two that were begun in the same moment may be the same list twice.
+    if (filtersByDigest.get(filter.digest) === filter) filtersByDigest.delete(filter.digest)
+    for (const userId of filter.userIds) {
+      const ofUser = byUser.get(userId)
+      ofUser?.lists.delete(list)
+      if (ofUser?.lists.size === 0) byUser.delete(userId)
+    }
+  }
+
   return {
-    keep: (filter) =>
-      filter.kind === 'users'
-        ? { kind: 'users', userIds: Array.from(filter.userIds, (userId) => byUser.get(userId)?.key ?? userId) }
-        : filter,
+    keep: (filter) => (filter.kind === 'users' ? keepList(filter.userIds) : filter),
 
     add(filter, subscriber) {
       all.add(subscriber)
       if (filter.kind === 'everyone') everyone.add(subscriber)
       else if (filter.kind === 'room') addTo(byRoom, filter.room, subscriber)
-      else for (const userId of filter.userIds) addTo(byUser, userId, subscriber)
+      else watch(filter, subscriber)
     },
 
     remove(filter, subscriber) {
       all.delete(subscriber)
       if (filter.kind === 'everyone') everyone.delete(subscriber)
       else if (filter.kind === 'room') removeFrom(byRoom, filter.room, subscriber)
-      else for (const userId of filter.userIds) removeFrom(byUser, userId, subscriber)
+      else unwatch(filter, subscriber)
     },
 
     everyone: () => everyone,
@@ -80,7 +133,11 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
       }
     },
 
-    ofUser: (userId) => byUser.get(userId)?.subscribers ?? nobody,
+    *ofUser(userId) {
+      const ofUser = byUser.get(userId)
+      if (ofUser !== undefined) for (const { subscribers } of ofUser.lists) yield* subscribers
+    },
+
     all: () => all,
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
 import { positionExpired, unavailable } from '../presence/errors.ts'
-import type { ChangeFeed, CountEvent, FeedGroup, Follower } from '../presence/feed.ts'
+import type { ChangeEvent, ChangeFeed, CountEvent, FeedGroup, Follower } from '../presence/feed.ts'
 import type { LogEntry } from '../presence/model.ts'
 import type { Position } from '../presence/position.ts'
 import { hasSamePublicFields } from '../presence/rules.ts'
@@ -170,10 +170,14 @@ export function createHub({
     for (const room of index.watchedRooms(after.rooms)) if (!before.rooms.has(room)) yield room
   }
 
-  function offer(change: Change, isMerged: boolean, ...audiences: readonly ReadonlySet<Subscription>[]): void {
-    if (audiences.every(({ size }) => size === 0)) return
-    const event = replays.eventOf(change)
-    for (const audience of audiences) for (const subscription of audience) subscription.offer(event, isMerged)
+  function offer(change: Change, isMerged: boolean, ...audiences: readonly Iterable<Subscription>[]): void {
+    let event: ChangeEvent | null = null
+    for (const audience of audiences) {
+      for (const subscription of audience) {
+        event ??= replays.eventOf(change)
+        subscription.offer(event, isMerged)
+      }
+    }
   }
 
   /** The same event for all who ask until the number changes. */

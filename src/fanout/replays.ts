@@ -151,7 +151,8 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
     async after(seq, filter, mayHaveSeenLater) {
       if (seq >= told().seq) return { events: [], upToSeq: seq }
       // Hardly two lists are the same, and merging for one costs its few users.
-      if (filter.kind === 'users') return merge(seq, { ...filter, userIds: new Set(filter.userIds) }, mayHaveSeenLater)
+      if (filter.kind === 'users')
+        return merge(seq, { kind: 'users', userIds: new Set(filter.userIds) }, mayHaveSeenLater)
       const room = filter.kind === 'room' ? filter.room : ''
       const key = `${seq} ${mayHaveSeenLater} ${filter.kind} ${room}`
       return kept(merged, key, () => merge(seq, filter, mayHaveSeenLater))

@@ -56,3 +56,48 @@ describe('the rooms of a user that have subscribers', () => {
     expect(lookCount()).toBe(2)
   })
 })
+
+describe('watch lists', () => {
+  const users = (...userIds: string[]) => ({ kind: 'users', userIds: new Set(userIds) }) as const
+
+  it('of the same ids are one object, until the last of their subscribers has left', () => {
+    const index = createFilterIndex<string>()
+    const first = index.keep(users('a', 'b'))
+    index.add(first, 'one')
+    const second = index.keep(users('b', 'a'))
+    expect(second).toBe(first)
+    index.add(second, 'two')
+    expect([...index.ofUser('a')].sort()).toEqual(['one', 'two'])
+    index.remove(first, 'one')
+    expect([...index.ofUser('b')]).toEqual(['two'])
+    index.remove(second, 'two')
+    expect([...index.ofUser('a'), ...index.all()]).toEqual([])
+    expect(index.keep(users('a', 'b'))).not.toBe(first)
+  })
+
+  it('find the subscribers of each id, whatever lists come and go', () => {
+    const list = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 1 })
+    const step = fc.record({ subscriber: fc.integer({ min: 0, max: 9 }), list })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const index = createFilterIndex<number>()
+        const watching = new Map<number, { ids: readonly string[]; filter: ReturnType<typeof index.keep> }>()
+        for (const { subscriber, list: ids } of steps) {
+          const before = watching.get(subscriber)
+          if (before === undefined) {
+            const filter = index.keep(users(...ids))
+            index.add(filter, subscriber)
+            watching.set(subscriber, { ids, filter })
+          } else {
+            index.remove(before.filter, subscriber)
+            watching.delete(subscriber)
+          }
+          for (const id of ['a', 'b', 'c', 'd']) {
+            const expected = [...watching].filter(([, one]) => one.ids.includes(id)).map(([number]) => number)
+            expect([...index.ofUser(id)].sort()).toEqual(expected.sort())
+          }
+        }
+      }),
+    )
+  })
+})
