@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config'
 const BUSY_FAULTS = [
   'tests/fault/dead-node.test.ts',
   'tests/fault/fork.test.ts',
+  'tests/fault/mass-return.test.ts',
   'tests/fault/odd-clients.test.ts',
   'tests/fault/random-faults.test.ts',
   'tests/fault/redis-away.test.ts',

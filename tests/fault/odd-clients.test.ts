@@ -13,7 +13,7 @@ import { isErrorCode } from '../../src/presence/errors.ts'
 import { post } from '../support/clients.ts'
 import { createReadLog, type ReadLog } from '../support/log.ts'
 import { askRaw } from '../support/raw-http.ts'
-import { DATABASES, startServer, type TestServer } from '../support/server.ts'
+import { DATABASES, FAR_LIMITS, startServer, type TestServer } from '../support/server.ts'
 import {
   connectionParams,
   createOddClients,
@@ -37,15 +37,6 @@ const SECRET = 'a-secret-for-tests-of-32-bytes-or-more'
 const ANSWER_MS = 15_000
 /** The server's own failures among the codes that sockets are closed with. */
 const FAILED = new Set([1011, 4500])
-
-/** A few users and one address ask without a pause: most would be refused before anything else was looked at. */
-const FAR_LIMITS = {
-  USER_WORK_RATE: '1000000000',
-  USER_WORK_BURST: '1000000000',
-  ADDRESS_WORK_RATE: '1000000000',
-  ADDRESS_WORK_BURST: '1000000000',
-  SOCKET_FRAME_RATE: '1000000',
-}
 
 describe.each(DATABASES.filter(({ name }) => name !== 'a real Postgres'))('on $name', ({ prepare }) => {
   it(`fails at nothing that an odd client sends, seed ${SEED}`, { timeout: (MINUTES + 2) * 60_000 }, async () => {

@@ -34,6 +34,15 @@ export const QUICK: SettingTexts = {
   DRAIN_TIME: '0ms',
 }
 
+/** For a test in which a few users do the work of many. */
+export const FAR_LIMITS: SettingTexts = {
+  USER_WORK_RATE: '1000000000',
+  USER_WORK_BURST: '1000000000',
+  ADDRESS_WORK_RATE: '1000000000',
+  ADDRESS_WORK_BURST: '1000000000',
+  SOCKET_FRAME_RATE: '1000000',
+}
+
 /** For a process that is to have the defaults: an empty variable counts as left out. */
 export const DEFAULTS: SettingTexts = Object.fromEntries(Object.keys(QUICK).map((name) => [name, '']))
 

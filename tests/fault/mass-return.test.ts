@@ -1,0 +1,85 @@
+/**
+ * Five thousand clients of one address come back after a restart, all at once, read a page and follow: with the default
+ * limits none of them is refused for its rate.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { pino } from 'pino'
+import { expect, it } from 'vitest'
+import { createRollcall } from '../../src/app.ts'
+import { cleanupsAfterEach } from '../support/cleanup.ts'
+import { postgresData } from '../support/server.ts'
+import { until } from '../support/wait.ts'
+import type { StormOrder, StormState } from './storm-clients.ts'
+
+const CLIENT_COUNT = Number(process.env.FAULT_SOCKETS ?? '5000')
+/** Two cores take some 500 a second, clients included. */
+const STORM_MS = 20_000 + CLIENT_COUNT * 10
+const CLIENTS = fileURLToPath(new URL('./storm-clients.ts', import.meta.url))
+const ASKED = [
+  '{ position onlineUsers(first: 50) { nodes { id name status } totalCount } }',
+  'subscription { positionAdvanced }',
+]
+
+const cleanups = cleanupsAfterEach()
+
+it(`${CLIENT_COUNT} clients come back at once, and none is told that it asks too much`, {
+  timeout: 2 * STORM_MS + 60_000,
+}, async () => {
+  const data = await postgresData()
+  cleanups.push(data.drop)
+  const first = await start(data.settings, 0)
+  let stop = first.stop
+  cleanups.push(() => stop())
+  const child = await startClients()
+  let state: StormState = { acknowledgedCount: 0, answeredCount: 0, failures: {} }
+  child.on('message', (said: StormState) => {
+    state = said
+  })
+  child.send({ wsUrls: [first.wsUrl], from: 0, count: CLIENT_COUNT, asked: ASKED } satisfies StormOrder)
+  const all = (times: number) => () =>
+    state.acknowledgedCount === CLIENT_COUNT && state.answeredCount >= times * ASKED.length * CLIENT_COUNT
+  await until(all(1), { withinMs: STORM_MS, what: 'all clients' })
+
+  await stop()
+  const again = await start(data.settings, first.port)
+  stop = again.stop
+  await until(all(2), { withinMs: STORM_MS, what: 'all clients again' }).catch((error) => {
+    throw new Error(`${error.message} ${JSON.stringify(state)}`)
+  })
+  const refusals = Object.keys(state.failures).filter((failure) => /RATE_LIMITED|429/.test(failure))
+  expect(refusals, JSON.stringify(state.failures)).toEqual([])
+})
+
+async function start(settings: object, port: number) {
+  const rollcall = createRollcall({ ...settings, HOST: '127.0.0.1' }, pino({ level: 'silent' }))
+  await rollcall.ready
+  const server = createServer({ requireHostHeader: false })
+  rollcall.mount(server)
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', 4096, resolve))
+  const own = (server.address() as AddressInfo).port
+  return {
+    port: own,
+    wsUrl: `ws://127.0.0.1:${own}/graphql`,
+    async stop() {
+      await rollcall.close()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+async function startClients(): Promise<ChildProcess> {
+  const child = fork(CLIENTS, { execArgv: ['--import', 'tsx'] })
+  cleanups.push(async () => {
+    if (child.exitCode !== null) return
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    await exited
+  })
+  await once(child, 'message')
+  return child
+}
