@@ -6,7 +6,7 @@ import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
-import { badInput, badRequest, type ErrorCode, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, badRequest, type ErrorCode, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
@@ -158,7 +158,10 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
 
   /** Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. */
   async function slowedDown(answer: Promise<Response>): Promise<Response> {
-    const response = await answer.catch((error) => problemOfMasked(mask(error)))
+    const response = await answer.catch((error) => {
+      if (!(error instanceof PresenceError)) throw error
+      return problemOfMasked(mask(error))
+    })
     if (response.status !== 429 || heldCount >= REFUSALS_MOST) return response
     heldCount += 1
     await pass(REFUSAL_WAIT_MS, undefined, { ref: false })

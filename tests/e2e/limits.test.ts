@@ -4,7 +4,7 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { getIntrospectionQuery, Kind, parse, print } from 'graphql'
 import { afterEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
-import type { SettingTexts } from '../../src/config.ts'
+import { SETTINGS, type SettingTexts } from '../../src/config.ts'
 import { UNITS } from '../../src/server/limits/limits.ts'
 import { closeTabs, openTab, post, settled } from '../support/clients.ts'
 import { redisData, startServer, type TestServer } from '../support/server.ts'
@@ -15,8 +15,15 @@ let server: TestServer
 const streams: AbortController[] = []
 const wires: Socket[] = []
 
+/** The budgets that a server has by default: other tests have none. */
+const BUDGETS = Object.fromEntries(
+  (['USER_WORK_RATE', 'USER_WORK_BURST', 'ADDRESS_WORK_RATE', 'ADDRESS_WORK_BURST', 'SOCKET_FRAME_RATE'] as const).map(
+    (name) => [name, SETTINGS[name].default],
+  ),
+)
+
 async function start(settings: SettingTexts = {}): Promise<void> {
-  server = await startServer(settings)
+  server = await startServer({ ...BUDGETS, ...settings })
 }
 
 afterEach(async () => {

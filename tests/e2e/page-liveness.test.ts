@@ -5,7 +5,7 @@ import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { closeTabs, openTab, post, type SeenChange, settled, type Tab } from '../support/clients.ts'
-import { FAR_LIMITS, startServer, type TestServer } from '../support/server.ts'
+import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
 /** As the servers here have them, in ms. */
@@ -306,7 +306,6 @@ describe('a client that is behind', () => {
   let server: TestServer
   beforeAll(async () => {
     server = await startServer({
-      ...FAR_LIMITS,
       JWT_SECRET: SECRET,
       PING_INTERVAL: `${BEHIND_PING_INTERVAL_MS}ms`,
       PONG_TIMEOUT: `${BEHIND_PONG_TIMEOUT_MS}ms`,

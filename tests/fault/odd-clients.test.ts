@@ -13,7 +13,7 @@ import { isErrorCode } from '../../src/presence/errors.ts'
 import { post } from '../support/clients.ts'
 import { createReadLog, type ReadLog } from '../support/log.ts'
 import { askRaw } from '../support/raw-http.ts'
-import { DATABASES, FAR_LIMITS, startServer, type TestServer } from '../support/server.ts'
+import { DATABASES, startServer, type TestServer } from '../support/server.ts'
 import {
   connectionParams,
   createOddClients,
@@ -43,7 +43,7 @@ describe.each(DATABASES.filter(({ name }) => name !== 'a real Postgres'))('on $n
     const data = await prepare()
     const readLog = createReadLog()
     const server = await startServer(
-      { ...data.settings, ...FAR_LIMITS, JWT_SECRET: SECRET, SOCKETS_PER_USER: '1000', CONNECTION_INIT_TIME: '300ms' },
+      { ...data.settings, JWT_SECRET: SECRET, SOCKETS_PER_USER: '1000', CONNECTION_INIT_TIME: '300ms' },
       readLog.log,
     )
     try {

@@ -19,8 +19,18 @@ export interface TestServer {
   stop(): Promise<void>
 }
 
+/** A few users do the work of many, and ask again and again how things stand. */
+const FAR_LIMITS: SettingTexts = {
+  USER_WORK_RATE: '1000000000',
+  USER_WORK_BURST: '1000000000',
+  ADDRESS_WORK_RATE: '1000000000',
+  ADDRESS_WORK_BURST: '1000000000',
+  SOCKET_FRAME_RATE: '1000000',
+}
+
 /** Short enough for a test to wait for, and of the same order as the defaults. */
 export const QUICK: SettingTexts = {
+  ...FAR_LIMITS,
   CLOSE_GRACE: '400ms',
   RECONNECT_GRACE: '1500ms',
   PING_INTERVAL: '1s',
@@ -32,15 +42,6 @@ export const QUICK: SettingTexts = {
   NODE_TTL: '2s',
   LAST_ACTIVE_FLUSH: '200ms',
   DRAIN_TIME: '0ms',
-}
-
-/** For a test in which a few users do the work of many. */
-export const FAR_LIMITS: SettingTexts = {
-  USER_WORK_RATE: '1000000000',
-  USER_WORK_BURST: '1000000000',
-  ADDRESS_WORK_RATE: '1000000000',
-  ADDRESS_WORK_BURST: '1000000000',
-  SOCKET_FRAME_RATE: '1000000',
 }
 
 /** For a process that is to have the defaults: an empty variable counts as left out. */
