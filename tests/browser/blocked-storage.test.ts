@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startServer, type TestServer } from '../support/server.ts'
-import { CHROMIUM } from './browser.ts'
+import { CHROMIUM, runOperation } from './browser.ts'
 
 /** What Chromium's own settings page writes for "block all cookies". */
 const PREFERENCES = { profile: { default_content_setting_values: { cookies: 2 } } }
@@ -68,8 +68,7 @@ describe('where storage is blocked', () => {
 
   it('GraphiQL opens and runs', async () => {
     const { page, errors } = await open('/graphql')
-    await page.locator('.graphiql-execute-button').click()
-    await page.getByRole('menuitem', { name: 'Heartbeat' }).click()
+    await runOperation(page, 'Heartbeat')
     await page.locator('.graphiql-response').filter({ hasText: 'ONLINE' }).waitFor()
     expect(errors).toEqual([])
   })

@@ -112,6 +112,15 @@ export async function shoot(page: Page, name: string): Promise<void> {
   await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: !name.startsWith('graphiql') })
 }
 
+/**
+ * Runs an operation of GraphiQL's first tab. Its button has a menu once GraphiQL has parsed the tab: a click before would
+ * run the tab as a whole.
+ */
+export async function runOperation(page: Page, operation: string): Promise<void> {
+  await page.locator('.graphiql-execute-button[aria-haspopup=menu]').click()
+  await page.getByRole('menuitem', { name: operation }).click()
+}
+
 /** Goes back, and does not wait for a load: a page out of the back/forward cache has none. */
 export async function goBack(page: Page): Promise<void> {
   await page.evaluate('history.back()')

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { browserForTests, DESKTOP, PHONE, shoot } from './browser.ts'
+import { browserForTests, DESKTOP, PHONE, runOperation, shoot } from './browser.ts'
 
 const browser = browserForTests()
 let server: TestServer
@@ -21,12 +21,6 @@ async function open(options = {}): Promise<Page> {
   return page
 }
 
-/** Runs one of the operations of the tab, by its name. */
-async function run(page: Page, operation: string): Promise<void> {
-  await page.locator('.graphiql-execute-button').click()
-  await page.getByRole('menuitem', { name: operation }).click()
-}
-
 /** The answer as it is read: the editor draws spaces that do not break. */
 async function answer(page: Page): Promise<string> {
   const lines = await page.locator('.graphiql-response .view-line').allTextContents()
@@ -40,15 +34,15 @@ async function answers(page: Page, text: string): Promise<void> {
 describe('GraphiQL', () => {
   it('runs the three operations of its first tab', async () => {
     const page = await open()
-    await run(page, 'Heartbeat')
+    await runOperation(page, 'Heartbeat')
     await answers(page, '"nextHeartbeatInMs": 1000')
     await answers(page, '"status": "ONLINE"')
     expect(await answer(page)).toContain('"expiresAt": "20')
 
-    await run(page, 'WhoIsOnline')
+    await runOperation(page, 'WhoIsOnline')
     await answers(page, '"id": "alice"')
 
-    await run(page, 'WhatHappens')
+    await runOperation(page, 'WhatHappens')
     await until(
       async () => (await post(server, 'dev:alice', '{ viewer { sessions { isAttached } } }')).data !== undefined,
     )
@@ -68,7 +62,7 @@ describe('GraphiQL', () => {
 
   it('watches without coming online, and leaves nothing behind', async () => {
     const page = await open()
-    await run(page, 'WhatHappens')
+    await runOperation(page, 'WhatHappens')
     const socket = await until(() => browser.sockets.find((found) => found.page === page), { what: 'the socket' })
     await until(() => socket.acknowledged, { what: 'its acknowledgement' })
     const { data } = await post(server, 'dev:alice', '{ viewer { sessions { id device } } }')
@@ -83,7 +77,7 @@ describe('GraphiQL', () => {
     await page.keyboard.press('Control+A')
     // The editor closes the quote and the brace by itself.
     await page.keyboard.type('{"authorization":"Bearer wrong')
-    await run(page, 'WhatHappens')
+    await runOperation(page, 'WhatHappens')
     await answers(page, 'UNAUTHENTICATED')
     await shoot(page, 'graphiql-refused')
     // GraphiQL tells the console of it as well.
@@ -92,11 +86,11 @@ describe('GraphiQL', () => {
 
   it('keeps its header when it is loaded again', async () => {
     const page = await open()
-    await run(page, 'Heartbeat')
+    await runOperation(page, 'Heartbeat')
     await answers(page, '"status": "ONLINE"')
     await page.reload()
     await page.locator('.graphiql-query-editor .view-line').first().waitFor()
-    await run(page, 'WhoIsOnline')
+    await runOperation(page, 'WhoIsOnline')
     await answers(page, '"id": "alice"')
   })
 
