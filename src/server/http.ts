@@ -28,8 +28,8 @@ export const GRAPHQL_PATH = '/graphql'
 
 /** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
 const REFUSAL_WAIT_MS = 1000
-/** Refusals that are held back at a time, of all callers. Each is a request and a timer. */
-const REFUSALS_MOST = 500
+/** Refusals that are delayed at a time, of all callers. Each is a request and a timer. */
+const DELAYED_MOST = 500
 
 export interface HttpOptions {
   readonly config: Pick<
@@ -67,7 +67,7 @@ interface Admitted {
 export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
   const { config, admission, addresses, limits, presence, feed, operations, streams } = options
   const { pages, health, metrics, mask } = options
-  let heldCount = 0
+  let delayedCount = 0
 
   const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
@@ -162,10 +162,10 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       if (!(error instanceof PresenceError)) throw error
       return problemOfMasked(mask(error))
     })
-    if (response.status !== 429 || heldCount >= REFUSALS_MOST) return response
-    heldCount += 1
+    if (response.status !== 429 || delayedCount >= DELAYED_MOST) return response
+    delayedCount += 1
     await pass(REFUSAL_WAIT_MS, undefined, { ref: false })
-    heldCount -= 1
+    delayedCount -= 1
     return response
   }
 

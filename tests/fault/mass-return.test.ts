@@ -2,23 +2,20 @@
  * Five thousand clients of one address come back after a restart, all at once, read a page and follow: with the default
  * limits none of them is refused for its rate.
  */
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import { expect, it } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { postgresData } from '../support/server.ts'
 import { until } from '../support/wait.ts'
+import { startClients } from './crowd.ts'
 import type { StormOrder, StormState } from './storm-clients.ts'
 
 const CLIENT_COUNT = Number(process.env.FAULT_SOCKETS ?? '5000')
 /** Two cores take some 500 a second, clients included. */
 const STORM_MS = 20_000 + CLIENT_COUNT * 10
-const CLIENTS = fileURLToPath(new URL('./storm-clients.ts', import.meta.url))
 const ASKED = [
   '{ position onlineUsers(first: 50) { nodes { id name status } totalCount } }',
   'subscription { positionAdvanced }',
@@ -34,7 +31,7 @@ it(`${CLIENT_COUNT} clients come back at once, and none is told that it asks too
   const first = await start(data.settings, 0)
   let stop = first.stop
   cleanups.push(() => stop())
-  const child = await startClients()
+  const child = await startClients(cleanups)
   let state: StormState = { acknowledgedCount: 0, answeredCount: 0, failures: {} }
   child.on('message', (said: StormState) => {
     state = said
@@ -70,16 +67,4 @@ async function start(settings: object, port: number) {
       await new Promise((resolve) => server.close(resolve))
     },
   }
-}
-
-async function startClients(): Promise<ChildProcess> {
-  const child = fork(CLIENTS, { execArgv: ['--import', 'tsx'] })
-  cleanups.push(async () => {
-    if (child.exitCode !== null) return
-    const exited = once(child, 'exit')
-    child.kill('SIGKILL')
-    await exited
-  })
-  await once(child, 'message')
-  return child
 }

@@ -3,16 +3,15 @@
  *
  * `FAULT_SOCKETS=20000 npx vitest run tests/fault/storm.test.ts` is the long form.
  */
-import { type ChildProcess, execFileSync, fork } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { setTimeout as pass } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import postgres from 'postgres'
 import { expect, it } from 'vitest'
 import { SETTINGS, type SettingName } from '../../src/config.ts'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
+import { startClients } from './crowd.ts'
 import { askOverHttp, untilConnected } from './people.ts'
 import { createPerson } from './person.ts'
 import type { StormOrder, StormState } from './storm-clients.ts'
@@ -24,7 +23,6 @@ const SOCKETS = Number(process.env.FAULT_SOCKETS ?? '1500')
 const STORM_MS = 20_000 + SOCKETS * 8
 /** Far below what a process may open, and each needs files of its own. */
 const SOCKETS_A_PROCESS = 7000
-const CLIENTS = fileURLToPath(new URL('./storm-clients.ts', import.meta.url))
 /** Lives as long as in production: how long a renewal may wait is a part of them. */
 const AS_IN_PRODUCTION = [
   'NODE_TTL',
@@ -57,7 +55,7 @@ it(`${SOCKETS} sockets that come at once cost no node its lease, and make no ren
 
   const states: StormState[] = []
   const processCount = Math.ceil(SOCKETS / SOCKETS_A_PROCESS)
-  const children = await Promise.all(Array.from({ length: processCount }, startClients))
+  const children = await Promise.all(Array.from({ length: processCount }, () => startClients(cleanups)))
   const startedAtMs = performance.now()
   for (const [index, child] of children.entries()) {
     const from = Math.floor((SOCKETS * index) / processCount)
@@ -108,18 +106,6 @@ it(`${SOCKETS} sockets that come at once cost no node its lease, and make no ren
   expect(watcher.changes.filter(({ kind }) => kind === 'LEAVE').length, report()).toBe(0)
   expect(await endedSessions(world.databaseUrl)).toEqual([])
 })
-
-async function startClients(): Promise<ChildProcess> {
-  const child = fork(CLIENTS, { execArgv: ['--import', 'tsx'] })
-  cleanups.push(async () => {
-    if (child.exitCode !== null) return
-    const exited = once(child, 'exit')
-    child.kill('SIGKILL')
-    await exited
-  })
-  await once(child, 'message')
-  return child
-}
 
 /** A session that moves from socket to socket on each node: what a node has lost is kept anew by each renewal. */
 async function markRenewals(nodes: readonly Node[]): Promise<void> {
