@@ -17,7 +17,7 @@ export const builder = new SchemaBuilder<{
 })
 
 /**
- * What a field costs beside one for itself and its selection, in units of about a microsecond (bench/limits.ts): they
+ * What a field costs beside one for itself and its selection, in units of about a microsecond: they
  * bound a document (MAX_COMPLEXITY) and are taken from who asks (src/server/limits/limits.ts).
  */
 export const COST = {

@@ -1,6 +1,6 @@
 /**
  * What one caller may cause, counted at one place for HTTP, event streams and sockets: work, in units of about one
- * microsecond of this process (measured by bench/limits.ts).
+ * microsecond of this process.
  *
  * Who shows a valid token pays as that user. Everything else is paid by the address that it comes from.
  */
