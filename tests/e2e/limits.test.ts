@@ -2,15 +2,16 @@
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { getIntrospectionQuery, Kind, parse, print } from 'graphql'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { SETTINGS, type SettingTexts } from '../../src/config.ts'
 import { UNITS } from '../../src/server/limits/limits.ts'
 import { closeTabs, openTab, post, settled } from '../support/clients.ts'
-import { redisData, startServer, type TestServer } from '../support/server.ts'
+import { postgresData, redisData, startServer, type TestData, type TestServer } from '../support/server.ts'
 import { SECRET, sign } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
 
+let data: TestData
 let server: TestServer
 const streams: AbortController[] = []
 const wires: Socket[] = []
@@ -23,8 +24,13 @@ const BUDGETS = Object.fromEntries(
 )
 
 async function start(settings: SettingTexts = {}): Promise<void> {
-  server = await startServer({ ...BUDGETS, ...settings })
+  server = await startServer({ ...BUDGETS, ...data.settings, ...settings })
 }
+
+beforeAll(async () => {
+  data = await postgresData()
+})
+afterAll(() => data.drop())
 
 afterEach(async () => {
   closeTabs()
@@ -388,7 +394,7 @@ describe('reading the schema', () => {
 describe('a dear mutation', () => {
   it('is not overtaken by what its client asks after it', async () => {
     await start({ USER_WORK_BURST: '10000000' })
-    const tab = await openTab(server, 'alice')
+    const tab = await openTab(server, 'otto')
     const rooms = Array.from({ length: 100 }, (_, index) => `room-${index}`)
     const beat = tab.ask('mutation ($rooms: [ID!]) { heartbeat(rooms: $rooms) { session { id } } }', { rooms })
     const left = tab.ask('mutation { goOffline { viewer { isOnline } } }')
@@ -426,8 +432,8 @@ describe('dear operations', () => {
 
 describe('two processes on one Redis', () => {
   it('bound the work of a user together', async () => {
-    const data = await redisData()
-    const settings = { ...data.settings, USER_WORK_BURST: '10000', USER_WORK_RATE: '100' }
+    const shared = await redisData()
+    const settings = { ...shared.settings, USER_WORK_BURST: '10000', USER_WORK_RATE: '100' }
     await start(settings)
     const other = await startServer(settings)
     try {
@@ -445,7 +451,7 @@ describe('two processes on one Redis', () => {
     } finally {
       await other.stop()
       await server.stop()
-      await data.drop()
+      await shared.drop()
     }
   })
 })

@@ -38,7 +38,8 @@ const ANSWER_MS = 15_000
 /** The server's own failures among the codes that sockets are closed with. */
 const FAILED = new Set([1011, 4500])
 
-describe.each(DATABASES.filter(({ name }) => name !== 'a real Postgres'))('on $name', ({ prepare }) => {
+// Both at once: each waits for answers most of the time.
+describe.concurrent.each(DATABASES.filter(({ name }) => name !== 'a real Postgres'))('on $name', ({ prepare }) => {
   it(`fails at nothing that an odd client sends, seed ${SEED}`, { timeout: (MINUTES + 2) * 60_000 }, async () => {
     const data = await prepare()
     const readLog = createReadLog()
