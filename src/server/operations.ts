@@ -96,7 +96,7 @@ export interface OperationsOptions {
     Config,
     'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
   >
-  readonly limits: Pick<Limits, 'charge' | 'refund' | 'openSubscription'>
+  readonly limits: Pick<Limits, 'charge' | 'openSubscription'>
   readonly mask: ErrorMask
   /** With unmasked errors. */
   readonly subscribe: Subscribe
@@ -249,14 +249,11 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
 
     prepare(operation, payer) {
       try {
-        limits.charge(payer, UNITS.operation)
         const found = prepared.get(operation.query) ?? read(operation.query, payer)
         if ('errors' in found) return found
         const ready = rememberedPrice(found, operation)
         if ('errors' in ready) return ready
         if (ready.readsSchema) requireIntrospection(payer)
-        // All of it or nothing: what is to wait for is all of it.
-        limits.refund(payer, UNITS.operation)
         limits.charge(payer, ready.units)
         return ready
       } catch (error) {

@@ -432,9 +432,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     if (link.isClosedByUs) return false
     const { payer, frames } = link
     const waitMs = frames.take(UNITS.frame, monotonicMs())
-    const isTooMuch = waitMs > 0 || limits.isDeepInDebt(payer)
-    limits.spend(payer, waitMs > 0 ? UNITS.flood : UNITS.frame + UNITS.frameByte * bytes)
-    if (!isTooMuch) return true
+    const units = waitMs > 0 ? UNITS.flood : UNITS.frame + UNITS.frameByte * bytes
+    if (limits.spend(payer, units) && waitMs === 0) return true
     const reason = `A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`
     closeFor(link, rateLimited(waitMs > 0 ? reason : 'This user asks on and on for more than they may cause.', waitMs))
     return false

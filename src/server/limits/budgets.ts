@@ -38,11 +38,17 @@ export class Bucket {
     return 0
   }
 
-  /** Takes units for what was done already: the bucket may owe as much as it holds. */
-  spend(units: number, nowMs: number): void {
+  /**
+   * Takes units for what was done already: the bucket may owe as much as it holds.
+   *
+   * @returns false where it owes nearly as much
+   */
+  spend(units: number, nowMs: number): boolean {
     const { burst, perSecond } = this.#rate
+    const burstMs = (burst * 1000) / perSecond
     const fullAtMs = Math.max(this.#fullAtMs, nowMs) + (units * 1000) / perSecond
-    this.#fullAtMs = Math.min(fullAtMs, nowMs + (2 * burst * 1000) / perSecond)
+    this.#fullAtMs = Math.min(fullAtMs, nowMs + 2 * burstMs)
+    return fullAtMs - nowMs < 1.9 * burstMs
   }
 
   /** The bucket is full no sooner than this: others have taken from it as well. */
@@ -56,12 +62,6 @@ export class Bucket {
     this.#fullAtMs -= (units * 1000) / this.#rate.perSecond
   }
 
-  /** Whether it owes nearly as much as it holds. */
-  isDeepInDebt(nowMs: number): boolean {
-    const { burst, perSecond } = this.#rate
-    return this.#fullAtMs - nowMs > (1.9 * burst * 1000) / perSecond
-  }
-
   isFull(nowMs: number): boolean {
     return this.#fullAtMs <= nowMs
   }
@@ -71,9 +71,8 @@ export class Bucket {
 export interface Budgets {
   /** As `Bucket`. */
   take(key: string, units: number): number
-  spend(key: string, units: number): void
+  spend(key: string, units: number): boolean
   give(key: string, units: number): void
-  isDeepInDebt(key: string): boolean
   /**
    * Tells other processes what was taken here, and learns what was taken there. What is worth no message waits: less
    * than a twentieth of a bucket.
@@ -115,8 +114,8 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
     },
 
     spend(key, units) {
-      bucketOf(key).spend(units, monotonicMs())
       count(key, units)
+      return bucketOf(key).spend(units, monotonicMs())
     },
 
     give(key, units) {
@@ -126,8 +125,6 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
       bucket.give(units)
       count(key, -units)
     },
-
-    isDeepInDebt: (key) => buckets.get(key)?.isDeepInDebt(monotonicMs()) ?? false,
 
     async share(exchange) {
       const taken: TakenWork[] = []

@@ -54,10 +54,12 @@ export interface Limits {
    * @throws PresenceError `RATE_LIMITED` with `retryAfterMs`; then nothing was taken
    */
   charge(payer: Payer, units: number): void
-  /** Takes work that was done already: the payer may owe it. */
-  spend(payer: Payer, units: number): void
-  /** Whether the payer owes as much as a whole budget: they were refused for long, and go on. */
-  isDeepInDebt(payer: Payer): boolean
+  /**
+   * Takes work that was done already: the payer may owe it.
+   *
+   * @returns false where they owe nearly a whole budget: they were refused for long, and go on
+   */
+  spend(payer: Payer, units: number): boolean
   /** Gives back what was charged for nothing. */
   refund(payer: Payer, units: number): void
   /**
@@ -120,15 +122,9 @@ export function createLimits(
     },
 
     spend(payer, units) {
-      if (payer.isFree) return
+      if (payer.isFree) return true
       const { budgets, key } = accountOf(payer)
-      budgets.spend(key, units)
-    },
-
-    isDeepInDebt(payer) {
-      if (payer.isFree) return false
-      const { budgets, key } = accountOf(payer)
-      return budgets.isDeepInDebt(key)
+      return budgets.spend(key, units)
     },
 
     refund(payer, units) {
