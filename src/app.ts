@@ -118,8 +118,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   const addresses = createAddresses(config.TRUSTED_PROXIES ?? [], (peer) =>
     log.warn(
       { peer },
-      'A request has `X-Forwarded-For` and comes from no trusted proxy: all that come this way share the limits of one address. ' +
-        'If this is a proxy of yours, name it in TRUSTED_PROXIES.',
+      'A request has `X-Forwarded-For` and comes from no trusted proxy: the header is not believed, and the clients behind it ' +
+        'cannot be told apart. If this is a proxy of yours, name it in TRUSTED_PROXIES (docs/limits.md).',
     ),
   )
   const operations = createOperations({ schema, config, limits, mask, subscribe })

@@ -1,12 +1,10 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
 import { isErrorCode } from '../../src/presence/errors.ts'
 import { freePort } from '../support/free-port.ts'
 import { createReadLog } from '../support/log.ts'
 import { askRaw, type RawAnswer } from '../support/raw-http.ts'
-import { embeddedData, QUICK, startServer, type TestServer } from '../support/server.ts'
+import { embeddedData, listen, QUICK, startServer, type TestServer } from '../support/server.ts'
 
 const BODY = '{"query":"{ __typename }"}'
 const POSTED = `Content-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY}`
@@ -184,17 +182,11 @@ describe('an odd request to a server that is not ready', () => {
     // Nobody listens there, and it waits until somebody does.
     const REDIS_URL = `redis://127.0.0.1:${await freePort('127.0.0.1')}`
     const rollcall = createRollcall({ ...QUICK, ...data.settings, REDIS_URL }, log)
-    const http = createServer({ requireHostHeader: false })
-    rollcall.mount(http)
-    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-    const { port } = http.address() as AddressInfo
+    const listening = await listen(rollcall)
     server = {
-      url: `http://127.0.0.1:${port}`,
-      wsUrl: `ws://127.0.0.1:${port}/graphql`,
+      ...listening,
       async stop() {
-        await rollcall.close()
-        http.closeAllConnections()
-        await new Promise((resolve) => http.close(resolve))
+        await listening.stop()
         await data.drop()
       },
     }

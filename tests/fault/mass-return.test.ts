@@ -2,13 +2,12 @@
  * Five thousand clients of one address come back after a restart, all at once, read a page and follow: with the default
  * limits none of them is refused for its rate.
  */
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { expect, it } from 'vitest'
 import { createRollcall } from '../../src/app.ts'
+import type { SettingTexts } from '../../src/config.ts'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
-import { postgresData } from '../support/server.ts'
+import { listen, postgresData, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 import { startClients } from './crowd.ts'
 import type { StormOrder, StormState } from './storm-clients.ts'
@@ -42,7 +41,7 @@ it(`${CLIENT_COUNT} clients come back at once, and none is told that it asks too
   await until(all(1), { withinMs: STORM_MS, what: 'all clients' })
 
   await stop()
-  const again = await start(data.settings, first.port)
+  const again = await start(data.settings, Number(new URL(first.url).port))
   stop = again.stop
   await until(all(2), { withinMs: STORM_MS, what: 'all clients again' }).catch((error) => {
     throw new Error(`${error.message} ${JSON.stringify(state)}`)
@@ -51,20 +50,8 @@ it(`${CLIENT_COUNT} clients come back at once, and none is told that it asks too
   expect(refusals, JSON.stringify(state.failures)).toEqual([])
 })
 
-async function start(settings: object, port: number) {
+async function start(settings: SettingTexts, port: number): Promise<TestServer> {
   const rollcall = createRollcall({ ...settings, HOST: '127.0.0.1' }, pino({ level: 'silent' }))
   await rollcall.ready
-  const server = createServer({ requireHostHeader: false })
-  rollcall.mount(server)
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', 4096, resolve))
-  const own = (server.address() as AddressInfo).port
-  return {
-    port: own,
-    wsUrl: `ws://127.0.0.1:${own}/graphql`,
-    async stop() {
-      await rollcall.close()
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
+  return listen(rollcall, port)
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import postgres from 'postgres'
 import { inject } from 'vitest'
-import { createRollcall } from '../../src/app.ts'
+import { createRollcall, type Rollcall } from '../../src/app.ts'
 import type { SettingTexts } from '../../src/config.ts'
 import type { Log } from '../../src/presence/log.ts'
 import { freshDatabase } from './postgres.ts'
@@ -87,18 +87,30 @@ export async function startServer(settings: SettingTexts = {}, log: Log = testLo
   const data = settings.DATA_DIR === undefined && settings.DATABASE_URL === undefined ? await embeddedData() : null
   const rollcall = createRollcall({ ...QUICK, ...data?.settings, ...settings }, log)
   await rollcall.ready
+  const server = await listen(rollcall)
+  return {
+    ...server,
+    async stop() {
+      await server.stop()
+      await data?.drop()
+    },
+  }
+}
+
+/** As `npm start` does, ready or not. */
+export async function listen(rollcall: Rollcall, port = 0): Promise<TestServer> {
   const http = createServer({ requireHostHeader: false })
   rollcall.mount(http)
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
-  const { port } = http.address() as AddressInfo
+  // A crowd may come at once: as many wait to be let in as the system allows.
+  await new Promise<void>((resolve) => http.listen(port, '127.0.0.1', 4096, resolve))
+  const { port: taken } = http.address() as AddressInfo
   return {
-    url: `http://127.0.0.1:${port}`,
-    wsUrl: `ws://127.0.0.1:${port}/graphql`,
+    url: `http://127.0.0.1:${taken}`,
+    wsUrl: `ws://127.0.0.1:${taken}/graphql`,
     async stop() {
       await rollcall.close()
       http.closeAllConnections()
       await new Promise((resolve) => http.close(resolve))
-      await data?.drop()
     },
   }
 }

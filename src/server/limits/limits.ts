@@ -75,8 +75,6 @@ export interface Limits {
   share(exchange: (taken: readonly TakenWork[]) => Promise<readonly number[]>): Promise<void>
   /** Drops what is as good as new: to be called now and then. */
   forget(): void
-  /** Users and addresses whose budget is not full. */
-  payerCount(): number
 }
 
 export function createLimits(
@@ -165,8 +163,6 @@ export function createLimits(
       users.forgetFull()
       addresses.forgetFull()
     },
-
-    payerCount: () => users.size() + addresses.size(),
   }
 }
 
