@@ -15,8 +15,9 @@ import type { RequestContext } from '../resolvers/context.ts'
 import { NOT_SERVING, problemOf, problemOfMasked, retryHeadersOf, text } from './answers.ts'
 import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
-import type { Addresses } from './limits/addresses.ts'
+import type { Addresses, Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
+import { createFairTurns } from './limits/fair-turns.ts'
 import { type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
@@ -67,6 +68,7 @@ interface Admitted {
 export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
   const { config, admission, addresses, limits, presence, feed, operations, streams } = options
   const { pages, health, metrics, mask } = options
+  const turns = createFairTurns()
   let delayedCount = 0
 
   const yoga = createYoga<Admitted, RequestContext>({
@@ -124,10 +126,9 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     throw refusal
   }
 
-  async function graphql(request: Request, peer: string | null): Promise<Response> {
+  async function graphql(request: Request, origin: Origin): Promise<Response> {
     if (!health.isServing() && !(await health.willServe())) return problemOf(unavailable('server', NOT_SERVING))
     const { method, headers, url, signal } = request
-    const origin = addresses.of(peer, headers.get('x-forwarded-for'))
     const caller = await admission.authenticate(headers.get('authorization'), origin)
     const payer = payerOf(caller, origin)
     try {
@@ -156,7 +157,10 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     return yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params: paramsOfBody(body) })
   }
 
-  /** Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. */
+  /**
+   * Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. Each waits a time
+   * of its own, so that the refused do not come back together.
+   */
   async function slowedDown(answer: Promise<Response>): Promise<Response> {
     const response = await answer.catch((error) => {
       if (!(error instanceof PresenceError)) throw error
@@ -164,7 +168,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     })
     if (response.status !== 429 || delayedCount >= DELAYED_MOST) return response
     delayedCount += 1
-    await pass(REFUSAL_WAIT_MS, undefined, { ref: false })
+    await pass(REFUSAL_WAIT_MS * (0.5 + Math.random() / 2), undefined, { ref: false })
     delayedCount -= 1
     return response
   }
@@ -182,7 +186,10 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     const { pathname } = new URL(request.url)
     if (pathname === GRAPHQL_PATH) {
       const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
-      return (wantsPage ? await pages.serve(pathname) : null) ?? slowedDown(graphql(request, peer))
+      const page = wantsPage ? await pages.serve(pathname) : null
+      if (page !== null) return page
+      const origin = addresses.of(peer, request.headers.get('x-forwarded-for'))
+      return slowedDown(turns.run(origin.address, () => graphql(request, origin)))
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return text(404, 'Not found\n')
     if (pathname === '/healthz') return text(200, 'ok\n')

@@ -112,7 +112,7 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   const introspection = createIntrospection(schema)
   const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: INTROSPECTIONS_KEPT })
   const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')
-  const turns = createFairTurns()
+  const turns = createFairTurns(1)
   const prepared = new LRUCache<string, Valid>({
     max: DOCUMENTS_MOST,
     maxSize: DOCUMENTS_MOST_CHARACTERS,

@@ -258,7 +258,7 @@ describe('subscriptions', () => {
 
 describe('dear operations', () => {
   it('of one user come one after the other, and users take turns', async () => {
-    const turns = createFairTurns()
+    const turns = createFairTurns(1)
     const done: string[] = []
     const atWork = { alice: 0, bob: 0 }
     async function work(user: 'alice' | 'bob', name: string) {
@@ -278,7 +278,7 @@ describe('dear operations', () => {
   })
 
   it('leave a turn of the event loop to others between any two', async () => {
-    const turns = createFairTurns()
+    const turns = createFairTurns(1)
     const order: string[] = []
     const all = ['1', '2', '3'].map((name) =>
       turns.run(name, async () => {
@@ -291,8 +291,23 @@ describe('dear operations', () => {
     expect(order).toEqual(['begin 1', 'others after 1', 'begin 2', 'others after 2', 'begin 3', 'others after 3'])
   })
 
+  it('are as many at a time as one caller may have', async () => {
+    const turns = createFairTurns(2)
+    let atWork = 0
+    let most = 0
+    const work = async () => {
+      atWork += 1
+      most = Math.max(most, atWork)
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      atWork -= 1
+    }
+    await Promise.all(Array.from({ length: 7 }, () => turns.run('alice', work)))
+    expect(most).toBe(2)
+    expect(turns.waitingCount()).toBe(0)
+  })
+
   it('that fail do not stop those behind them', async () => {
-    const turns = createFairTurns()
+    const turns = createFairTurns(1)
     const failed = turns.run('alice', () => Promise.reject(new Error('No.')))
     const after = turns.run('alice', async () => 'done')
     await expect(failed).rejects.toThrow('No.')

@@ -1,57 +1,60 @@
 /**
- * Dear operations, one after the other: a user has one at work at a time, and between any two of them everybody else
- * has a turn of the event loop. Without it one socket that asks for twenty full pages makes all others wait for them.
+ * Work in turns: between the starts of any two pieces everybody else has a turn of the event loop, and callers take
+ * turns. Without it one socket that asks for twenty full pages makes all others wait for them.
  */
 
 export interface FairTurns {
-  /** @param user - who asks: users take turns */
-  run<Result>(user: string, work: () => Promise<Result>): Promise<Result>
+  /** @param caller - who asks: a user or an address */
+  run<Result>(caller: string, work: () => Promise<Result>): Promise<Result>
   waitingCount(): number
 }
 
-export function createFairTurns(): FairTurns {
-  /** What waits, in the order of their users' turns. */
+/** @param atOnce - pieces of one caller that may be at work at a time; as many as begin where it is left out */
+export function createFairTurns(atOnce = Number.POSITIVE_INFINITY): FairTurns {
+  /** What waits, in the order of their callers' turns. */
   const waiting = new Map<string, (() => Promise<void>)[]>()
-  const atWork = new Set<string>()
+  const atWork = new Map<string, number>()
   let isScheduled = false
 
   function schedule(): void {
-    if (isScheduled || nextUser() === null) return
+    if (isScheduled || nextCaller() === null) return
     isScheduled = true
     setImmediate(() => {
       isScheduled = false
-      const user = nextUser()
-      if (user !== null) begin(user)
+      const caller = nextCaller()
+      if (caller !== null) begin(caller)
       schedule()
     })
   }
 
-  function nextUser(): string | null {
-    for (const user of waiting.keys()) if (!atWork.has(user)) return user
+  function nextCaller(): string | null {
+    for (const caller of waiting.keys()) if ((atWork.get(caller) ?? 0) < atOnce) return caller
     return null
   }
 
-  function begin(user: string): void {
-    const turns = waiting.get(user) ?? []
+  function begin(caller: string): void {
+    const turns = waiting.get(caller) ?? []
     const next = turns.shift()
     // Behind the others.
-    waiting.delete(user)
-    if (turns.length > 0) waiting.set(user, turns)
+    waiting.delete(caller)
+    if (turns.length > 0) waiting.set(caller, turns)
     if (next === undefined) return
-    atWork.add(user)
+    atWork.set(caller, (atWork.get(caller) ?? 0) + 1)
     void next().finally(() => {
-      atWork.delete(user)
+      const left = (atWork.get(caller) ?? 0) - 1
+      if (left > 0) atWork.set(caller, left)
+      else atWork.delete(caller)
       schedule()
     })
   }
 
   return {
-    run(user, work) {
+    run(caller, work) {
       return new Promise((resolve, reject) => {
         const turn = () => work().then(resolve, reject)
-        const ofUser = waiting.get(user)
-        if (ofUser === undefined) waiting.set(user, [turn])
-        else ofUser.push(turn)
+        const ofCaller = waiting.get(caller)
+        if (ofCaller === undefined) waiting.set(caller, [turn])
+        else ofCaller.push(turn)
         schedule()
       })
     },
