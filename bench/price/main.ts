@@ -3,24 +3,27 @@
  *
  * `node --import tsx bench/price/main.ts --before ../old/dist/main.js [--after dist/main.js] [--rounds 9] [--only heartbeat]`
  *
- * Both servers run all the time, and each round measures one and then the other, so that what the machine does beside
- * it meets both. Linux only.
+ * Each round measures one and then the other, so that what the machine does beside it meets both. Linux only.
  */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { WebSocket } from 'ws'
+import { startPostgres } from '../../tests/support/postgres.ts'
 import { cpuMsOf } from '../measure/cpu.ts'
 import { spreadOf } from '../measure/spread.ts'
 import { signToken } from '../peers/tokens.ts'
-import { startNode, temporaryFolder, undoAll, undoOnSignals } from '../processes.ts'
+import { startNode, toBeUndone, undoAll, undoOnSignals } from '../processes.ts'
 
 const SECRET = 'a-secret-of-the-benchmark-and-nobody-else'
 const USERS = 50
 const BEATS_A_USER = 1000
-const CONNECTIONS_A_USER = 40
+const RETURNING_USERS = 2000
+const AT_ONCE = 50
 const QUERIES_A_USER = 40
+const WARM_UPS = 2
+const MEASUREMENTS = 3
 const PROTOCOL = 'graphql-transport-ws'
 const BEAT = 'mutation { heartbeat { nextHeartbeatInMs } }'
 
@@ -37,33 +40,55 @@ if (values.before === undefined) throw new Error('--before must be the main.js o
 interface Build {
   readonly pid: number
   readonly url: string
+  stop(): Promise<void>
+}
+
+/** The embedded database would write the records in the same process. */
+async function postgresOfItsOwn() {
+  const { url, stop } = await startPostgres()
+  return { url, stop: toBeUndone(stop) }
 }
 
 async function start(main: string): Promise<Build> {
+  const postgres = await postgresOfItsOwn()
   const server = startNode(main, {
     environment: {
       NODE_ENV: 'production',
       JWT_SECRET: SECRET,
       HOST: '127.0.0.1',
       PORT: '0',
-      DATA_DIR: temporaryFolder().path,
+      DATABASE_URL: postgres.url,
       // Everything is counted, and nothing is refused.
       USER_WORK_BURST: '1000000000',
     },
   })
   const { port } = new URL(await server.said('url'))
-  return { pid: server.pid, url: `http://127.0.0.1:${port}/graphql` }
+  return {
+    pid: server.pid,
+    url: `http://127.0.0.1:${port}/graphql`,
+    async stop() {
+      await server.stop()
+      await postgres.stop()
+    },
+  }
 }
 
 const tokens = await Promise.all(
-  Array.from({ length: USERS }, (_, index) => signToken({ id: `user-${index}`, name: `User ${index}` }, SECRET)),
+  Array.from({ length: RETURNING_USERS }, (_, index) =>
+    signToken({ id: `user-${index}`, name: `User ${index}` }, SECRET),
+  ),
 )
+const fewTokens = tokens.slice(0, USERS)
 
-async function open(url: string, token: string): Promise<WebSocket> {
+async function open(url: string, token: string, params: object = {}): Promise<WebSocket> {
   const wire = new WebSocket(url.replace('http', 'ws'), PROTOCOL)
   await once(wire, 'open')
-  wire.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${token}` } }))
-  const [ack] = await once(wire, 'message')
+  wire.send(JSON.stringify({ type: 'connection_init', payload: { authorization: `Bearer ${token}`, ...params } }))
+  const refused = once(wire, 'close').then(([code, reason]) => {
+    throw new Error(`Closed with ${code}: ${reason}`)
+  })
+  refused.catch(() => {})
+  const [ack] = await Promise.race([once(wire, 'message'), refused])
   if (JSON.parse(String(ack)).type !== 'connection_ack') throw new Error(`Not taken: ${ack}`)
   return wire
 }
@@ -77,7 +102,7 @@ async function priceOf({ pid }: Build, count: number, work: () => Promise<void>)
 
 /** One in flight on each socket. */
 async function heartbeats(build: Build): Promise<number> {
-  const wires = await Promise.all(tokens.map((token) => open(build.url, token)))
+  const wires = await Promise.all(fewTokens.map((token) => open(build.url, token)))
   await sleep(500)
   const price = await priceOf(build, USERS * BEATS_A_USER, async () => {
     await Promise.all(wires.map(beatAll))
@@ -106,12 +131,14 @@ function beatAll(wire: WebSocket): Promise<void> {
   })
 }
 
+/** Each user has one session, and comes back to it. */
 function connections(build: Build): Promise<number> {
-  return priceOf(build, USERS * CONNECTIONS_A_USER, async () => {
+  return priceOf(build, RETURNING_USERS, async () => {
+    const users = tokens.values()
     await Promise.all(
-      tokens.map(async (token) => {
-        for (let count = 0; count < CONNECTIONS_A_USER; count += 1) {
-          const wire = await open(build.url, token)
+      Array.from({ length: AT_ONCE }, async () => {
+        for (const token of users) {
+          const wire = await open(build.url, token, { sessionId: 'default' })
           wire.close()
           await once(wire, 'close')
         }
@@ -123,7 +150,7 @@ function connections(build: Build): Promise<number> {
 function queries(build: Build): Promise<number> {
   return priceOf(build, USERS * QUERIES_A_USER, async () => {
     await Promise.all(
-      tokens.map(async (token) => {
+      fewTokens.map(async (token) => {
         for (let count = 0; count < QUERIES_A_USER; count += 1) {
           const response = await fetch(build.url, {
             method: 'POST',
@@ -138,32 +165,35 @@ function queries(build: Build): Promise<number> {
   })
 }
 
+/** In a process of its own: how well a process is compiled, and how its heap lies, differs from start to start. */
+async function measured(main: string, measure: (build: Build) => Promise<number>): Promise<number> {
+  const build = await start(main)
+  const prices: number[] = []
+  for (let count = 0; count < WARM_UPS + MEASUREMENTS; count += 1) {
+    const price = await measure(build)
+    if (count >= WARM_UPS) prices.push(price)
+    await sleep(500)
+  }
+  await build.stop()
+  return spreadOf(prices).median
+}
+
 undoOnSignals()
 try {
-  const before = await start(values.before)
-  const after = await start(values.after)
-  const measures = { heartbeat: heartbeats, connection: connections, 'query over HTTP': queries }
+  const builds = [values.before, values.after] as const
+  const measures = { heartbeat: heartbeats, connection: connections, query: queries }
   for (const [name, measure] of Object.entries(measures)) {
     if (values.only !== undefined && !values.only.split(',').includes(name)) continue
-    // Compiled by then.
-    for (let count = 0; count < 3; count += 1) {
-      await measure(before)
-      await measure(after)
-    }
     const rounds: { readonly before: number; readonly after: number }[] = []
     for (let round = 0; round < Number(values.rounds); round += 1) {
-      await sleep(1000)
-      const [first, second] = round % 2 === 0 ? [before, after] : [after, before]
-      const prices = new Map<Build, number>()
-      prices.set(first, await measure(first))
-      await sleep(1000)
-      prices.set(second, await measure(second))
-      rounds.push({ before: prices.get(before) ?? Number.NaN, after: prices.get(after) ?? Number.NaN })
+      const prices = new Map<string, number>()
+      for (const main of round % 2 === 0 ? builds : builds.toReversed()) prices.set(main, await measured(main, measure))
+      rounds.push({ before: Number(prices.get(builds[0])), after: Number(prices.get(builds[1])) })
     }
     const ratio = spreadOf(rounds.map((round) => round.after / round.before))
     const [old, now] = [spreadOf(rounds.map((round) => round.before)), spreadOf(rounds.map((round) => round.after))]
     process.stdout.write(
-      `${name.padEnd(16)} ${old.median.toFixed(1)} -> ${now.median.toFixed(1)} µs, ` +
+      `${name.padEnd(10)} ${old.median.toFixed(1)} -> ${now.median.toFixed(1)} µs, ` +
         `x${ratio.median.toFixed(3)} [${ratio.least.toFixed(3)} to ${ratio.most.toFixed(3)}] of ${rounds.length} rounds\n`,
     )
   }

@@ -151,6 +151,12 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
     this.sessionId = namedSessionId
     this.#lastActiveAtMs = node.monotonicMs()
     this.#known = { device: null, rooms: [], startedAtMs: this.#lastActiveAtMs }
+    presence.operations.socketOpened(caller.userId)
+  }
+
+  /** Its node has forgotten it. To be called once. */
+  removed(): void {
+    this.#presence.operations.socketClosed(this.caller.userId)
   }
 
   get #absence(): Absence | null {
@@ -327,7 +333,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
     if (this.#closedAs !== null) return
     this.#closedAs = { cause, silentForMs, atMs: this.#node.monotonicMs() }
     this.#node.remove(this)
-    this.#failChallenge(closedError())
+    if (this.challenge !== null) this.#failChallenge(closedError())
     // What it said before it closed counts, and comes first.
     await this.#presence.operations.run(this.caller.userId, async () => {
       while (this.#attaching !== null) await this.#attaching.catch(() => null)

@@ -3,7 +3,8 @@
  * as a heartbeat that finds no session and starts it. A `goOffline` that came later must not end the session between
  * the two.
  *
- * A user has a queue only while one of their operations is under way.
+ * A user has a queue while one of their operations is under way, and while they have a socket here: a queue made and
+ * dropped for each heartbeat would cost more than the rest of its order.
  */
 
 /**
@@ -38,6 +39,8 @@ interface Waiting {
 }
 
 interface Queue {
+  /** Sockets of the user that are open here. */
+  socketCount: number
   /** Operations that run now: several heartbeats of one sender, or one operation alone. */
   runningCount: number
   /** Whose heartbeats run now. */
@@ -49,6 +52,8 @@ interface Queue {
 export class OperationQueues {
   readonly #queues = new Map<string, Queue>()
   #operationCount = 0
+  /** Queues in which an operation runs. */
+  #busyCount = 0
 
   /** Runs an operation after all those of its user that came before, and before all that come later. */
   run<Result>(userId: string, operation: Run<Result>): Promise<Result> {
@@ -73,15 +78,32 @@ export class OperationQueues {
     })
   }
 
+  /** The user has one more socket here. */
+  socketOpened(userId: string): void {
+    this.#queueOf(userId).socketCount += 1
+  }
+
+  /** To be called once for each `socketOpened`. */
+  socketClosed(userId: string): void {
+    const queue = this.#queueOf(userId)
+    queue.socketCount -= 1
+    this.#dropIfUnused(userId, queue)
+  }
+
   /** Whether nothing is under way. */
   isIdle(): boolean {
-    return this.#queues.size === 0
+    return this.#busyCount === 0
+  }
+
+  /** Users who have a queue. */
+  size(): number {
+    return this.#queues.size
   }
 
   #queueOf(userId: string): Queue {
     let queue = this.#queues.get(userId)
     if (queue === undefined) {
-      queue = { runningCount: 0, beatsOf: null, waiting: [] }
+      queue = { socketCount: 0, runningCount: 0, beatsOf: null, waiting: [] }
       this.#queues.set(userId, queue)
     }
     return queue
@@ -98,8 +120,7 @@ export class OperationQueues {
   }
 
   async #runAlone<Result>(userId: string, queue: Queue, number: number, operation: Run<Result>): Promise<Result> {
-    queue.runningCount += 1
-    queue.beatsOf = null
+    this.#begins(queue, null)
     let later: Promise<Result>
     try {
       const result = await operation()
@@ -118,8 +139,7 @@ export class OperationQueues {
     number: number,
     beat: Beat,
   ): Promise<Result> {
-    queue.runningCount += 1
-    queue.beatsOf = sender
+    this.#begins(queue, sender)
     let later: Promise<Result>
     try {
       const result = await sender.tryBeat(beat)
@@ -137,12 +157,24 @@ export class OperationQueues {
     })
   }
 
+  #begins(queue: Queue, beatsOf: object | null): void {
+    if (queue.runningCount === 0) this.#busyCount += 1
+    queue.runningCount += 1
+    queue.beatsOf = beatsOf
+  }
+
+  #dropIfUnused(userId: string, { socketCount, runningCount, waiting }: Queue): void {
+    if (socketCount === 0 && runningCount === 0 && waiting.length === 0) this.#queues.delete(userId)
+  }
+
   #done(userId: string, queue: Queue): void {
     queue.runningCount -= 1
     if (queue.runningCount > 0) return
+    this.#busyCount -= 1
     const next = queue.waiting.shift()
     if (next === undefined) {
-      this.#queues.delete(userId)
+      queue.beatsOf = null
+      this.#dropIfUnused(userId, queue)
       return
     }
     next.start()

@@ -76,8 +76,9 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     challenged.delete(open)
     absent.delete(open)
     const ofUser = byUser.get(open.caller.userId)
-    ofUser?.delete(open)
-    if (ofUser?.size === 0) byUser.delete(open.caller.userId)
+    if (!ofUser?.delete(open)) return
+    if (ofUser.size === 0) byUser.delete(open.caller.userId)
+    open.removed()
   }
 
   /** One of this node's sockets no longer has its session. */

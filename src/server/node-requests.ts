@@ -147,9 +147,19 @@ function normalise(request: IncomingMessage): Response | null {
   if (hostCount(request) > 1 || !HOST.test(host)) return badHost()
   // A request without a host has the address that it came to.
   if (host === '') delete headers.host
-  if (!URL.canParse(`http://${host || 'localhost'}${target}`)) return badHost()
+  else if (!canParseHost(host)) return badHost()
   request.url = target
   return null
+}
+
+/** The latest that could be parsed: most clients know a server by one name. */
+let knownHost = ''
+
+function canParseHost(host: string): boolean {
+  if (host === knownHost) return true
+  if (!URL.canParse(`http://${host}`)) return false
+  knownHost = host
+  return true
 }
 
 function badHost(): Response {

@@ -48,7 +48,22 @@ describe('the operations of a user', () => {
     expect(said).toEqual(['one'])
     await end('one', 'result')
     expect(await running).toBe('result')
-    expect(queues.isIdle()).toBe(true)
+    expect({ size: queues.size(), isIdle: queues.isIdle() }).toEqual({ size: 0, isIdle: true })
+  })
+
+  it('have one queue for as long as the user has a socket', async () => {
+    const { queues, run, end } = openWorld()
+    queues.socketOpened('alice')
+    queues.socketOpened('alice')
+    void run('one')
+    await end('one')
+    expect({ size: queues.size(), isIdle: queues.isIdle() }).toEqual({ size: 1, isIdle: true })
+    queues.socketClosed('alice')
+    void run('two')
+    queues.socketClosed('alice')
+    expect({ size: queues.size(), isIdle: queues.isIdle() }).toEqual({ size: 1, isIdle: false })
+    await end('two')
+    expect({ size: queues.size(), isIdle: queues.isIdle() }).toEqual({ size: 0, isIdle: true })
   })
 
   it('run one after the other, those of others beside them', async () => {

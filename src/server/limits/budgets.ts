@@ -87,51 +87,54 @@ export interface Budgets {
 
 const WORTH_SHARING = 0.05
 
-export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
-  const buckets = new Map<string, Bucket>()
+interface Account {
+  readonly bucket: Bucket
   /** Units taken that other processes do not know of. */
-  const unshared = new Map<string, number>()
+  unsharedUnits: number
+}
+
+export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
+  const accounts = new Map<string, Account>()
   const burstMs = (rate.burst * 1000) / rate.perSecond
 
-  function count(key: string, units: number): void {
-    unshared.set(key, (unshared.get(key) ?? 0) + units)
-  }
-
-  function bucketOf(key: string): Bucket {
-    let bucket = buckets.get(key)
-    if (bucket === undefined) {
-      bucket = new Bucket(rate)
-      buckets.set(key, bucket)
+  function accountOf(key: string): Account {
+    let account = accounts.get(key)
+    if (account === undefined) {
+      account = { bucket: new Bucket(rate), unsharedUnits: 0 }
+      accounts.set(key, account)
     }
-    return bucket
+    return account
   }
 
   return {
     take(key, units) {
-      const waitMs = bucketOf(key).take(units, monotonicMs())
-      if (waitMs === 0) count(key, Math.min(units, rate.burst))
+      const account = accountOf(key)
+      const waitMs = account.bucket.take(units, monotonicMs())
+      if (waitMs === 0) account.unsharedUnits += Math.min(units, rate.burst)
       return waitMs
     },
 
     spend(key, units) {
-      count(key, units)
-      return bucketOf(key).spend(units, monotonicMs())
+      const account = accountOf(key)
+      account.unsharedUnits += units
+      return account.bucket.spend(units, monotonicMs())
     },
 
     give(key, units) {
-      const bucket = buckets.get(key)
+      const account = accounts.get(key)
       // Forgotten, it is full.
-      if (bucket === undefined) return
-      bucket.give(units)
-      count(key, -units)
+      if (account === undefined) return
+      account.bucket.give(units)
+      account.unsharedUnits -= units
     },
 
     async share(exchange) {
       const taken: TakenWork[] = []
-      for (const [key, units] of unshared) {
-        if (units < WORTH_SHARING * rate.burst) continue
-        unshared.delete(key)
-        taken.push({ key, refillMs: (units * 1000) / rate.perSecond, burstMs })
+      for (const [key, account] of accounts) {
+        const { unsharedUnits } = account
+        if (unsharedUnits < WORTH_SHARING * rate.burst) continue
+        account.unsharedUnits = 0
+        taken.push({ key, refillMs: (unsharedUnits * 1000) / rate.perSecond, burstMs })
       }
       if (taken.length === 0) return
       let fullInMs: readonly number[]
@@ -139,22 +142,19 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
         fullInMs = await exchange(taken)
       } catch (error) {
         // It counts when the others can be told.
-        for (const { key, refillMs } of taken) count(key, (refillMs * rate.perSecond) / 1000)
+        for (const { key, refillMs } of taken) accountOf(key).unsharedUnits += (refillMs * rate.perSecond) / 1000
         throw error
       }
       const nowMs = monotonicMs()
-      for (const [index, { key }] of taken.entries()) bucketOf(key).fillBy(nowMs + (fullInMs[index] ?? 0), nowMs)
+      for (const [index, { key }] of taken.entries())
+        accountOf(key).bucket.fillBy(nowMs + (fullInMs[index] ?? 0), nowMs)
     },
 
     forgetFull() {
       const nowMs = monotonicMs()
-      for (const [key, bucket] of buckets) {
-        if (!bucket.isFull(nowMs)) continue
-        buckets.delete(key)
-        unshared.delete(key)
-      }
+      for (const [key, { bucket }] of accounts) if (bucket.isFull(nowMs)) accounts.delete(key)
     },
 
-    size: () => buckets.size,
+    size: () => accounts.size,
   }
 }

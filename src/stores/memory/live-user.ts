@@ -207,7 +207,7 @@ export function countRooms(user: LiveUser): readonly string[] {
   if (user.countedSessions !== user.sessions) {
     const current = new Set(user.sessions)
     for (const session of user.countedSessions) {
-      if (current.has(session)) continue
+      if (current.has(session) || session.countedRooms.length === 0) continue
       left.push(...new Set(session.countedRooms))
       session.countedRooms = NO_ROOM_IDS
     }
