@@ -19,7 +19,7 @@ import {
   sessionOf,
 } from './presence.ts'
 import type { DetachCause } from './rules.ts'
-import type { Beat, DetachRequest, Loss, PresenceStore } from './store.ts'
+import type { Beat, BeatAnswer, DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
@@ -111,7 +111,7 @@ type Request = Omit<Attach, 'userId' | 'fence' | 'nodeId'>
 const FORMER_MOST = 100
 
 /** One authenticated socket, as its node has it. A class, because a node has tens of thousands of them. */
-export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, HeartbeatResult> {
+export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAnswer, HeartbeatResult> {
   readonly caller: Caller
   readonly socket: NodeSocket
   sessionId: string | null
@@ -362,12 +362,14 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
     if (this.#closedAs !== null) throw closedError()
   }
 
-  /** @returns null where the beat needs more than this one step */
-  async tryBeat(words: HeartbeatWords): Promise<HeartbeatResult | null> {
+  tryBeat(words: HeartbeatWords): Promise<BeatAnswer> | null {
     const { fence, sessionId } = this
     if (fence === null || sessionId === null) return null
     if (this.challenge !== null || this.#absence !== null || this.#attaching !== null) return null
-    const answer = await this.#node.store.beat(beatOf(this.caller, words, sessionId, fence))
+    return this.#node.store.beat(beatOf(this.caller, words, sessionId, fence))
+  }
+
+  resultOf(answer: BeatAnswer): HeartbeatResult | null {
     if (answer.kind !== 'counted') return null
     this.#relearn(answer.session)
     return this.#presence.heartbeatResult(answer.session)
@@ -379,10 +381,8 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, Heartb
       this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
     )
     if (answer instanceof Postponed) return answer
-    if (answer?.kind === 'counted') {
-      this.#relearn(answer.session)
-      return this.#presence.heartbeatResult(answer.session)
-    }
+    const result = answer === null ? null : this.resultOf(answer)
+    if (result !== null) return result
     // The session is over: only activity starts it again (rule 5).
     if (!words.isActive) return this.#presence.heartbeatResult(null)
     return this.#presence.heartbeatResult(await this.#start(words))

@@ -22,10 +22,12 @@ export class Postponed {
 
 type Run<Result> = () => Promise<Result | Postponed>
 
-/** A sender of heartbeats. A method call and no closure, because a node does nothing more often. */
-export interface BeatSender<Beat, Result> {
+/** A sender of heartbeats. Methods and no closures, because a node does nothing more often. */
+export interface BeatSender<Beat, Answer, Result> {
   /** The heartbeat's only step in most cases; null where it takes more. */
-  tryBeat(beat: Beat): Promise<Result | null>
+  tryBeat(beat: Beat): Promise<Answer> | null
+  /** @returns null where the heartbeat takes more than that step */
+  resultOf(answer: Answer): Result | null
   /** All of its steps. */
   beat(beat: Beat): Promise<Result | Postponed>
 }
@@ -65,7 +67,7 @@ export class OperationQueues {
    * Runs a heartbeat like any operation, but beside other heartbeats of the same sender, so that those sent together
    * share a batch.
    */
-  runBeat<Beat, Result>(userId: string, sender: BeatSender<Beat, Result>, beat: Beat): Promise<Result> {
+  runBeat<Beat, Answer, Result>(userId: string, sender: BeatSender<Beat, Answer, Result>, beat: Beat): Promise<Result> {
     this.#operationCount += 1
     const number = this.#operationCount
     const queue = this.#queueOf(userId)
@@ -132,17 +134,18 @@ export class OperationQueues {
     return later
   }
 
-  async #runBeside<Beat, Result>(
+  async #runBeside<Beat, Answer, Result>(
     userId: string,
     queue: Queue,
-    sender: BeatSender<Beat, Result>,
+    sender: BeatSender<Beat, Answer, Result>,
     number: number,
     beat: Beat,
   ): Promise<Result> {
     this.#begins(queue, sender)
     let later: Promise<Result>
     try {
-      const result = await sender.tryBeat(beat)
+      const tried = sender.tryBeat(beat)
+      const result = tried === null ? null : sender.resultOf(await tried)
       if (result !== null) return result
       later = this.#runInOrder(userId, number, () => sender.beat(beat))
     } finally {

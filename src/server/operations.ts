@@ -73,7 +73,7 @@ export interface Work {
   /** What it costs. */
   readonly units: number
   /** Whether its client still waits for the answer. */
-  readonly isWanted: () => boolean
+  isWanted(): boolean
 }
 
 export interface Operations {
@@ -261,10 +261,11 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
       }
     },
 
-    execute(args, { payer, units, isWanted }) {
+    execute(args, work) {
+      const { payer } = work
       // A mutation must not be overtaken by what comes after it.
-      if (units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
-      return turns.run(payer.userId ?? payer.address, async () => (isWanted() ? executeNow(args) : {}))
+      if (work.units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
+      return turns.run(payer.userId ?? payer.address, async () => (work.isWanted() ? executeNow(args) : {}))
     },
 
     async subscribe(args, payer, outlet) {

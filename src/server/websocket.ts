@@ -39,7 +39,7 @@ import { createHandshakes } from './limits/handshakes.ts'
 import { addressPayer, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import { refuse } from './node-requests.ts'
-import type { Operations } from './operations.ts'
+import type { Operations, Work } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
 import { isShallow, NESTING_MOST, requireShallow } from './params.ts'
@@ -154,15 +154,33 @@ interface Message {
 }
 
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
-type SocketArgs = ExecutionArgs & {
-  readonly asked: Asked
-  readonly units: number
-}
+type SocketArgs = ExecutionArgs & { readonly asked: Asked }
 
-interface Asked {
+/** An operation of a socket. A class and no closures, because a node does nothing more often. */
+class Asked implements Work {
   readonly id: string
   readonly payload: object
   readonly context: SocketContext
+  readonly units: number
+
+  constructor(id: string, payload: object, context: SocketContext, units: number) {
+    this.id = id
+    this.payload = payload
+    this.context = context
+    this.units = units
+  }
+
+  get link(): Link {
+    return this.context.extra.connection.link
+  }
+
+  get payer(): Payer {
+    return this.link.payer
+  }
+
+  isWanted(): boolean {
+    return this.id in this.context.subscriptions && this.link.socket.readyState === this.link.socket.OPEN
+  }
 }
 
 type Extra = { readonly connection: Connection }
@@ -242,23 +260,18 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
     async execute(args) {
-      const { asked, units } = args as SocketArgs
-      const { link } = asked.context.extra.connection
-      const isWanted = () => asked.id in asked.context.subscriptions && link.socket.readyState === link.socket.OPEN
-      const result = await operations.execute(args, { payer: link.payer, units, isWanted })
+      const { asked } = args as SocketArgs
+      const result = await operations.execute(args, asked)
       answer(asked, result)
       return result
     },
 
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
-      const { asked, units: _units, ...rest } = args as SocketArgs
-      asked.context.extra.connection.link.turns?.streams(asked.id)
-      const results = await operations.subscribe(
-        rest,
-        asked.context.extra.connection.link.payer,
-        new OperationMessages(outboxOf(asked.context), asked.id),
-      )
+      const { asked, ...rest } = args as SocketArgs
+      asked.link.turns?.streams(asked.id)
+      const messages = new OperationMessages(asked.link.outbox, asked.id)
+      const results = await operations.subscribe(rest, asked.payer, messages)
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
@@ -286,8 +299,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       operationName: payload.operationName,
       variableValues: payload.variables,
       contextValue: contextOf(connection),
-      asked: { id, payload, context },
-      units: prepared.units,
+      asked: new Asked(id, payload, context, prepared.units),
     }
     return args
   }
@@ -326,23 +338,18 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   /** Writes the two messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
-  function answer({ id, context }: Asked, result: ExecutionResult): void {
+  function answer({ id, context, link }: Asked, result: ExecutionResult): void {
     // Its client may have ended it meanwhile.
     if (!(id in context.subscriptions)) return
-    const { link } = context.extra.connection
     // It asked for many answers in one breath, and has not read the first.
     if (link.socket.bufferedAmount > UNREAD_MOST_BYTES) {
       giveUpReading(link)
       return
     }
-    const messages = new OperationMessages(outboxOf(context), id)
+    const messages = new OperationMessages(link.outbox, id)
     messages.write(payloadText(result))
     messages.complete()
     delete context.subscriptions[id]
-  }
-
-  function outboxOf(context: SocketContext): Outbox {
-    return context.extra.connection.link.outbox
   }
 
   function sessionAsked(caller: Caller, params: ConnectionParams) {
@@ -428,10 +435,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   /** A frame came. @returns false where it was one too many, and the socket is closed */
-  function mayGoOn(link: Link, bytes: number): boolean {
+  function mayGoOn(link: Link, bytes: number, nowMs: number): boolean {
     if (link.isClosedByUs) return false
     const { payer, frames } = link
-    const waitMs = frames.take(UNITS.frame, monotonicMs())
+    const waitMs = frames.take(UNITS.frame, nowMs)
     const units = waitMs > 0 ? UNITS.flood : UNITS.frame + UNITS.frameByte * bytes
     if (limits.spend(payer, units) && waitMs === 0) return true
     const reason = `A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`
@@ -495,9 +502,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             turns.receive(message)
           })
           socket.on('message', (data, isBinary) => {
-            link.lastMessageAtMs = monotonicMs()
+            const nowMs = monotonicMs()
+            link.lastMessageAtMs = nowMs
             // Told to close, a client may go on speaking for a while: nobody listens any more.
-            if (socket.readyState === socket.OPEN && mayGoOn(link, lengthOf(data))) inbox.receive({ data, isBinary })
+            if (socket.readyState !== socket.OPEN) return
+            if (mayGoOn(link, lengthOf(data), nowMs)) inbox.receive({ data, isBinary })
           })
           socket.once('close', () => inbox.close())
         },
@@ -507,7 +516,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
     const heardControl = () => {
       link.lastControlAtMs = monotonicMs()
-      mayGoOn(link, 0)
+      mayGoOn(link, 0, link.lastControlAtMs)
     }
     socket.on('ping', heardControl)
     socket.on('pong', heardControl)

@@ -10,8 +10,9 @@ function openWorld() {
     said.push(name)
     return new Promise((resolve) => ends.set(name, resolve))
   }
-  const senderOf = (): BeatSender<string, string> => ({
+  const senderOf = (): BeatSender<string, string | null, string> => ({
     tryBeat: (name) => step(name)(),
+    resultOf: (answer) => answer,
     beat: (name) => step(`${name}, alone`)(),
   })
   const sender = senderOf()
