@@ -76,7 +76,29 @@ export function textOf(results: Results): string {
   return [...table, '', ...aboutOf(results), ...voidsOf(results)].join('\n')
 }
 
-/** For the README: a row a measure and a column a server; what only one server has is in a table of its own. */
+/** The measures and servers that the README shows. */
+const SUMMARY_MEASURES = ['single.cpu', 'burst.cpu', 'heartbeat.50', 'memory.resident']
+const SUMMARY_SERVERS = ['rollcall', 'socket-io', 'usual-stack', 'bare-ws']
+
+/** For the README: the medians of a few measures. */
+export function summaryOf(results: Results): string {
+  const rows = rowsOf(results)
+  const cellOf = (measure: Measure, server: string): string => {
+    const value = rows.find((row) => row.measure === measure && row.server === server)?.value ?? null
+    return value === null ? '–' : figureOf(value.median)
+  }
+  const measures = results.measures.filter(({ name }) => SUMMARY_MEASURES.includes(name))
+  return [
+    `| median | ${SUMMARY_SERVERS.map((server) => results.servers[server]).join(' | ')} |`,
+    `| --- |${' ---: |'.repeat(SUMMARY_SERVERS.length)}`,
+    ...measures.map(
+      (measure) =>
+        `| ${measure.title}, ${measure.unit} | ${SUMMARY_SERVERS.map((server) => cellOf(measure, server)).join(' | ')} |`,
+    ),
+  ].join('\n')
+}
+
+/** A row a measure and a column a server; what only one server has is in a table of its own. */
 export function markdownOf(results: Results): string {
   const rows = rowsOf(results)
   const shared = results.measures.filter(({ name }) => rows.filter(({ measure }) => measure.name === name).length > 1)
@@ -128,7 +150,7 @@ function aboutOf({ machine, disturbance, versions, date, command, notes }: Resul
     ...(disturbance === null
       ? []
       : [
-          `Other processes took ${percentOf(disturbance.othersShare)} of the machine meanwhile, and other machines ${percentOf(disturbance.stolenShare)}.`,
+          `Other processes took ${percentOf(disturbance.othersShare)} of the machine during the run, and other machines ${percentOf(disturbance.stolenShare)}.`,
         ]),
     `Packages: ${packages.join(', ')}.`,
     ...notes,

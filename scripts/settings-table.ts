@@ -1,8 +1,8 @@
 /**
- * Prints the table of settings into the README, from src/config.ts; with `--check` says whether it is there as printed.
+ * Prints the table of settings into docs/settings.md, from src/config.ts; `--check` fails if it is not there as printed.
  */
 import { SETTINGS, settingNames } from '../src/config.ts'
-import { printIntoReadme } from './readme-part.ts'
+import { printPart } from './printed-part.ts'
 
 const rows = settingNames().map((name) => {
   const row: {
@@ -20,9 +20,11 @@ const rows = settingNames().map((name) => {
   return `| \`${name}\` | ${row.default === null ? '–' : `\`${row.default}\``} | ${bounds} | ${meaning} |`
 })
 
-printIntoReadme({
+printPart({
+  file: 'docs/settings.md',
   begin: '<!-- settings: printed by `npm run settings:print` -->',
   end: '<!-- /settings -->',
   text: `| setting | default | bounds | meaning |\n| --- | --- | --- | --- |\n${rows.join('\n')}`,
-  complaint: 'The settings in README.md are not those of src/config.ts: run `npm run settings:print`.',
+  source: 'src/config.ts',
+  command: 'npm run settings:print',
 })

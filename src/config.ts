@@ -1,7 +1,7 @@
 /**
  * Every setting: name, unit, default, least, what it means and why it is so. The only reader of the environment.
  *
- * The README's table is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
+ * The table in docs/settings.md is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
  */
 import { isNetwork } from './networks.ts'
 import { parseRoomPatterns } from './presence/bounds.ts'
@@ -202,7 +202,7 @@ export const SETTINGS = {
     kind: 'duration',
     default: '1s',
     least: '50ms',
-    meaning: 'how often what is due is looked for: a deadline is noticed so much late at most',
+    meaning: 'how often deadlines are checked, and so the longest delay before one is noticed',
   },
   NODE_TTL: {
     kind: 'duration',

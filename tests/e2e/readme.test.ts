@@ -1,24 +1,38 @@
-import { execFile } from 'node:child_process'
+/** What the documents show is what a reader gets. */
+import { execFile, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ERROR_CODES } from '../../src/presence/errors.ts'
+import { post } from '../support/clients.ts'
 import { type ServerProcess, startProcess } from '../support/process.ts'
 import { embeddedData, type TestData } from '../support/server.ts'
+import { until } from '../support/wait.ts'
 
 const run = promisify(execFile)
-const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
+const [readme, clients, errors] = await Promise.all(
+  ['README.md', 'docs/clients.md', 'docs/errors.md'].map((file) =>
+    readFile(new URL(`../../${file}`, import.meta.url), 'utf8'),
+  ),
+)
 
-/** The shell blocks that the README says to be tested, in their order. */
-function testedBlocks(): { readonly command: string; readonly expected: string }[] {
-  const blocks = [...readme.matchAll(/<!-- tested -->\n```sh\n([\s\S]*?)```/g)].map((match) => String(match[1]))
-  return blocks.map((block) => {
-    const lines = block.trimEnd().split('\n')
-    return { command: lines.slice(0, -1).join('\n'), expected: String(lines.at(-1)).replace(/^# /, '') }
-  })
+/** A block that is marked as tested, with its last line, a comment, as what it has to print. */
+interface Block {
+  readonly code: string
+  readonly expected: string
 }
 
-describe('the README', () => {
+function testedBlocks(document: string | undefined, language: 'sh' | 'ts'): Block[] {
+  const blocks = [...String(document).matchAll(/<!-- tested -->\n```(\w+)\n([\s\S]*?)```/g)]
+  return blocks
+    .filter(([, ofBlock]) => ofBlock === language)
+    .map(([, , text]) => {
+      const lines = String(text).trimEnd().split('\n')
+      return { code: lines.slice(0, -1).join('\n'), expected: String(lines.at(-1)).replace(/^(#|\/\/) /, '') }
+    })
+}
+
+describe('the documents', () => {
   let server: ServerProcess
   let data: TestData
   beforeAll(async () => {
@@ -30,16 +44,44 @@ describe('the README', () => {
     await data.drop()
   })
 
-  it('shows commands that answer what it says', async () => {
-    const blocks = testedBlocks()
-    expect(blocks.length).toBeGreaterThanOrEqual(3)
-    for (const { command, expected } of blocks) {
-      const { stdout } = await run('sh', ['-c', command.replaceAll('http://localhost:4000', server.url)])
+  it('show commands that print what they say', async () => {
+    const blocks = [...testedBlocks(readme, 'sh'), ...testedBlocks(clients, 'sh')]
+    expect(blocks.length).toBe(3)
+    for (const { code, expected } of blocks) {
+      const { stdout } = await run('sh', ['-c', code.replaceAll('http://localhost:4000', server.url)])
       expect(stdout.trim()).toBe(expected)
     }
   })
 
-  it('names every error code', () => {
-    for (const code of Object.keys(ERROR_CODES)) expect(readme).toContain(`\`${code}\``)
+  it('show a client that prints what it says', async () => {
+    const [block, ...others] = testedBlocks(readme, 'ts')
+    expect(others).toEqual([])
+    // A browser has `WebSocket`, and so has Node from version 22 on.
+    const globals = "import { WebSocket } from 'ws'\nglobalThis.WebSocket = WebSocket\n"
+    const code = String(block?.code).replace('ws://localhost:4000', server.url.replace('http', 'ws'))
+    const client = spawn(process.execPath, ['--input-type=module', '--eval', globals + code], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let printed = ''
+    client.stdout.on('data', (chunk) => {
+      printed += chunk
+    })
+    try {
+      await until(
+        async () => {
+          // Until it follows, it misses who comes.
+          await post(server, 'dev:bob', 'mutation { heartbeat { nextHeartbeatInMs } }')
+          await post(server, 'dev:bob', 'mutation { goOffline { viewer { id } } }')
+          return printed.split('\n').includes(String(block?.expected))
+        },
+        { what: 'the line that the README shows' },
+      )
+    } finally {
+      client.kill()
+    }
+  })
+
+  it('name every error code', () => {
+    for (const code of Object.keys(ERROR_CODES)) expect(errors).toContain(`\`${code}\``)
   })
 })
