@@ -10,7 +10,7 @@ export function renewAfter(client: Client): Client {
   return {
     ...client,
     subscribe(payload, sink) {
-      // The payload becomes JSON anew at each connection, so what is written into it here is what is sent then.
+      // The payload becomes JSON again at each connection, so what is written into it here is what is sent then.
       const variables: Record<string, unknown> = { ...payload.variables }
       return client.subscribe<Record<string, unknown>>(
         { ...payload, variables },

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
 import { type Closers, createClosers } from './closers.ts'
 import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
@@ -19,12 +19,12 @@ import { createShareability } from './fanout/shareable.ts'
 import { createLife, type Running } from './life.ts'
 import type { UserDirectory } from './presence/directory.ts'
 import { isUnavailable, unavailable } from './presence/errors.ts'
-import type { Log } from './presence/log.ts'
-import { createNode, type PresenceNode } from './presence/node.ts'
+import { createNodeLease, type NodeLease } from './presence/node-lease.ts'
+import type { Log } from './presence/operator-log.ts'
 import { createPresence, type Presence } from './presence/presence.ts'
 import type { Recorder } from './presence/recorder.ts'
 import { createUserSettings, type UserSettings } from './presence/settings.ts'
-import { createSockets } from './presence/sockets.ts'
+import { createSocketRegistry } from './presence/socket-registry.ts'
 import type { PresenceStore } from './presence/store.ts'
 import { createStepWatch, processClock } from './presence/timing.ts'
 import { schema } from './schema/index.ts'
@@ -54,7 +54,7 @@ import { loadScripts } from './stores/redis/scripts.ts'
 /** Users of one slice of a sweep: a few milliseconds, then others have their turn. */
 const SWEEP_SLICE = 500
 /** Users of one page of what an earlier run left open. */
-const ADOPTED_AT_ONCE = 500
+const BATCH_ADOPTED = 500
 /** How long the records may take to reach the database when the process stops. */
 const FLUSH_WAIT_MS = 10_000
 /** How often a process that starts looks whether the live state can be used. */
@@ -188,7 +188,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       await store.adopted()
       recorder.follow()
     } else {
-      // Whoever has the work has it for all.
+      // The process that holds the work does it for all.
       recorder.start().then(
         () => recorder.follow(),
         (error) => logFailure({ error }, 'Records are not brought to the database.'),
@@ -203,7 +203,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       watchedIdsPerUser: config.WATCHED_IDS_PER_USER,
     })
     closers.push(() => hub.close())
-    const sockets = createSockets({
+    const sockets = createSocketRegistry({
       store,
       timing,
       monotonicMs,
@@ -218,7 +218,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       streams.dismiss(userId, issuedUpToMs)
     }
     const presence = createPresence({ store, directory, settings, timing, sockets: { ...sockets, dismiss } })
-    const node = createNode({
+    const node = createNodeLease({
       store,
       sockets,
       adopt: () => adoptWhatWasLeft(directory, store),
@@ -327,7 +327,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           }
           const { waitingCount } = recorder.state()
           if (!isWorkKept && waitingCount > 0) {
-            log.warn({ waitingCount }, 'Another process served meanwhile: records that waited here were let go.')
+            log.warn({ waitingCount }, 'Another process served in between: records that waited here were dropped.')
           }
         } finally {
           await recorder.stop({ isWorkKept })
@@ -381,7 +381,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** Resolves when the live state is there to be read, and the hub follows it. */
   async function untilFollowed(
     hub: Hub,
-    node: PresenceNode,
+    node: NodeLease,
     store: PresenceStore,
     inVain: () => string | null,
   ): Promise<void> {
@@ -392,7 +392,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       const trouble = store.trouble()
       if (trouble === null && (await follows(hub))) return
       if (trouble !== null) health.notReady(trouble)
-      await pass(JOIN_CHECK_MS)
+      await sleep(JOIN_CHECK_MS)
     }
   }
 
@@ -434,16 +434,16 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
   async function adoptWhatWasLeft(directory: UserDirectory, store: PresenceStore): Promise<void> {
     for (;;) {
-      const users = await store.inherited(ADOPTED_AT_ONCE)
+      const users = await store.inherited(BATCH_ADOPTED)
       if (users.length === 0) break
       await store.adopt(await directory.recorded(users))
     }
     let after: string | null = null
     for (;;) {
-      const users = await directory.leftOpen(after, ADOPTED_AT_ONCE)
+      const users = await directory.leftOpen(after, BATCH_ADOPTED)
       await store.adopt(users)
       after = users.at(-1)?.userId ?? null
-      if (users.length < ADOPTED_AT_ONCE) return
+      if (users.length < BATCH_ADOPTED) return
     }
   }
 
@@ -451,7 +451,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly streams: Streams
     readonly store: PresenceStore
     readonly hub: Hub
-    readonly node: PresenceNode
+    readonly node: NodeLease
     readonly presence: Presence
     readonly settings: UserSettings
     readonly webSockets: WebSockets
@@ -513,7 +513,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   let underWayCount = 0
 
   async function untilAnswered(): Promise<void> {
-    for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await pass(20)
+    for (let waitedMs = 0; underWayCount > 0 && waitedMs < REQUEST_WAIT_MS; waitedMs += 20) await sleep(20)
   }
 
   /** Null while it starts, and after it lost the work. */

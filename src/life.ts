@@ -2,9 +2,9 @@
  * The life of a server: it starts, serves and stops. Where it lost the work to another process it waits, and starts
  * again when the work is free.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isUnavailable, unavailable } from './presence/errors.ts'
-import type { Log } from './presence/log.ts'
+import type { Log } from './presence/operator-log.ts'
 import type { Health } from './server/health.ts'
 
 /** What lives between a start and the stop, or the loss of the work. */
@@ -17,7 +17,7 @@ export interface Running {
    * Serves no more: its clients go elsewhere, and nothing happens by itself. Resolves when the work is free for the
    * next start, or another process has it.
    *
-   * @throws PresenceError `UNAVAILABLE` where the server stops meanwhile
+   * @throws PresenceError `UNAVAILABLE` if the server stops in that time
    */
   retire(): Promise<void>
   /** Brings every record to the database, and closes all. */
@@ -86,7 +86,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
       } catch (error) {
         if (!isStopping && !isUnavailable(error))
           log.error({ error }, 'The server could not start again; it tries again.')
-        await pass(RESTART_AFTER_MS, undefined, { ref: false })
+        await sleep(RESTART_AFTER_MS, undefined, { ref: false })
       }
     }
   }

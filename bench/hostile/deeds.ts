@@ -21,7 +21,7 @@ type Deed = (target: Target) => Promise<void>
 
 const PROTOCOL = 'graphql-transport-ws'
 /** So much unsent, and it waits: it is not to run out of memory itself. */
-const UNSENT_MOST_BYTES = 4 * 1024 * 1024
+const MAX_UNSENT_BYTES = 4 * 1024 * 1024
 
 /** @returns null where the server does not take it */
 async function open({ url, token }: Target, params: object = {}): Promise<WebSocket | null> {
@@ -56,7 +56,7 @@ function floodBy(message: (count: number) => string | Buffer | null): Deed {
           else wire.send(text)
           count += 1
         }
-        await sleep(wire.bufferedAmount > UNSENT_MOST_BYTES ? 10 : 0)
+        await sleep(wire.bufferedAmount > MAX_UNSENT_BYTES ? 10 : 0)
       }
       wire.terminate()
     }
@@ -108,7 +108,7 @@ export const DEEDS: Readonly<Record<string, Deed>> = {
     for (let count = 0; wire?.readyState === WebSocket.OPEN && !target.isOver(); count += 1) {
       const change = count % 2 === 0 ? 'leaveRoom' : 'joinRoom'
       wire.send(subscribe(`mutation ($room: ID!) { ${change}(room: $room) { session { id } } }`, { room: room(0, 0) }))
-      if (count % 20 === 0) await sleep(wire.bufferedAmount > UNSENT_MOST_BYTES ? 10 : 0)
+      if (count % 20 === 0) await sleep(wire.bufferedAmount > MAX_UNSENT_BYTES ? 10 : 0)
     }
     await untilOver(target)
     for (const one of wires) one.terminate()
@@ -128,7 +128,7 @@ export const DEEDS: Readonly<Record<string, Deed>> = {
         listCount += 1
         const ids = Array.from({ length: 1000 }, (_, id) => `${listCount}-${id}-of-a-user-with-a-long-id`)
         wire.send(subscribe('subscription ($ids: [ID!]) { presenceChanged(userIds: $ids) { kind } }', { ids }))
-        if (wire.bufferedAmount > UNSENT_MOST_BYTES) await sleep(20)
+        if (wire.bufferedAmount > MAX_UNSENT_BYTES) await sleep(20)
       }
     }
     for (const wire of wires) wire.terminate()

@@ -39,7 +39,7 @@ export interface Checked {
   readonly lastAtMs: number
 }
 
-const EXAMPLES_KEPT = 10
+const MAX_EXAMPLES = 10
 
 /** What a change is to the subscriber in hand. */
 const NOT_ASKED_FOR = 0
@@ -78,7 +78,7 @@ export function check(workload: Workload, batches: readonly Deliveries[], startA
     describe: () => string,
   ): void {
     counts[mistake] += 1
-    if (examples.length < EXAMPLES_KEPT) examples.push(describe())
+    if (examples.length < MAX_EXAMPLES) examples.push(describe())
   }
 
   // Between two subscribers all is NOT_ASKED_FOR.

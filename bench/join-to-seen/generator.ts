@@ -2,7 +2,7 @@
  * A process that makes a part of the load: it holds connections, makes the changes at their moments where that is its
  * part, and keeps what its subscribers are told. The coordinating process tells it what to do, one task at a time.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from './clock.ts'
 import { createDeliveryRecorder, type Deliveries, type DeliveryRecorder } from './deliveries.ts'
 import type { Client, Connection, Driver, Person } from './system.ts'
@@ -65,7 +65,7 @@ const CONNECTS_IN_FLIGHT = 24
 const CONNECTS_A_SECOND = 300
 const TIMER_MS = 10
 /** Whoever is refused for a reason of their own is counted, and the reason left out. */
-const REASONS_KEPT = 20
+const MAX_REASONS = 20
 
 let workload: Workload
 let client: Client
@@ -200,7 +200,7 @@ function refuse(reason: unknown): void {
 }
 
 function note(reason: string): void {
-  if (!(reason in reasons) && Object.keys(reasons).length === REASONS_KEPT) return
+  if (!(reason in reasons) && Object.keys(reasons).length === MAX_REASONS) return
   reasons[reason] = (reasons[reason] ?? 0) + 1
 }
 
@@ -228,7 +228,7 @@ function columnOf(changes: readonly Change[]): Float64Array {
 }
 
 function untilMoment(momentMs: number): Promise<void> {
-  return pass(Math.max(0, momentMs - monotonicMs()))
+  return sleep(Math.max(0, momentMs - monotonicMs()))
 }
 
 /** Timers count in whole milliseconds, and from when the loop last looked at the clock. @returns how late it is */

@@ -1,5 +1,5 @@
 /** One run: the system is started, the users connect, the span is measured, what was told is checked. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { check } from './check.ts'
 import { monotonicMs } from './clock.ts'
 import type { Failures, Run, Share } from './generator.ts'
@@ -129,7 +129,7 @@ async function runOn(
     ...generators.map(({ name, pid }) => ({ name: partName(name), pids: [pid] })),
     { name: 'coordinator', pids: [process.pid] },
   ]
-  const until = (momentMs: number) => pass(Math.max(0, momentMs - monotonicMs()), undefined, { signal })
+  const until = (momentMs: number) => sleep(Math.max(0, momentMs - monotonicMs()), undefined, { signal })
   await until(startAtMs + warmUpMs)
   const before = read(parts())
   await until(startAtMs + totalMs)
@@ -173,7 +173,7 @@ async function settle(generators: readonly Generator[], expectedCount: number, s
     const quietMs = monotonicMs() - lastAtMs
     // What is missing may be behind something slow.
     if (quietMs > (count >= expectedCount ? SETTLED_MS : 5 * SETTLED_MS)) return
-    await pass(LOOK_MS, undefined, { signal })
+    await sleep(LOOK_MS, undefined, { signal })
   }
 }
 

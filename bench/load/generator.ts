@@ -4,7 +4,7 @@
  * A process of its own, so that its processor time is told apart from the server's, and is known.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { quantileOf } from '../measure/spread.ts'
 import { signToken } from '../peers/tokens.ts'
 import {
@@ -108,7 +108,7 @@ const commands: LoadCommands = {
     const answers: Promise<unknown>[] = []
     for (let step = 0; step < args.stepCount; step += 1) {
       const dueAtMs = startAtMs + step * args.everyMs
-      await pass(Math.max(0, dueAtMs - performance.now()))
+      await sleep(Math.max(0, dueAtMs - performance.now()))
       latestMs = Math.max(latestMs, performance.now() - dueAtMs)
       answers.push(makeStep(args, step, dueAtMs))
     }
@@ -223,7 +223,7 @@ async function inTime(work: Promise<unknown>): Promise<void> {
   const limit = new AbortController()
   await Promise.race([
     work,
-    pass(LOST_AFTER_MS, null, { signal: limit.signal }).then(
+    sleep(LOST_AFTER_MS, null, { signal: limit.signal }).then(
       () => ledger.fault(`What was asked was not answered within ${LOST_AFTER_MS} ms.`),
       () => {},
     ),
@@ -233,7 +233,7 @@ async function inTime(work: Promise<unknown>): Promise<void> {
 
 async function answerOf(latestMs: number): Promise<LoopAnswer> {
   // What is still on its way belongs to what went wrong here, and not to what is measured next.
-  if (ledger.isFaulty()) await pass(SETTLE_AFTER_FAULT_MS)
+  if (ledger.isFaulty()) await sleep(SETTLE_AFTER_FAULT_MS)
   const { deliveryCount, latenciesMs, faults } = ledger.take()
   const latencyMs = { p50: quantileOf(latenciesMs, 0.5), p99: quantileOf(latenciesMs, 0.99) }
   return { deliveryCount, latencyMs, bytes, latestMs, faults }

@@ -34,7 +34,7 @@ export interface Ledger {
 
 type Numbered = MadeChange & { readonly position: string }
 
-const FAULTS_KEPT = 5
+const MAX_FAULTS = 5
 
 export function createLedger(subscriberCount: number): Ledger {
   /** Made, and not heard of by anybody yet. */
@@ -50,7 +50,7 @@ export function createLedger(subscriberCount: number): Ledger {
   let wake: (() => void) | null = null
 
   function fault(text: string): void {
-    if (faults.length < FAULTS_KEPT) faults.push(text)
+    if (faults.length < MAX_FAULTS) faults.push(text)
     wake?.()
   }
 

@@ -6,7 +6,7 @@
  * had no core for 40 % of the time that it wanted one, so only what is far beyond that is void. A latency does contain
  * such a wait, and stays: it may be of the server's own making. In an open loop a generator at its limit measures itself.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuMsOf, mainThreadOf } from './cpu.ts'
 
 export interface Span {
@@ -46,7 +46,7 @@ export async function measureSpan<Answer>(
   const before = look()
   const answer = await work()
   const after = look()
-  if (tailMs > 0) await pass(tailMs)
+  if (tailMs > 0) await sleep(tailMs)
   const wallMs = after.atMs - before.atMs
   const generatorCpuMs = after.generatorMs - before.generatorMs
   const waitedMs = after.main.waitedMs - before.main.waitedMs

@@ -1,5 +1,5 @@
 /** What a sweep costs and how long it holds up others, by what is due and by what exists. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { startBackground } from '../../src/background.ts'
 import type { SweepAnswer } from '../../src/presence/store.ts'
 import { untilDone } from '../../src/slices.ts'
@@ -86,7 +86,7 @@ export async function measureInBackground(
       throw error
     },
   )
-  await pass(BACKGROUND_MS)
+  await sleep(BACKGROUND_MS)
   const figures = { process: delay(), idleProcess: await idleDelay(), gc: await gcPauses() }
   await background.stop()
   if (count !== due) throw new Error(`${count} users were due, not ${due}.`)

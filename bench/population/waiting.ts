@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** What happens in one go, by the clock and in processor time. */
 export interface Stretch {
@@ -117,7 +117,7 @@ export function watchGc(): () => Promise<GcPauses> {
   observer.observe({ entryTypes: ['gc'] })
   return async () => {
     // They are told a turn later.
-    await pass(5)
+    await sleep(5)
     observer.disconnect()
     return { count, longestMs }
   }

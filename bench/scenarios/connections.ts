@@ -7,7 +7,7 @@
  * nobody else, is seen as offline: of that 15 s are RECONNECT_GRACE.
  */
 import { spawnSync } from 'node:child_process'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { startLoad } from '../load/load.ts'
 import { cpuMsOf, residentBytesOf } from '../measure/cpu.ts'
 import type { Figure, Measure } from '../measure/results.ts'
@@ -19,7 +19,7 @@ import { SECRET, startServer } from '../servers.ts'
 const DESCRIPTORS_SPARED = 500
 /** The generators' share of two cores, too: each holds half. */
 const GENERATOR_COUNT = 2
-const CONNECTIONS_MOST = 50_000
+const MAX_CONNECTIONS = 50_000
 const HELD_MS = 60_000
 /** So that the last ones' first ping has come. */
 const SETTLE_MS = 15_000
@@ -44,9 +44,7 @@ export const connections: Scenario = {
     const figures: Figure[] = []
     const add = (measure: string, value: number, voidBecause: string | null = null) =>
       figures.push({ measure, server: 'rollcall', round: 0, value, voidBecause })
-    const perGenerator = Math.floor(
-      Math.min(CONNECTIONS_MOST, descriptorLimit() - DESCRIPTORS_SPARED) / GENERATOR_COUNT,
-    )
+    const perGenerator = Math.floor(Math.min(MAX_CONNECTIONS, descriptorLimit() - DESCRIPTORS_SPARED) / GENERATOR_COUNT)
     const count = perGenerator * GENERATOR_COUNT
 
     const server = await startServer('rollcall')
@@ -66,10 +64,10 @@ export const connections: Scenario = {
       ),
     )
     plan.say(`${count} are connected`)
-    await pass(SETTLE_MS)
+    await sleep(SETTLE_MS)
     await readMetric(server, STALL)
     const fromMs = cpuMsOf(server.pid)
-    await pass(HELD_MS)
+    await sleep(HELD_MS)
     // Before anything else is read: each look begins the longest stall anew.
     add('connections.stall', 1000 * (await readMetric(server, STALL)))
     const heldCount = await readMetric(server, 'rollcall_sockets')
@@ -90,7 +88,7 @@ export const connections: Scenario = {
     const stalls: number[] = []
     let rightAtMs: number | null = null
     while (performance.now() < cutAtMs + RIGHT_WITHIN_MS) {
-      await pass(100)
+      await sleep(100)
       stalls.push(await readMetric(server, STALL))
       if (rightAtMs === null && left.size >= cutCount) rightAtMs = performance.now()
       if (rightAtMs !== null && performance.now() > rightAtMs + QUIET_MS) break
@@ -114,5 +112,5 @@ export const connections: Scenario = {
 
 /** Node raises its own limit to the hard one. */
 function descriptorLimit(): number {
-  return Number(spawnSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout.trim()) || CONNECTIONS_MOST
+  return Number(spawnSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).stdout.trim()) || MAX_CONNECTIONS
 }

@@ -7,7 +7,7 @@
  * anything, and tells what V8 holds alone. That every list is in effect is seen afterwards: one more user comes, and
  * everybody has to hear of it.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Load, startLoad } from '../load/load.ts'
 import { residentBytesOf } from '../measure/cpu.ts'
 import type { Figure, Measure } from '../measure/results.ts'
@@ -25,7 +25,7 @@ const LIST_LENGTH = 50
 /** Memory goes back to the kernel some time after it was collected. */
 const COLLECT_EVERY_MS = 200
 const COLLECTIONS_LEAST = 3
-const COLLECTIONS_MOST = 15
+const MAX_COLLECTIONS = 15
 /** Between two collections. */
 const STABLE_WITHIN = 0.005
 
@@ -87,10 +87,10 @@ async function memoryOf(server: Server): Promise<{ readonly resident: number; re
   let resident = Number.POSITIVE_INFINITY
   for (let collections = 1; ; collections += 1) {
     const { heapUsed, external } = await server.collect()
-    await pass(COLLECT_EVERY_MS)
+    await sleep(COLLECT_EVERY_MS)
     const now = residentBytesOf(server.pid)
     const isStable = collections >= COLLECTIONS_LEAST && resident - now < STABLE_WITHIN * now
-    if (isStable || collections === COLLECTIONS_MOST) {
+    if (isStable || collections === MAX_COLLECTIONS) {
       return { resident: now, heap: heapUsed + external }
     }
     resident = now

@@ -6,7 +6,7 @@
  * hundred of them. Two servers take turns under the same load: on one everybody reads, on the other one reader has
  * not read for a long time.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Contender, closeContenders, keepAwake, openContenders, pidsOf } from '../contenders.ts'
 import { ROOM } from '../load/commands.ts'
 import { residentBytesOf } from '../measure/cpu.ts'
@@ -26,7 +26,7 @@ const CLIENTS = {
 /** Documents may have 30 aliases, and nobody's screen shows a picture fourteen times. */
 const FIELDS = Array.from({ length: 14 }, (_, index) => `p${index}: user { avatarUrl }`).join(' ')
 /** Of 28 KB: more than any kernel holds. */
-const FILL_MOST = 5000
+const MAX_FILL = 5000
 const FILL_STEPS = 50
 const MISSED_STEPS = 100
 const PACED_STEPS = 30
@@ -73,7 +73,7 @@ export const slowReader: Scenario = {
     reader.pause()
     let fillCount = 0
     while ((await behindCount(slow)) === 0) {
-      if (fillCount >= FILL_MOST) throw new Error(`After ${fillCount} changes of 28 KB nobody is behind.`)
+      if (fillCount >= MAX_FILL) throw new Error(`After ${fillCount} changes of 28 KB nobody is behind.`)
       for (const { contender } of sides) await steps(contender, FILL_STEPS)
       fillCount += FILL_STEPS
     }
@@ -119,7 +119,7 @@ async function readAgain(reader: Observer, contender: Contender, present: Readon
   reader.resume()
   while ((await behindCount(contender)) > 0) {
     if (performance.now() > startedAtMs + RIGHT_WITHIN_MS) return { tookMs: RIGHT_WITHIN_MS, fault: 'it stayed behind' }
-    await pass(10)
+    await sleep(10)
   }
   // Asked last, so what it was told before it is all there is.
   const { onlineUsers } = await reader.ask<InRoom>(`{ onlineUsers(room: "${ROOM}", first: 100) { nodes { id } } }`)

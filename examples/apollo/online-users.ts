@@ -82,7 +82,7 @@ export function followOnline(
     if (isStopped) return
     stopStream()
     const code = CombinedGraphQLErrors.is(error) ? error.errors[0]?.extensions?.code : 'UNAVAILABLE'
-    // Away for longer than the server remembers: the list is read anew.
+    // Away for longer than the server remembers: the list is read again.
     if (code === 'POSITION_EXPIRED') void start()
     else if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED') setTimeout(() => void (isStopped || start()), 2000)
     else fail(error)

@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
@@ -150,7 +150,7 @@ async function untilReady(port: number, child: ChildProcess, name: string): Prom
     } catch {
       // Not yet.
     }
-    await pass(LOOK_EVERY_MS)
+    await sleep(LOOK_EVERY_MS)
   }
   throw new Error(`${name} is not ready: ${reason.trim()}`)
 }

@@ -1,5 +1,5 @@
 /** What happens to the pages of people, case by case: what a browser does then, and what the server and others see. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { openTab, post, type SeenChange } from '../../tests/support/clients.ts'
 import { until } from '../../tests/support/wait.ts'
 import { type Engine, type EngineTab, followLink, goBack, inTime } from './engine.ts'
@@ -128,7 +128,7 @@ export async function goThrough(
     await tab.evaluate('void (window.isKept = true)')
     const leftAtMs = performance.now()
     await followLink(tab, world.elsewhere)
-    await pass(2000)
+    await sleep(2000)
     const backAtMs = performance.now()
     await goBack(tab)
     const showed = await untilBack(tab, backAtMs)
@@ -174,7 +174,7 @@ export async function goThrough(
     const copy = await tab.duplicate()
     const showed = await untilBack(copy, performance.now())
     // The server asks the first tab whether it is there, and waits for `PONG_TIMEOUT`.
-    await pass(2000)
+    await sleep(2000)
     await settle()
     const sessions = await sessionsOf(userId)
     const first = kind.isOnline(await stateOf(tab)) ? 'the first says the same' : await stateOf(tab)
@@ -282,7 +282,7 @@ interface Visit {
 }
 
 function settle(): Promise<void> {
-  return pass(SETTLED_MS)
+  return sleep(SETTLED_MS)
 }
 
 function endOf({ end }: SeenSocket, sinceMs: number): string {

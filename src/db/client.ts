@@ -5,11 +5,11 @@
  * the embedded database started again. No query relies on the session that it runs in, so poolers are welcome.
  */
 import { connect, Socket } from 'node:net'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres, { type PendingQuery, type Row, type Sql } from 'postgres'
 import type { Config } from '../config.ts'
-import type { OperatorLog } from '../presence/log.ts'
+import type { OperatorLog } from '../presence/operator-log.ts'
 import { createPermits } from '../presence/permits.ts'
 import { openEmbedded } from './embedded.ts'
 import { away, databaseFailure, isUnreachable } from './failures.ts'
@@ -68,7 +68,7 @@ export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Pr
     isPreparing: true,
     timeLimitMs,
     socketPath: async () => {
-      await Promise.race([embedded.ready(), pass(timeLimitMs, undefined, { ref: false })])
+      await Promise.race([embedded.ready(), sleep(timeLimitMs, undefined, { ref: false })])
       return embedded.socketPath
     },
   })
@@ -129,7 +129,7 @@ function openClient(
     for (const socket of sockets) if (socket.destroyed) sockets.delete(socket)
     // Where a server closes connections before they are of use, the driver tries again at once, and for ever: this
     // slows it down, and this ends it.
-    if (performance.now() < closedEarlyAtMs + EARLY_CLOSE_REST_MS) await pass(EARLY_CLOSE_REST_MS)
+    if (performance.now() < closedEarlyAtMs + EARLY_CLOSE_REST_MS) await sleep(EARLY_CLOSE_REST_MS)
     if (awaiting.size > 0) return new Socket().destroy(connectionError('The server closes every connection.'))
     const turn = attemptCount++ % options.host.length
     const host = String(options.host[turn])
@@ -249,7 +249,7 @@ function createDatabase({
 
     async close() {
       const stopsWaiting = new AbortController()
-      const time = pass(CLOSE_TIME_LIMIT_MS, undefined, { signal: stopsWaiting.signal }).catch(() => {})
+      const time = sleep(CLOSE_TIME_LIMIT_MS, undefined, { signal: stopsWaiting.signal }).catch(() => {})
       await Promise.race([permits.close(away('The server stops.')), time])
       // At once: the driver would wait for connections that broke long ago.
       await sql.end({ timeout: 0 })
@@ -286,7 +286,7 @@ async function stopAtServer(query: SentQuery, sockets: ReadonlySet<Socket>): Pro
   })
   const receivedBytes = new Map([...sockets].map((socket) => [socket, socket.bytesRead]))
   query.canceller(query).catch(() => {})
-  await pass(CANCEL_TIME_LIMIT_MS, undefined, { ref: false })
+  await sleep(CANCEL_TIME_LIMIT_MS, undefined, { ref: false })
   if (isSettled) return
   // Which connection it is on is the driver's secret. One that is idle is opened again when it is needed.
   for (const [socket, bytes] of receivedBytes) {

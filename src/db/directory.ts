@@ -22,11 +22,11 @@ export interface DirectoryOptions {
 }
 
 /** Some 10 MB: as many users as one process has sockets for. */
-const REVOCATIONS_KEPT = 50_000
+const MAX_REVOCATIONS = 50_000
 
 export function createDirectory({ database }: DirectoryOptions): UserDirectory {
   const revocations = new LRUCache<string, { readonly atMs: number | null; readonly generation: number }>({
-    max: REVOCATIONS_KEPT,
+    max: MAX_REVOCATIONS,
   })
   /** What was learnt in an earlier one may have been overtaken by another process. */
   let generation = 0

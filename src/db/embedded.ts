@@ -17,10 +17,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import type { OperatorLog } from '../presence/log.ts'
+import type { OperatorLog } from '../presence/operator-log.ts'
 import type { EmbeddedWorkerData } from './embedded-worker.ts'
 import { lockFolder } from './folder-lock.ts'
 
@@ -137,7 +137,7 @@ async function startThread({
           break
         } catch (error) {
           log.error({ err: error }, 'The embedded database did not start.')
-          await Promise.race([closing.promise, pass(Math.min(200 * 2 ** failedCount, MOST_RESTART_DELAY_MS))])
+          await Promise.race([closing.promise, sleep(Math.min(200 * 2 ** failedCount, MOST_RESTART_DELAY_MS))])
           if (isClosing) return
         }
       }

@@ -28,7 +28,7 @@ const DATA_CLASSES: ReadonlySet<string> = new Set(['22', '23', '54'])
 
 /**
  * Classes of SQLSTATE of a server that could answer the same query later: connection, credentials that are being
- * changed, a database that is made anew, a standby, a rollback for others' sake, resources, locks, an operator's
+ * changed, a database that is rebuilt, a standby, a rollback for others' sake, resources, locks, an operator's
  * hand, the system, and its own errors.
  */
 const AWAY_CLASSES: ReadonlySet<string> = new Set(['08', '28', '3D', '25', '40', '53', '55', '57', '58', 'XX'])

@@ -3,13 +3,13 @@
  *
  * A file names the process that has the folder. A process that is gone, or whose id another one has by now, has it
  * no more. Where the ids cannot be compared (another container, another machine, the same one before a reboot), the
- * file's time tells: whoever has the folder touches the file every second.
+ * file's time tells: the process that has the folder touches the file every second.
  */
 import { randomUUID } from 'node:crypto'
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const TOUCH_EVERY_MS = 1000
 /** Five touches: a busy process misses one or two. */
@@ -68,7 +68,7 @@ async function isHeld(path: string, text: string): Promise<boolean> {
 async function isTouched(path: string): Promise<boolean> {
   const seenMs = touchedAtMs(path)
   for (let waitedMs = 0; waitedMs < WATCH_FOR_MS; waitedMs += 250) {
-    await pass(250)
+    await sleep(250)
     if (touchedAtMs(path) !== seenMs) return true
   }
   return false

@@ -15,10 +15,10 @@
  * - A process that waits makes that known with each look, and the holder learns it with each extension. A holder that
  *   cannot reach the database, and knows of nobody who waits, goes on: the database is away, or so it seems.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { SQL } from 'drizzle-orm'
 import { PresenceError } from '../presence/errors.ts'
-import type { OperatorLog } from '../presence/log.ts'
+import type { OperatorLog } from '../presence/operator-log.ts'
 import { type Clock, type Now, processClock } from '../presence/timing.ts'
 import { away } from './failures.ts'
 import {
@@ -176,7 +176,7 @@ export class Hold {
     return checkpoint
   }
 
-  /** @param isKept - the same process goes on under the same name: nobody else gets it meanwhile */
+  /** @param isKept - the same process goes on under the same name: nobody else gets it in between */
   async stop({ isKept }: { readonly isKept: boolean }): Promise<void> {
     if (this.#state === 'stopped') return
     this.#state = 'stopped'
@@ -260,7 +260,7 @@ export class Hold {
     const leftMs = this.#leftMs()
     if (leftMs <= 0) return void (await asking)
     const noLonger = new AbortController()
-    const over = pass(leftMs, 'over', { ref: false, signal: noLonger.signal })
+    const over = sleep(leftMs, 'over', { ref: false, signal: noLonger.signal })
     // It goes on, and may still extend the hold.
     asking.catch(() => {})
     over.catch(() => {})

@@ -6,11 +6,11 @@
  * checkpoint elsewhere, writes nothing, and asks again who has the work.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { SQL } from 'drizzle-orm'
 import { PresenceError } from '../presence/errors.ts'
-import type { OperatorLog } from '../presence/log.ts'
 import type { PresenceRecord } from '../presence/model.ts'
+import type { OperatorLog } from '../presence/operator-log.ts'
 import type { Recorder } from '../presence/recorder.ts'
 import type { RecordBatch, RecordLog } from '../presence/store.ts'
 import type { Clock } from '../presence/timing.ts'
@@ -74,7 +74,7 @@ export function createRecorder({
   let retryMs = 0
   /** Whether the bell rang since the last read. */
   let isRung = true
-  /** Flushes under way: nothing waits meanwhile. */
+  /** Flushes under way: nothing else waits for them. */
   let hurryCount = 0
   let unlisten = (): void => {}
   let working: Promise<void> | null = null
@@ -91,7 +91,7 @@ export function createRecorder({
       isDatabaseUp = true
       return row as Row | undefined
     } catch (error) {
-      // Refused is answered.
+      // A refused query still proves that the database is up.
       if (error instanceof QueryRefusedError && error.isOfData) throw error
       if (isDatabaseUp) log.warn({ err: error }, 'The database is away. Presence goes on, and records wait for it.')
       isDatabaseUp = false
@@ -198,7 +198,7 @@ export function createRecorder({
   /** What a flush has to reach. @returns null where the live state does not say so in time */
   async function readGoal(withinMs: number): Promise<Pick<RecordBatch, 'epoch' | 'lastSeq'> | null> {
     try {
-      return await Promise.race([records.read(acknowledged.seq, 1), pass(withinMs, null, { ref: false })])
+      return await Promise.race([records.read(acknowledged.seq, 1), sleep(withinMs, null, { ref: false })])
     } catch (error) {
       if (!(error instanceof PresenceError)) throw error
       return null
@@ -214,7 +214,7 @@ export function createRecorder({
     return true
   }
 
-  /** Whoever was written may leave the live store. Told again where it did not get through. */
+  /** Users who are written may leave the live store. Repeated if it did not get through. */
   async function acknowledge(): Promise<void> {
     if (!isHolder() || (acknowledged.epoch === checkpoint.epoch && acknowledged.seq >= checkpoint.seq)) return
     const { epoch, seq } = checkpoint
@@ -259,14 +259,14 @@ export function createRecorder({
     return true
   }
 
-  /** Makes the database anew from the live store, then goes on with the first record that is there. */
+  /** Rebuilds the database from the live store, then goes on with the first record that is there. */
   async function repair(batch: RecordBatch): Promise<void> {
     waitingCount = batch.lastSeq - (batch.records[0]?.seq ?? batch.lastSeq + 1) + 1
     const firstSeq = batch.records[0]?.seq ?? batch.lastSeq + 1
     if (batch.isGap) {
       log.warn(
         { afterSeq: checkpoint.epoch === batch.epoch ? checkpoint.seq : 0, beforeSeq: firstSeq, epoch: batch.epoch },
-        'Records were lost: the history of sessions between these two is missing. The state is made anew.',
+        'Records were lost: the history of sessions between these two is missing. The state is rebuilt.',
       )
     }
     const stays = (): Checkpoint => checkpoint

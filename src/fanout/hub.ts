@@ -11,16 +11,16 @@ import { hasSamePublicFields } from '../presence/rules.ts'
 import type { PresenceStore } from '../presence/store.ts'
 import { inSlices } from '../slices.ts'
 import { createFilterIndex } from './filter-index.ts'
-import { kept } from './kept.ts'
 import { createPaced, type Paced } from './paced.ts'
 import { createReplays } from './replays.ts'
+import { shareRequest } from './share-request.ts'
 import { Subscription, type SubscriptionContext } from './subscription.ts'
 import { createWatchedIds } from './watched-ids.ts'
 
 /** How often `onlineCountChanged` and `viewerChanged` may speak (docs/architecture.md, the API). */
 const PACE_MS = 1000
 /** Counts of one room that are told in the moment of a change: some 2 ms. */
-const TOLD_AT_ONCE = 200
+const BATCH_DETACHES = 200
 /** What merging an entry costs, in units of about a microsecond. */
 const REPLAY_UNITS_AN_ENTRY = 0.25
 /** How often `positionAdvanced` speaks. */
@@ -47,7 +47,7 @@ export interface Hub extends ChangeFeed {
 }
 
 /** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
-const WAITING_MOST = 256
+const MAX_WAITING = 256
 
 export interface HubOptions {
   readonly store: Pick<PresenceStore, 'changes' | 'viewers' | 'count' | 'trouble'>
@@ -68,7 +68,7 @@ export function createHub({
   logCount = Number.POSITIVE_INFINITY,
   windowMs = 0,
   watchedIdsPerUser = Number.POSITIVE_INFINITY,
-  waitingMost = WAITING_MOST,
+  waitingMost = MAX_WAITING,
 }: HubOptions): Hub {
   const index = createFilterIndex<Subscription>()
   const watchedIds = createWatchedIds(watchedIdsPerUser)
@@ -113,7 +113,7 @@ export function createHub({
   }
 
   function take(entry: LogEntry, epoch: string): void {
-    // What came between the first word and the answer about the position is in both.
+    // Entries between `listen()` and `position()` arrive twice; skip them.
     if (epoch === head.epoch && entry.seq <= head.seq) return
     head = { epoch, seq: entry.seq }
     replays.add(entry)
@@ -182,7 +182,7 @@ export function createHub({
 
   /** The same event for all who ask until the number changes. */
   function countOf(room: string | null): Promise<CountEvent> {
-    return kept(counted, room, async () => ({ room, count: await store.count(room) }))
+    return shareRequest(counted, room, async () => ({ room, count: await store.count(room) }))
   }
 
   function recount(room: string | null): void {
@@ -190,7 +190,7 @@ export function createHub({
     const streams = countsByRoom.get(room)
     if (streams === undefined) return
     // Each is woken up and written to: a crowd has its word with the next tick, which lets others have their turn.
-    const isCrowd = streams.size > TOLD_AT_ONCE
+    const isCrowd = streams.size > BATCH_DETACHES
     for (const paced of streams) {
       if (isCrowd) held.add(paced)
       else nudge(paced)
@@ -278,7 +278,7 @@ export function createHub({
         ahead.delete(ended)
         all.delete(ended)
       })
-      // In the index before anything is read: what comes meanwhile is not lost.
+      // Into the index before anything is read, so that changes in between are not lost.
       index.add(keptFilter, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
@@ -364,7 +364,7 @@ export function createHub({
   /** @throws always: another node may have given a position of a log that this one has not heard of yet */
   async function refuse(after: Position): Promise<never> {
     const { epoch } = await store.changes.position()
-    if (epoch === after.epoch) throw unavailable('store', 'The live state began anew just now: ask again.')
+    if (epoch === after.epoch) throw unavailable('store', 'The live state was rebuilt just now: ask again.')
     throw positionExpired()
   }
 

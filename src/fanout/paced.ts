@@ -1,6 +1,6 @@
 /**
- * A stream of the latest state, at most one word in so long: what happens in between is one word, and a reader that
- * does not read holds nothing up.
+ * A throttled stream of the latest value: at most one item per `paceMs`. Changes in between become one item, and a
+ * reader that does not read holds nothing up.
  */
 
 import { isUnavailable } from '../presence/errors.ts'

@@ -12,16 +12,16 @@ import type { Position } from '../presence/position.ts'
 import { RoomSet } from '../presence/room-set.ts'
 import type { ChangeLog } from '../presence/store.ts'
 import type { KeptFilter } from './filter-index.ts'
-import { kept } from './kept.ts'
+import { shareRequest } from './share-request.ts'
 
 /** Entries that one replay merges: a few milliseconds' work. */
-const REPLAY_MOST = 5000
+const MAX_REPLAY = 5000
 /** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: some 2 MB. */
-const AT_HAND_MOST = 5000
+const MAX_AT_HAND = 5000
 /** Fewer, where their users entered so many rooms by them: some 10 MB. */
-const AT_HAND_ROOMS_MOST = 50_000
+const MAX_AT_HAND_ROOMS = 50_000
 /** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. Some 1 MB. */
-const EVENTS_MOST = 1000
+const MAX_EVENTS = 1000
 
 export interface Replay {
   readonly events: readonly ChangeEvent[]
@@ -32,9 +32,9 @@ export interface Replay {
 export interface Replays {
   /** An entry that follows the last one. */
   add(entry: LogEntry): void
-  /** The log begins anew. */
+  /** The log starts over. */
   clear(): void
-  /** The event of a change: the same object, whoever asks. To a watch list a change is the same as to everyone. */
+  /** The event of a change: the same object for every caller. To a watch list a change is the same as to everyone. */
   eventOf(change: Change): ChangeEvent
   /**
    * What the filter lets through after `seq`, up to what has been told, or up to a bound before it.
@@ -66,13 +66,13 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
   let roomCount = 0
   /** Entries share the rooms of users who hide and come back. */
   let seenRooms = new WeakSet<RoomSet>()
-  const events = new LRUCache<string, ChangeEvent>({ max: EVENTS_MOST })
+  const events = new LRUCache<string, ChangeEvent>({ max: MAX_EVENTS })
   const readings = new Map<number, Promise<Reading>>()
   const merged = new Map<string, Promise<Replay>>()
 
   async function readAfter(seq: number): Promise<Reading> {
     const { epoch, seq: toldSeq } = told()
-    const most = Math.min(REPLAY_MOST, toldSeq - seq)
+    const most = Math.min(MAX_REPLAY, toldSeq - seq)
     if (atHand.size() > 0 && atHand.reaches(seq)) {
       const entries = atHand.after(seq, most)
       return { entries, upToSeq: seq + entries.length }
@@ -91,7 +91,7 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
 
   async function merge(seq: number, filter: ChangeFilter, mayHaveSeenLater: boolean): Promise<Replay> {
     const { epoch } = told()
-    const { entries, upToSeq } = await kept(readings, seq, () => readAfter(seq))
+    const { entries, upToSeq } = await shareRequest(readings, seq, () => readAfter(seq))
     if (told().epoch !== epoch) throw positionExpired()
     return { events: mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf), upToSeq }
   }
@@ -137,8 +137,8 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
       if (entry.seq !== atHand.lastSeq() + 1) clearAtHand()
       atHand.push(entry)
       countRooms(entry)
-      dropThrough(atHand.lastSeq() - Math.min(AT_HAND_MOST, logCount))
-      while (roomCount > AT_HAND_ROOMS_MOST) dropThrough(atHand.firstSeq())
+      dropThrough(atHand.lastSeq() - Math.min(MAX_AT_HAND, logCount))
+      while (roomCount > MAX_AT_HAND_ROOMS) dropThrough(atHand.firstSeq())
     },
 
     clear() {
@@ -155,7 +155,7 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
         return merge(seq, { kind: 'users', userIds: new Set(filter.userIds) }, mayHaveSeenLater)
       const room = filter.kind === 'room' ? filter.room : ''
       const key = `${seq} ${mayHaveSeenLater} ${filter.kind} ${room}`
-      return kept(merged, key, () => merge(seq, filter, mayHaveSeenLater))
+      return shareRequest(merged, key, () => merge(seq, filter, mayHaveSeenLater))
     },
 
     forget() {

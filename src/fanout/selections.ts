@@ -25,14 +25,14 @@ import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../
 export type Subscribe = (args: ExecutionArgs, outlet: PayloadOutlet | null) => Promise<Results | ExecutionResult>
 
 export interface SelectionsOptions {
-  /** Whether its payloads are the same whoever asks. */
+  /** Whether its payloads are the same for every caller. */
   readonly isShareable: (args: Pick<ExecutionArgs, 'document' | 'operationName'>) => boolean
   /** A result as its outlets take it: as JSON. */
   readonly write: (result: ExecutionResult) => string
 }
 
 export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
-  /** By the document, which whoever parsed it keeps for all who send the same text. */
+  /** By the document, which is parsed once for all who send the same text. */
   const selections = new WeakMap<DocumentNode, Map<string, Selection>>()
 
   function selectionOf(args: ExecutionArgs): Selection {
@@ -59,7 +59,7 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
 }
 
 /** Payloads that a selection remembers: what a crowd that comes back missed is mostly the same for all. */
-const PAYLOADS_MOST = 64
+const MAX_PAYLOADS = 64
 
 /** A selection that somebody is subscribed with. */
 interface Selection {
@@ -94,9 +94,9 @@ function createSelection(
     // Neither the caller nor anything else of the first subscriber is kept.
     contextValue: NO_CALLER,
   }
-  const results = new LRUCache<object, ExecutionResult>({ max: PAYLOADS_MOST })
+  const results = new LRUCache<object, ExecutionResult>({ max: MAX_PAYLOADS })
   /** Readers that are behind come for the last few. A text for each event that the hub remembers would be 300 KB a selection. */
-  const payloads = new LRUCache<object, string>({ max: PAYLOADS_MOST })
+  const payloads = new LRUCache<object, string>({ max: MAX_PAYLOADS })
   // An event goes to all whom it concerns before the next one comes.
   let lastEvent: object | null = null
   let lastPayload = ''
@@ -203,7 +203,7 @@ class SharedResults extends Results {
       const { value, done } = await this.#events.next()
       if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
     } catch (error) {
-      // Whoever reads does not say that it is over where it was told so.
+      // A reader that was told of the end does not report it.
       this.#release()
       throw error
     }

@@ -1,5 +1,5 @@
 /**
- * Which subscriptions have payloads that are the same whoever asks.
+ * Which subscriptions have payloads that are the same for every caller.
  *
  * A type says so by its extension `isSameForAll`; a field of it that needs to know who asks says `needsCaller`.
  * Everything else counts as personal: what is forgotten costs time, and shares nothing wrongly.

@@ -50,7 +50,7 @@ export function mergedChanges(
     if (changeOf(entry, filter) === null) continue
     const userId = entry.after.user.id
     const before = spans.get(userId)?.before ?? entry.before
-    // Set anew, not in place: the map's order is that of each user's last entry.
+    // Deleted and set again, not in place: the map's order is that of each user's last entry.
     spans.delete(userId)
     spans.set(userId, { before, last: entry })
   }

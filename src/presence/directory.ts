@@ -49,7 +49,7 @@ export interface UserDirectory {
   /** Another process revoked them: from now on `tokensValidAfterMs` knows. */
   learnRevocation(userId: string, validAfterMs: number): void
 
-  /** Other processes may have revoked anybody's: what is in memory is asked for anew. */
+  /** Other processes may have revoked anybody's: what is in memory is read again. */
   forgetRevocations(): void
 
   /**

@@ -12,7 +12,7 @@ export const ERROR_CODES = {
   BAD_REQUEST: { retry: 'never: mend the request', httpStatus: 400 },
   GRAPHQL_PARSE_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
   GRAPHQL_VALIDATION_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
-  NOT_FOUND: { retry: 'never, unless what is named was made meanwhile', httpStatus: 404 },
+  NOT_FOUND: { retry: 'never, unless what is named was created since', httpStatus: 404 },
   RATE_LIMITED: { retry: 'after retryAfterMs', httpStatus: 429 },
   POSITION_EXPIRED: { retry: 'after reading the list again', httpStatus: 410 },
   UNAVAILABLE: { retry: 'with backoff', httpStatus: 503 },

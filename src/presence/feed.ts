@@ -1,4 +1,4 @@
-/** The port of whoever follows the change log for the subscribers of this node. */
+/** The port of the fan-out, which follows the change log for the subscribers of this node. */
 import type { Change, ChangeFilter } from './changes.ts'
 import type { Position } from './position.ts'
 
@@ -30,7 +30,7 @@ export interface CountEvent {
   readonly count: number
 }
 
-/** Whoever takes what one subscription brings, in the moment when it comes about. */
+/** Takes what one subscription brings, at the moment when it happens. */
 export interface Outlet<Item> {
   /** Whether nothing may be written until it has drained. */
   isFull(): boolean

@@ -148,7 +148,7 @@ export interface UserSeed {
   readonly profile: Profile | null
   /** The last known activity, null where there never was any. */
   readonly lastActiveAtMs: number | null
-  /** The last activity that everyone may see; differs for who was hidden meanwhile. */
+  /** The last activity that everyone may see; differs for users who were hidden since. */
   readonly shownLastActiveAtMs: number | null
   /** Whether `goOffline` ended the user's last session: then only new activity brings them back. */
   readonly isActivityOver: boolean

@@ -43,20 +43,20 @@ const SEED_WAIT_MS = 1000
 
 /** What a caller's words are about: a session over HTTP, or the one of a socket. */
 export interface SessionChannel {
-  heartbeat(words: HeartbeatWords): Promise<HeartbeatResult>
+  heartbeat(words: HeartbeatInput): Promise<HeartbeatResult>
   changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView>
   goOffline(): Promise<void>
   /** The session that `isCurrent` means, null where the channel has none. */
   readonly sessionId: string | null
 }
 
-export interface HeartbeatWords {
+export interface HeartbeatInput {
   readonly isActive: boolean
   readonly device?: string | null
   readonly rooms?: readonly string[]
 }
 
-/** `HeartbeatWords` as a client gives them. */
+/** `HeartbeatInput` as a client gives them. */
 export interface GivenWords {
   readonly active?: boolean | null | undefined
   readonly device?: string | null | undefined
@@ -158,7 +158,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     requireUsers(caller, userIds)
     if (userIds.length === 0) return []
     const live = await store.lookup(userIds)
-    // Whoever left the live store is in the database: they leave only when their last record is. Who is there and
+    // A user who left the live store is in the database: they leave only when their last record is written. Who is there and
     // not to be seen is read as well, so that an outage or its time does not tell them from who is away (rule 8).
     const missing = userIds.filter((_, index) => live[index]?.isOnline !== true)
     if (missing.length === 0) return [...live]
@@ -235,7 +235,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
       value === null || value === undefined ? null : parseSessionId(argument, value),
 
     /** @param prefix - goes before the names of the arguments, for those that are fields of another */
-    parseWords(caller: Caller, { active, device, rooms }: GivenWords, prefix = ''): HeartbeatWords {
+    parseHeartbeatInput(caller: Caller, { active, device, rooms }: GivenWords, prefix = ''): HeartbeatInput {
       const words: { isActive: boolean; device?: string; rooms?: readonly string[] } = { isActive: active ?? true }
       if (device !== null && device !== undefined) words.device = parseDevice(`${prefix}device`, device)
       if (rooms !== null && rooms !== undefined) {

@@ -1,4 +1,4 @@
-/** The port of whoever brings the records to the database. */
+/** The port of the recorder, which brings the records to the database. */
 
 export interface Recorder {
   /**
@@ -11,7 +11,7 @@ export interface Recorder {
 
   /**
    * Follows the records from now on, in the background. Where they are not those that the database knows (another
-   * epoch, or a gap), the database is made anew from the live store first.
+   * epoch, or a gap), the database is rebuilt from the live store first.
    */
   follow(): void
 

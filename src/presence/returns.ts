@@ -6,7 +6,7 @@
  * without a session are asked about, whenever something of them changed.
  */
 import { isUnavailable } from './errors.ts'
-import type { OpenSocket } from './open-socket.ts'
+import type { SocketSession } from './socket-session.ts'
 
 export interface Returns {
   /** Something of the user's own state changed; null: it can be anyone's. */
@@ -17,7 +17,7 @@ export interface Returns {
 
 export interface ReturnsOptions {
   /** The sockets of this node, by user, in the order in which they were opened. */
-  readonly byUser: ReadonlyMap<string, ReadonlySet<OpenSocket>>
+  readonly byUser: ReadonlyMap<string, ReadonlySet<SocketSession>>
   readonly onError: (error: unknown) => void
 }
 
@@ -26,14 +26,14 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
   let asking: Promise<void> | null = null
 
   /** The newest first. */
-  function parted(userId: string): OpenSocket[] {
-    const sockets: OpenSocket[] = []
+  function parted(userId: string): SocketSession[] {
+    const sockets: SocketSession[] = []
     for (const open of byUser.get(userId) ?? []) if (open.isParted()) sockets.unshift(open)
     return sockets
   }
 
   function ask(): Promise<void> {
-    // Sockets that go offline in one step are told one after the other: the newest of them is known after the last.
+    // SocketRegistry that go offline in one step are told one after the other: the newest of them is known after the last.
     asking ??= Promise.resolve()
       .then(askNow)
       .finally(() => {

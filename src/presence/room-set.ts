@@ -9,7 +9,7 @@ const { default: BTree } = sortedBTree
 type Tree = InstanceType<typeof BTree<string, undefined>>
 
 /** Most users are in a few rooms. A list of one takes a fifth of the memory of a tree. */
-const LIST_MOST = 16
+const MAX_LIST = 16
 /** A smaller node costs less to copy and makes the tree higher: with 5,000 rooms a changed copy has four new nodes. */
 const NODE_SIZE = 16
 
@@ -56,7 +56,7 @@ export class RoomSet implements Iterable<string> {
       draft ??= this.#draft()
       if (draft instanceof Set) draft.add(room)
       else draft.set(room, undefined)
-      if (draft instanceof Set && draft.size > LIST_MOST) draft = treeOf(draft)
+      if (draft instanceof Set && draft.size > MAX_LIST) draft = treeOf(draft)
     }
     for (const room of removed) {
       if (!(draft === null ? this.has(room) : draft.has(room))) continue
@@ -66,7 +66,7 @@ export class RoomSet implements Iterable<string> {
     if (draft === null) return this
     if (draft.size === 0) return RoomSet.empty
     if (draft instanceof Set) return new RoomSet([...draft])
-    return new RoomSet(draft.size > LIST_MOST ? draft : [...draft.keys()])
+    return new RoomSet(draft.size > MAX_LIST ? draft : [...draft.keys()])
   }
 
   #draft(): Set<string> | Tree {

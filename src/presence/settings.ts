@@ -15,8 +15,8 @@ import type { PresenceStore } from './store.ts'
 /** Others may change the same settings at the same moment; each round is one of theirs that came in between. */
 const MOST_ROUNDS = 5
 /** Some 1 MB. Who does not fit is found by their next record. */
-const DOUBTS_KEPT = 10_000
-const DOUBTS_AT_ONCE = 500
+const MAX_DOUBTS = 10_000
+const BATCH_DOUBTS = 500
 /** Longer than a statement that was given up may still be under way in Postgres. */
 const DOUBTED_FOR_MS = 30_000
 
@@ -54,7 +54,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
   function doubt(userId: string, forMs: number): void {
     doubts.delete(userId)
     doubts.set(userId, { untilMs: monotonicMs() + forMs })
-    if (doubts.size <= DOUBTS_KEPT) return
+    if (doubts.size <= MAX_DOUBTS) return
     for (const oldest of doubts.keys()) {
       doubts.delete(oldest)
       return
@@ -100,7 +100,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
     },
 
     async settle() {
-      const page = [...doubts].slice(0, DOUBTS_AT_ONCE)
+      const page = [...doubts].slice(0, BATCH_DOUBTS)
       if (page.length === 0) return
       const rows = await directory.settings(page.map(([userId]) => userId))
       for (const [index, [userId, known]] of page.entries()) {

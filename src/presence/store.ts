@@ -99,7 +99,7 @@ export interface PresenceStore {
    * Extends the lease of a node, by `NODE_TTL` from now. An attach of its socket does the same.
    *
    * A session that was reaped from the node is not ended while the node returns: from a renewal that says so, or that
-   * is told of a reaped socket, until one that does not. Where its grace runs out meanwhile, it gets `NODE_TTL` and
+   * is told of a reaped socket, until one that does not. If its grace runs out in that time, it gets `NODE_TTL` and
    * `RECONNECT_GRACE` from the last of these renewals.
    */
   renewNode(request: RenewRequest): Promise<RenewAnswer>
@@ -116,8 +116,8 @@ export interface PresenceStore {
   reapNodes(limit: number): Promise<SweepAnswer>
 
   /**
-   * Does what is due: leases that passed, users who fall away or idle, activity to be recorded. Costs what is due. Where
-   * the last sweep is further back than a sweep may be late, it judges nobody (rule 10).
+   * Handles passed deadlines: leases, users who fall away or idle, activity to be recorded. Costs as much as there are. If
+   * the last sweep is further back than a sweep may be late, it puts nobody offline (rule 10).
    *
    * @param limit - at most so many users; fewer where the store works in this process, and others have waited for it
    *   long enough
@@ -187,7 +187,7 @@ export interface StoreStats {
 }
 
 /** Records that wait, in bytes. A session in 100 rooms has 13 KB a record, and the database may be away for long. */
-export const RECORD_BYTES_MOST = 128 * 1024 * 1024
+export const MAX_RECORD_BYTES = 128 * 1024 * 1024
 
 /** How long `setUser` remembers settings of who is not there. Longer than any read of a row may take. */
 export const SEED_MEMORY_MS = 30_000
@@ -225,7 +225,7 @@ export interface AttachRequest {
 }
 
 /**
- * Only a session that hangs on no socket is taken, or on the very one that comes back. Where it has ended meanwhile it
+ * Only a session that hangs on no socket is taken, or on the very one that comes back. If it has ended in between, it
  * starts with these ages, and with the device and the rooms of the request; a live one keeps its own, but for one that
  * a new life of the state kept, whose last changes may be lost.
  */
@@ -385,7 +385,7 @@ export interface RenewAnswer {
 
 export interface Dismissal {
   readonly userId: string
-  /** Sockets whose token is not younger have to go: epoch ms. */
+  /** SocketRegistry whose token is not younger have to go: epoch ms. */
   readonly issuedUpToMs: number
 }
 
@@ -466,7 +466,7 @@ export interface NodeListener {
    */
   news(): void
   /**
-   * The live state was lost, or may have been, and begins anew. The node takes another id, attaches all of its
+   * The live state was lost, or may have been, and is rebuilt. The node takes another id, attaches all of its
    * sessions again as comebacks, and then says `announced`. Until all have, reads throw `UNAVAILABLE`.
    */
   startAnew(): void
@@ -477,12 +477,12 @@ export interface RecordLog {
   /**
    * @param limit - at most so many; fewer where they are long
    * @returns the records after `afterSeq`, oldest first. `isGap`: some of them were lost, because more waited than
-   *   the store keeps, or with the epoch: the database has to be made anew from `snapshot`
+   *   the store keeps, or with the epoch: the database has to be rebuilt from `snapshot`
    */
   read(afterSeq: number, limit: number): Promise<RecordBatch>
 
   /**
-   * Records up to this one are in the database. Whoever has no session and no record left leaves the store. The
+   * Records up to this one are in the database. A user without sessions and without unwritten records leaves the store. The
    * number of another epoch does nothing.
    */
   ack(epoch: string, seq: number): Promise<void>
@@ -503,6 +503,6 @@ export interface RecordBatch {
   readonly epoch: string
   readonly records: readonly PresenceRecord[]
   readonly isGap: boolean
-  /** The number of the newest record, for a reader that makes the database anew. */
+  /** The number of the newest record, for a reader that rebuilds the database. */
   readonly lastSeq: number
 }

@@ -13,7 +13,9 @@ export interface HeartbeatModel extends HeartbeatResult, ViewerPayload {}
 
 export async function heartbeat(_root: unknown, args: HeartbeatArgs, context: RequestContext): Promise<HeartbeatModel> {
   const channel = channelOf(context, args.sessionId)
-  const { session, nextHeartbeatInMs } = await channel.heartbeat(context.presence.parseWords(callerOf(context), args))
+  const { session, nextHeartbeatInMs } = await channel.heartbeat(
+    context.presence.parseHeartbeatInput(callerOf(context), args),
+  )
   return { session, nextHeartbeatInMs, channel }
 }
 

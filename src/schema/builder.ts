@@ -50,7 +50,7 @@ builder.scalarType('DateTime', {
 })
 
 /**
- * For a type whose fields are the same whoever asks, and at hand: a subscription to it is executed once for all
+ * For a type whose fields are the same for every caller, and at hand: a subscription to it is executed once for all
  * (src/fanout/shareable.ts). A field of such a type that looks at its context says `extensions: { needsCaller: true }`.
  */
 export const SAME_FOR_ALL = { isSameForAll: true } as const

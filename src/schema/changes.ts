@@ -71,7 +71,7 @@ builder.subscriptionFields((t) => ({
     type: PresenceChangeType,
     nullable: false,
     description:
-      'Who comes, goes and changes: everyone, those in a room, or those of a list. After a position nothing is missed: what happened meanwhile comes first, merged to one change a user.',
+      'Who comes, goes and changes: everyone, those in a room, or those of a list. After a position nothing is missed: what happened since then comes first, merged to one change a user.',
     args: {
       room: t.arg.id({ description: 'Only what happens in this room. Not together with `userIds`.' }),
       userIds: t.arg.idList({ description: 'Only these users, at most 1,000. Not together with `room`.' }),

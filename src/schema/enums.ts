@@ -22,7 +22,7 @@ export const StatusChoiceEnum = builder.enumType('StatusChoice', {
 export const VisibilityEnum = builder.enumType('Visibility', {
   description: 'Who may see that a user is online.',
   values: {
-    EVERYONE: { description: 'Whoever may see users at all.' },
+    EVERYONE: { description: 'Every caller who may see users at all.' },
     NOBODY: { description: 'Nobody but the user: to all others they look offline.' },
   } as const,
 })

@@ -4,7 +4,7 @@ import { builder, COST } from './builder.ts'
 import { SessionType, ViewerType } from './viewer.ts'
 
 const HeartbeatPayload = builder.objectRef<HeartbeatModel>('HeartbeatPayload').implement({
-  description: 'What a heartbeat did.',
+  description: 'Result of `heartbeat`.',
   fields: (t) => ({
     viewer: t.field({
       type: ViewerType,
@@ -43,7 +43,10 @@ builder.mutationField('heartbeat', (t) =>
         description:
           "A session of yours, a UUID. Left out: the socket's own; over HTTP that of the header `Rollcall-Session`, else the user's socket, else `default`.",
       }),
-      active: t.arg.boolean({ defaultValue: true, description: 'False: only the program is awake.' }),
+      active: t.arg.boolean({
+        defaultValue: true,
+        description: 'Set to false when the app is open but the person is idle.',
+      }),
       device: t.arg.string({ description: 'What to call the device, at most 100 characters. Left out, it stays.' }),
       rooms: t.arg.idList({ description: 'Replaces the rooms of the session, at most 100. Left out, they stay.' }),
     },

@@ -1,4 +1,5 @@
 /** Who sends a token: JWTs by shared secret or by published keys, and outside production `dev:<userId>`. */
+import { webcrypto } from 'node:crypto'
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
@@ -32,7 +33,8 @@ export function createAuthenticator(
 ): Authenticator {
   const isDevelopment = config.NODE_ENV !== 'production'
   const defaultRooms = config.DEFAULT_ROOMS ?? (isDevelopment ? ['**'] : [])
-  const secret = config.JWT_SECRET === null ? null : new TextEncoder().encode(config.JWT_SECRET)
+  // Imported once: jose would import bytes, and a key object too, for each token.
+  const secret = config.JWT_SECRET === null ? null : importSecret(config.JWT_SECRET)
   const publishedKeys = config.JWKS_URL === null ? null : createRemoteJWKSet(new URL(config.JWKS_URL))
   const checks = {
     ...(config.JWT_ISSUER === null ? {} : { issuer: config.JWT_ISSUER }),
@@ -45,7 +47,7 @@ export function createAuthenticator(
     try {
       // Which key a token is held against is never the token's choice alone: a secret only takes HS256.
       if (secret !== null && algorithmOf(token) === 'HS256') {
-        return (await jwtVerify(token, secret, { ...checks, algorithms: ['HS256'] })).payload
+        return (await jwtVerify(token, await secret, { ...checks, algorithms: ['HS256'] })).payload
       }
       if (publishedKeys !== null)
         return (await jwtVerify(token, publishedKeys as JWTVerifyGetKey, { ...checks, algorithms: ASYMMETRIC })).payload
@@ -108,6 +110,11 @@ const TIME_CLAIMS: ReadonlySet<string> = new Set(['iat', 'exp', 'nbf'])
 
 /** Signatures by a private key, which only the issuer has. */
 const ASYMMETRIC = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
+
+function importSecret(secret: string): Promise<webcrypto.CryptoKey> {
+  const hmac = { name: 'HMAC', hash: 'SHA-256' }
+  return webcrypto.subtle.importKey('raw', new TextEncoder().encode(secret), hmac, false, ['verify'])
+}
 
 function algorithmOf(token: string): unknown {
   try {

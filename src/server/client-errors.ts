@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { ERROR_CODES, type ErrorCode, isErrorCode, PresenceError } from '../presence/errors.ts'
-import type { Log } from '../presence/log.ts'
+import type { Log } from '../presence/operator-log.ts'
 
 export type ErrorMask = (error: unknown) => GraphQLError
 
@@ -46,7 +46,7 @@ export function maskedResult<Result extends ExecutionResult>(result: Result, mas
   return result.errors === undefined ? result : { ...result, errors: result.errors.map(mask) }
 }
 
-/** A result's status over HTTP, where there is no data at all: for whoever looks at nothing else. */
+/** A result's status over HTTP, where there is no data at all: for clients that look at nothing else. */
 export function httpStatusOf({ extensions: { code } }: GraphQLError): number {
   return isErrorCode(code) ? ERROR_CODES[code].httpStatus : 400
 }

@@ -1,4 +1,4 @@
-/** When tokens run out: a bucket a second, so that a look costs what is due. */
+/** When tokens run out: a bucket a second, so that a check costs as much as there are expired tokens. */
 
 export interface Expiries<Item> {
   /** @param atMs - epoch ms by the wall clock, as tokens have it */

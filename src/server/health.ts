@@ -1,6 +1,6 @@
-/** Whether this process can serve, and if not, why: for load balancers and for whoever starts it. */
+/** Whether this process can serve, and if not, why: for load balancers and for the process that starts it. */
 
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Health {
   /** Whether requests are answered. */
@@ -48,7 +48,7 @@ export function createHealth(reason: string): Health {
     async willServe() {
       const untilMs = performance.now() + FINDING_OUT_MS
       while (standsInTheWay === null && lookForOthers() !== null && performance.now() < untilMs) {
-        await pass(LOOK_EVERY_MS, undefined, { ref: false })
+        await sleep(LOOK_EVERY_MS, undefined, { ref: false })
       }
       return servesNotBecause() === null
     },

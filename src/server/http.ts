@@ -1,6 +1,6 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ExecutionArgs, GraphQLError } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
@@ -30,7 +30,7 @@ export const GRAPHQL_PATH = '/graphql'
 /** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
 const REFUSAL_WAIT_MS = 1000
 /** Refusals that are delayed at a time, of all callers. Each is a request and a timer. */
-const DELAYED_MOST = 500
+const MAX_DELAYED = 500
 
 export interface HttpOptions {
   readonly config: Pick<
@@ -166,9 +166,9 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       if (!(error instanceof PresenceError)) throw error
       return problemOfMasked(mask(error))
     })
-    if (response.status !== 429 || delayedCount >= DELAYED_MOST) return response
+    if (response.status !== 429 || delayedCount >= MAX_DELAYED) return response
     delayedCount += 1
-    await pass(REFUSAL_WAIT_MS * (0.5 + Math.random() / 2), undefined, { ref: false })
+    await sleep(REFUSAL_WAIT_MS * (0.5 + Math.random() / 2), undefined, { ref: false })
     delayedCount -= 1
     return response
   }

@@ -5,6 +5,10 @@
 
 /** Some 0.3 ms of ordinary operations. */
 const MESSAGES_A_TURN = 10
+/** A watch list of 1,000 ids is 40 KB, and takes a millisecond. */
+const BYTES_A_TURN = 8 * 1024
+/** A socket that sends faster than its messages are taken is not read while more than this waits. */
+const MAX_WAITING_BYTES = 256 * 1024
 
 let turn = 0
 let isTurnCounted = false
@@ -21,33 +25,51 @@ function currentTurn(): number {
   return turn
 }
 
+interface Sized {
+  readonly bytes: number
+}
+
+export interface InboxWire {
+  /** Stops reading from the network. */
+  pause(): void
+  resume(): void
+  /** Runs the work in a later turn of the event loop, when it is the turn of this socket's user. */
+  inTurn(work: () => void): void
+}
+
 /** A class, because a node has tens of thousands of them. */
-export class Inbox<Message> {
+export class Inbox<Message extends Sized> {
   readonly #take: (message: Message) => void
+  readonly #wire: InboxWire
   #turn = -1
   #takenCount = 0
+  #takenBytes = 0
   #waiting: Message[] | null = null
+  #waitingBytes = 0
+  #isPaused = false
 
-  constructor(take: (message: Message) => void) {
+  constructor(take: (message: Message) => void, wire: InboxWire) {
     this.#take = take
+    this.#wire = wire
   }
 
-  /** Takes the message now, or behind those that wait. */
+  /** Takes the message now, or behind those that wait. A long one always waits: a user may have many sockets. */
   receive(message: Message): void {
-    if (this.#waiting !== null) {
-      this.#waiting.push(message)
-      return
+    if (this.#waiting === null) {
+      const now = currentTurn()
+      if (now !== this.#turn) this.#beginTurn(now)
+      if (this.#hasRoom() && message.bytes <= BYTES_A_TURN) {
+        this.#takeOne(message)
+        return
+      }
+      this.#waiting = []
+      this.#wire.inTurn(() => this.#takeSome())
     }
-    const now = currentTurn()
-    if (now !== this.#turn) this.#takenCount = 0
-    this.#turn = now
-    this.#takenCount += 1
-    if (this.#takenCount <= MESSAGES_A_TURN) {
-      this.#take(message)
-      return
-    }
-    this.#waiting = [message]
-    setImmediate(() => this.#takeSome())
+    this.#waiting.push(message)
+    this.#waitingBytes += message.bytes
+    if (this.#isPaused || this.#waitingBytes <= MAX_WAITING_BYTES) return
+    this.#isPaused = true
+    this.#wire.pause()
   }
 
   /** Lets go of what waits. */
@@ -55,12 +77,41 @@ export class Inbox<Message> {
     this.#waiting = null
   }
 
+  #beginTurn(turn: number): void {
+    this.#turn = turn
+    this.#takenCount = 0
+    this.#takenBytes = 0
+  }
+
+  #hasRoom(): boolean {
+    return this.#takenCount < MESSAGES_A_TURN && this.#takenBytes < BYTES_A_TURN
+  }
+
+  #takeOne(message: Message): void {
+    this.#takenCount += 1
+    this.#takenBytes += message.bytes
+    this.#take(message)
+  }
+
   #takeSome(): void {
-    const taken = this.#waiting?.splice(0, MESSAGES_A_TURN) ?? []
+    this.#beginTurn(currentTurn())
+    let count = 0
     // A message may close the socket: then nothing is taken after it.
-    for (const message of taken) if (this.#waiting !== null) this.#take(message)
+    while (this.#waiting !== null && count < this.#waiting.length && this.#hasRoom()) {
+      const message = this.#waiting[count] as Message
+      count += 1
+      this.#waitingBytes -= message.bytes
+      this.#takeOne(message)
+    }
     if (this.#waiting === null) return
-    if (this.#waiting.length === 0) this.#waiting = null
-    else setImmediate(() => this.#takeSome())
+    if (count < this.#waiting.length) {
+      this.#waiting.splice(0, count)
+      this.#wire.inTurn(() => this.#takeSome())
+      return
+    }
+    this.#waiting = null
+    if (!this.#isPaused) return
+    this.#isPaused = false
+    this.#wire.resume()
   }
 }

@@ -78,7 +78,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     logCount: gauge('log_entries', 'Changes that the log holds.'),
     logBytes: gauge('log_bytes', 'Bytes of those changes, as the live store estimates them.'),
     recordCount: gauge('records_waiting', 'Records that wait for Postgres.'),
-    epochCount: gauge('epochs', 'How often the live state began anew since this process started.'),
+    epochCount: gauge('epochs', 'How often the live state was lost and rebuilt since this process started.'),
     gapFillCount: gauge('gap_fills', 'How often this process read missed changes from the log since it started.'),
     bellGapCount: gauge('bell_gaps', 'How often messages were missed since this process started.'),
     reapedCount: gauge('reaped', 'Sessions that this process took from dead nodes since it started.'),

@@ -31,17 +31,17 @@ import { type Limits, type Payer, UNITS } from './limits/limits.ts'
 import { subscriptionRootRule } from './subscription-root-rule.ts'
 
 /** Documents that stay parsed and validated: apps have a few dozen. Parsed, a document takes some fifty times its text. */
-const DOCUMENTS_MOST = 500
-const DOCUMENTS_MOST_CHARACTERS = 1024 * 1024
+const MAX_DOCUMENTS = 500
+const MAX_DOCUMENTS_CHARACTERS = 1024 * 1024
 /** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
-const COSTS_KEPT_A_DOCUMENT = 50
-const KEY_CHARACTERS_MOST = 200
+const MAX_COSTS_PER_DOCUMENT = 50
+const MAX_KEY_CHARACTERS = 200
 /** From here on an operation waits for its turn: a millisecond or more. */
 const DEAR_UNITS = 1000
 /** How much more of the schema a document may read than the usual whole query does. */
-const INTROSPECTION_MOST_WHOLES = 2
+const MAX_INTROSPECTION_WHOLES = 2
 /** Answers about the schema that are remembered: tools ask with two or three documents. */
-const INTROSPECTIONS_KEPT = 4
+const MAX_INTROSPECTIONS = 4
 
 export interface Operation {
   readonly query: string
@@ -110,12 +110,12 @@ export type Subscribe = (
 
 export function createOperations({ schema, config, limits, mask, subscribe }: OperationsOptions): Operations {
   const introspection = createIntrospection(schema)
-  const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: INTROSPECTIONS_KEPT })
+  const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: MAX_INTROSPECTIONS })
   const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')
   const turns = createFairTurns(1)
   const prepared = new LRUCache<string, Valid>({
-    max: DOCUMENTS_MOST,
-    maxSize: DOCUMENTS_MOST_CHARACTERS,
+    max: MAX_DOCUMENTS,
+    maxSize: MAX_DOCUMENTS_CHARACTERS,
     sizeCalculation: (_found, query) => query.length + 1,
   })
   // Rules that do not depend on the variables.
@@ -171,11 +171,11 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
     )
     if (errors !== undefined) return { errors: errors.map((error) => coded(error, 'BAD_USER_INPUT')) }
     const schemaCost = introspection.costOf(document, operation)
-    if (schemaCost > INTROSPECTION_MOST_WHOLES * introspection.wholeCost) {
+    if (schemaCost > MAX_INTROSPECTION_WHOLES * introspection.wholeCost) {
       return refused(
         'The document reads more of the schema than twice the usual introspection query.',
         'query',
-        `at most ${INTROSPECTION_MOST_WHOLES} times the usual introspection query`,
+        `at most ${MAX_INTROSPECTION_WHOLES} times the usual introspection query`,
       )
     }
     let units: number = UNITS.operation + schemaCost
@@ -203,13 +203,13 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
     // An empty name is no name that is left out: with it there is no such operation.
     const key = `${JSON.stringify(operation.operationName ?? null)} ${variables}`
-    if (key.length > KEY_CHARACTERS_MOST) return price(valid.document, operation)
+    if (key.length > MAX_KEY_CHARACTERS) return price(valid.document, operation)
     const { costs } = valid
     let found = costs.get(key)
     if (found === undefined) {
       found = price(valid.document, operation)
       // Most are asked with the same few, and the others with new ones every time.
-      if (costs.size >= COSTS_KEPT_A_DOCUMENT) costs.clear()
+      if (costs.size >= MAX_COSTS_PER_DOCUMENT) costs.clear()
       costs.set(key, found)
     }
     return found

@@ -6,18 +6,18 @@ import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 
 /** More than this is written at once: nobody needs larger writes, and what waits is memory. */
-const GATHERED_MOST_BYTES = 64 * 1024
+const MAX_GATHERED_BYTES = 64 * 1024
 /** RFC 6455, 5.2: the last frame of a text message. */
 const FINAL_TEXT = String.fromCharCode(0x81)
 
-/** Sockets written to before others have their turn: a write costs some 10 µs. */
-const WRITTEN_AT_ONCE = 500
+/** SocketRegistry written to before others have their turn: a write costs some 10 µs. */
+const BATCH_WRITTEN = 500
 
 /** What has something to be written. */
 const gathering: Outbox[] = []
 
 function writeSome(): void {
-  const due = gathering.splice(0, WRITTEN_AT_ONCE)
+  const due = gathering.splice(0, BATCH_WRITTEN)
   if (gathering.length > 0) setImmediate(writeSome)
   for (const outbox of due) outbox.flush()
 }
@@ -50,7 +50,7 @@ export class Outbox {
       gathering.push(this)
     }
     this.#gathered += frameOf(message)
-    if (this.#gathered.length >= GATHERED_MOST_BYTES) this.flush()
+    if (this.#gathered.length >= MAX_GATHERED_BYTES) this.flush()
   }
 
   /**
@@ -100,7 +100,7 @@ export class Outbox {
     this.#isFull = !this.#stream.write(frames, 'latin1')
   }
 
-  /** The socket is closed: whoever waits need not wait. */
+  /** The socket is closed: releases those who wait. */
   close(): void {
     this.#isClosed = true
     this.#gathered = ''

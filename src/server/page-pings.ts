@@ -7,7 +7,7 @@
  */
 
 /** Pings with a nonce that are remembered: beyond the newest ones no one waits for the answer. */
-const NONCES_MOST = 4
+const MAX_NONCES = 4
 
 interface Asked {
   /** Which ping of this client it was. */
@@ -26,7 +26,7 @@ export class PagePings {
   /** @returns the message that asks for the nonce */
   ask(nonce: string): string {
     this.#sentCount += 1
-    this.#asked = [...this.#asked, { number: this.#sentCount, nonce }].slice(-NONCES_MOST)
+    this.#asked = [...this.#asked, { number: this.#sentCount, nonce }].slice(-MAX_NONCES)
     return JSON.stringify({ type: 'ping', payload: { nonce } })
   }
 

@@ -5,7 +5,7 @@ import { badInput, badRequest } from '../presence/errors.ts'
  * The deepest argument of the schema is a list of texts, two levels with the object of the variables. The rest is for
  * what apps put into `extensions`. Coercion and `JSON.stringify` recurse, and a text of 64 KiB holds 32,000 levels.
  */
-export const NESTING_MOST = 16
+export const MAX_NESTING = 16
 
 export interface Params {
   readonly query?: unknown
@@ -45,12 +45,12 @@ export function paramsOfQuery(search: URLSearchParams): Params {
 /** @throws PresenceError `BAD_USER_INPUT` that names the part which is nested too deep */
 export function requireShallow(params: Params): void {
   for (const name of Object.keys(params) as (keyof Params)[]) {
-    if (!isShallow(params[name])) throw badInput(name, `at most ${NESTING_MOST} levels deep`)
+    if (!isShallow(params[name])) throw badInput(name, `at most ${MAX_NESTING} levels deep`)
   }
 }
 
 /** @param levels - of lists and objects within each other */
-export function isShallow(value: unknown, levels: number = NESTING_MOST): boolean {
+export function isShallow(value: unknown, levels: number = MAX_NESTING): boolean {
   if (typeof value !== 'object' || value === null) return true
   return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))
 }

@@ -55,7 +55,7 @@ export function createStreams({ monotonicMs, onError }: StreamsOptions): Streams
         caller,
         end() {
           remove(stream)
-          // Whoever waits for the next result gets the end instead.
+          // A reader that waits for the next result gets the end instead.
           results.return().catch(onError)
         },
       }

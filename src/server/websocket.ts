@@ -5,7 +5,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionArgs, ExecutionResult, GraphQLError, GraphQLFormattedError } from 'graphql'
 import {
   CloseCode,
@@ -20,11 +20,11 @@ import type { Config } from '../config.ts'
 import { type Caller, requireCaller } from '../presence/access.ts'
 import { badInput, isUnavailable, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
-import type { Log } from '../presence/log.ts'
-import type { Attachment } from '../presence/open-socket.ts'
+import type { Log } from '../presence/operator-log.ts'
 import type { Presence } from '../presence/presence.ts'
 import { detachCauseOf } from '../presence/rules.ts'
-import type { Sockets } from '../presence/sockets.ts'
+import type { SocketRegistry } from '../presence/socket-registry.ts'
+import type { Attachment } from '../presence/socket-session.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { inSlices } from '../slices.ts'
 import { NOT_SERVING, problem, problemOf, problemOfMasked } from './answers.ts'
@@ -35,16 +35,17 @@ import { Inbox } from './inbox.ts'
 import type { Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import type { Bucket } from './limits/budgets.ts'
+import { createFairTurns } from './limits/fair-turns.ts'
 import { createHandshakes } from './limits/handshakes.ts'
 import { addressPayer, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import { refuse } from './node-requests.ts'
+import { OperationIds } from './operation-ids.ts'
 import type { Operations, Work } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
-import { isShallow, NESTING_MOST, requireShallow } from './params.ts'
+import { isShallow, MAX_NESTING, requireShallow } from './params.ts'
 import { createPinger } from './pinger.ts'
-import { Turns } from './turns.ts'
 
 /** RFC 6455 close codes that graphql-ws's clients come back after. */
 const SERVICE_RESTART = 1012
@@ -54,13 +55,13 @@ const INTERNAL = 1011
 const CLOSE_REASON_BYTES = 123
 
 /** Answers that may wait for a client to read them: four of the largest pages with every field of their users. */
-const UNREAD_MOST_BYTES = 1024 * 1024
+const MAX_UNREAD_BYTES = 1024 * 1024
 /** How long a client may take to answer a close. */
 const CLOSE_WAIT_MS = 2000
 /** Clients send a message in one frame; a proxy may cut it. Each fragment costs more than the bytes in it. */
-const FRAGMENTS_MOST = 16
+const MAX_FRAGMENTS = 16
 /** Pieces that a frame may arrive in: 64 KiB are 45 packets of Ethernet. */
-const CHUNKS_MOST = 512
+const MAX_CHUNKS = 512
 /** How long a socket may wait before its handshake begins, in times of `CONNECTION_INIT_TIME`. */
 const HANDSHAKE_WAITS = 3
 
@@ -77,7 +78,7 @@ export interface WebSockets {
    * @param origin - where it comes from, as `Addresses` says
    */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, origin: Origin): void
-  /** @param wasLate - the check came late itself, and judges nobody */
+  /** @param wasLate - the check itself came late, so it closes no socket */
   check(wasLate: boolean): Promise<void>
   count(): number
   /**
@@ -99,7 +100,7 @@ export interface WebSocketOptions {
   readonly config: Config
   readonly admission: Admission
   readonly presence: Presence
-  readonly sockets: Sockets
+  readonly sockets: SocketRegistry
   readonly feed: ChangeFeed
   readonly operations: Operations
   readonly limits: Limits
@@ -143,14 +144,15 @@ interface Link {
   /** How far the client had read when it was last asked for a nonce. */
   nonceMark: number | null
   /** Null until its socket is listened to. */
-  turns: Turns<Link> | null
-  /** Settled when `connection_init` has been dealt with: its socket may close meanwhile. */
+  turns: OperationIds<Link> | null
+  /** Settled when `connection_init` has been dealt with: its socket may close before that. */
   opening: Promise<unknown>
 }
 
 interface Message {
   readonly data: RawData
   readonly isBinary: boolean
+  readonly bytes: number
 }
 
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
@@ -193,8 +195,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   const wireOptions: ServerOptions & { readonly closeTimeout: number } = {
     noServer: true,
     maxPayload: config.MAX_FRAME_BYTES,
-    maxFragments: FRAGMENTS_MOST,
-    maxBufferedChunks: CHUNKS_MOST,
+    maxFragments: MAX_FRAGMENTS,
+    maxBufferedChunks: MAX_CHUNKS,
     closeTimeout: CLOSE_WAIT_MS,
     handleProtocols,
     // Compression costs 300 KB a socket and saves nothing on messages this small.
@@ -230,10 +232,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
     monotonicMs,
   )
-  /** Sockets of each address, those that wait for their handshake too. */
+  /** SocketRegistry of each address, those that wait for their handshake too. */
   const countByAddress = new Map<string, number>()
   let openCount = 0
-  const turnsContext = { onError: closeFor, close }
+  const operationIdsContext = { onError: closeFor, close }
+  const inboxTurns = createFairTurns()
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -339,10 +342,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   /** Writes the two messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
   function answer({ id, context, link }: Asked, result: ExecutionResult): void {
-    // Its client may have ended it meanwhile.
+    // Its client may have ended it in the meantime.
     if (!(id in context.subscriptions)) return
     // It asked for many answers in one breath, and has not read the first.
-    if (link.socket.bufferedAmount > UNREAD_MOST_BYTES) {
+    if (link.socket.bufferedAmount > MAX_UNREAD_BYTES) {
       giveUpReading(link)
       return
     }
@@ -356,7 +359,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const { sessionId, active, device, rooms } = params
     return {
       sessionId: presence.parseSessionId('connectionParams.sessionId', sessionId),
-      ...presence.parseWords(caller, { active, device, rooms }, 'connectionParams.'),
+      ...presence.parseHeartbeatInput(caller, { active, device, rooms }, 'connectionParams.'),
     }
   }
 
@@ -391,7 +394,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function asksTooMuch({ turns }: Link): boolean {
     if (turns === null) return false
     const most = config.SUBSCRIPTIONS_PER_SOCKET
-    // What was ended may be at work for a moment still, and whoever goes from one to the next is not to be refused.
+    // An operation that was ended may still be at work for a moment: a client that begins the next one is not refused for it.
     return turns.openCount() > most || turns.workCount() > 2 * most
   }
 
@@ -407,7 +410,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   /** Resolves when what its client has asked is answered, or the time is over. */
   async function answered({ turns, opening }: Link, withinMs: number): Promise<void> {
     const noLonger = new AbortController()
-    const over = pass(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
+    const over = sleep(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
     await Promise.race([Promise.all([opening, turns?.answered()]), over])
     noLonger.abort()
   }
@@ -483,30 +486,43 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage(take) {
           // graphql-ws takes what is parsed too.
-          const turns = new Turns(turnsContext, link, take as unknown as (message: object) => Promise<void>)
+          const turns = new OperationIds(
+            operationIdsContext,
+            link,
+            take as unknown as (message: object) => Promise<void>,
+          )
           link.turns = turns
+          const inboxWire = {
+            pause: () => socket.pause(),
+            resume: () => socket.resume(),
+            inTurn(work: () => void) {
+              const user = link.payer.userId ?? link.payer.address
+              inboxTurns.run(user, async () => work()).catch((error) => closeFor(link, error))
+            },
+          }
           const inbox = new Inbox<Message>(({ data, isBinary }) => {
             if (socket.readyState !== socket.OPEN || link.isClosedByUs) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
-            if (socket.bufferedAmount > UNREAD_MOST_BYTES) return giveUpReading(link)
+            if (socket.bufferedAmount > MAX_UNREAD_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
             const message = parsed(String(data))
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
             // A pong is answered with the payload of its ping. What a `subscribe` asks is looked at part by part.
             if (type !== 'subscribe' && !isShallow(message)) {
-              return close(link, CloseCode.BadRequest, `payload must be at most ${NESTING_MOST} levels deep.`)
+              return close(link, CloseCode.BadRequest, `payload must be at most ${MAX_NESTING} levels deep.`)
             }
             if (type === 'pong') heardPong(connection, payload)
             if (type === 'subscribe' && link.isLeaving) return
             turns.receive(message)
-          })
+          }, inboxWire)
           socket.on('message', (data, isBinary) => {
             const nowMs = monotonicMs()
             link.lastMessageAtMs = nowMs
             // Told to close, a client may go on speaking for a while: nobody listens any more.
             if (socket.readyState !== socket.OPEN) return
-            if (mayGoOn(link, lengthOf(data), nowMs)) inbox.receive({ data, isBinary })
+            const bytes = lengthOf(data)
+            if (mayGoOn(link, bytes, nowMs)) inbox.receive({ data, isBinary, bytes })
           })
           socket.once('close', () => inbox.close())
         },
@@ -587,7 +603,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
       handshakes.check()
-      // Sockets that came together, after a deploy say, are due together as well.
+      // SocketRegistry that came together, after a deploy say, are due together as well.
       // Pages first: what a page answers proves its connection as well.
       await inSlices(pagePinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
         if (isSilent) return giveUp(link, link.lastMessageAtMs)
@@ -612,7 +628,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const links = [...connectionPinger.all()]
       await Promise.all(
         links.map(async (link, index) => {
-          if (overMs > 0) await pass((overMs * index) / links.length)
+          if (overMs > 0) await sleep((overMs * index) / links.length)
           if (isClosed(link)) return
           link.isLeaving = true
           if (answersWithinMs > 0) await answered(link, answersWithinMs)
@@ -624,7 +640,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           await gone.finally(() => clearTimeout(timer))
         }),
       )
-      // Some may have come meanwhile.
+      // More sockets may have arrived in the meantime.
       for (const { socket } of connectionPinger.all()) socket.terminate()
       await Promise.all(leaving)
       wire.close()

@@ -9,11 +9,11 @@ import type { Caller } from '../../src/presence/access.ts'
 import type { UserDirectory } from '../../src/presence/directory.ts'
 import { PresenceError } from '../../src/presence/errors.ts'
 import type { SessionView, Settings } from '../../src/presence/model.ts'
-import type { Attachment } from '../../src/presence/open-socket.ts'
-import { createPresence, type HeartbeatResult, type HeartbeatWords } from '../../src/presence/presence.ts'
+import { createPresence, type HeartbeatInput, type HeartbeatResult } from '../../src/presence/presence.ts'
 import { newerSettings } from '../../src/presence/rules.ts'
 import { createUserSettings } from '../../src/presence/settings.ts'
-import { createSockets } from '../../src/presence/sockets.ts'
+import { createSocketRegistry } from '../../src/presence/socket-registry.ts'
+import type { Attachment } from '../../src/presence/socket-session.ts'
 import { openMemory } from './memory-harness.ts'
 import { CALM, type Harness, type Open, seedOf, VISIBLE, viewerOf } from './presence-store/harness.ts'
 import { openRedis } from './redis-harness.ts'
@@ -116,7 +116,7 @@ function openWorld({ store }: Harness) {
   }
   const errors: unknown[] = []
   const monotonicMs = () => performance.now()
-  const sockets = createSockets({
+  const sockets = createSocketRegistry({
     store,
     timing: CALM,
     monotonicMs,
@@ -137,13 +137,13 @@ function openWorld({ store }: Harness) {
     const named = () => presence.httpChannel(caller, sessionId)
     const unnamed = () => presence.httpChannel(caller, null)
 
-    function open(words: HeartbeatWords): Promise<Attachment> {
+    function open(words: HeartbeatInput): Promise<Attachment> {
       const socket = { ping() {}, isReadingUpToPing: () => false, terminate() {}, dismiss() {} }
       attachment = sockets.open(presence, caller, socket, { ...words, sessionId })
       return attachment
     }
 
-    function wordsOf(one: { isActive: boolean; rooms: readonly string[] | undefined }): HeartbeatWords {
+    function wordsOf(one: { isActive: boolean; rooms: readonly string[] | undefined }): HeartbeatInput {
       return { isActive: one.isActive, ...(one.rooms === undefined ? {} : { rooms: one.rooms }) }
     }
 

@@ -83,6 +83,79 @@ async function statusLine(wire: Socket): Promise<string> {
   return String(chunk).split('\r\n')[0] ?? ''
 }
 
+/** One operation of alice's. @returns the code that it was refused with, empty where it was taken */
+type Ask = (query: string) => Promise<string>
+
+const askOverHttp: Ask = async (query) =>
+  String((await post(server, 'dev:alice', query)).errors?.[0]?.extensions.code ?? '')
+
+const askByStream: Ask = async (query) => {
+  const response = await openStream('alice', query)
+  if (response.status === 200) return ''
+  return /"code":"(\w+)"/.exec(await response.text())?.[1] ?? `status ${response.status}`
+}
+
+async function openSocket(): Promise<Ask> {
+  const tab = await openTab(server, 'alice')
+  return async (query) => {
+    if (!query.startsWith('subscription')) return String((await tab.ask(query)).errors?.[0]?.extensions.code ?? '')
+    // Refused by `error` where its document or work is, and by `next` where it cannot begin.
+    const refused = tab.client
+      .iterate({ query })
+      .next()
+      .then(
+        ({ value }) => value?.errors,
+        (errors) => errors,
+      )
+      .then((errors) => String(errors?.[0]?.extensions?.code ?? ''))
+    return Promise.race([refused, settled(tab).then(() => '')])
+  }
+}
+
+const PAGE = '{ onlineUsers(first: 1000) { nodes { id name status } } }'
+
+function watch(from: number, count: number): string {
+  const ids = Array.from({ length: count }, (_, index) => `"user-${from + index}"`)
+  return `subscription { presenceChanged(userIds: [${ids}]) { kind } }`
+}
+
+describe.each([
+  ['queries over HTTP', async () => askOverHttp, PAGE],
+  ['event streams', async () => askByStream, watch(0, 900)],
+  ['queries over a socket', openSocket, PAGE],
+  ['subscriptions over a socket', openSocket, watch(0, 900)],
+])('%s', (_name, open, query) => {
+  it('take the work of their user up to its bound, and are refused beyond it', async () => {
+    await start({ USER_WORK_BURST: '40000', USER_WORK_RATE: '100' })
+    const ask = await open()
+    const codes: string[] = []
+    while (codes.at(-1) !== 'RATE_LIMITED' && codes.length < 20) codes.push(await ask(query))
+    expect(codes.length).toBeGreaterThan(2)
+    expect(codes).toEqual([...codes.slice(1).map(() => ''), 'RATE_LIMITED'])
+    // Nobody else is in their way.
+    expect((await post(server, 'dev:bob', '{ position }')).errors).toBeUndefined()
+  })
+})
+
+describe.each([
+  ['event streams', async () => askByStream],
+  ['subscriptions over a socket', openSocket],
+])('%s of a user', (_name, open) => {
+  it('are as many as their bound, and no more', async () => {
+    await start({ SUBSCRIPTIONS_PER_USER: '3' })
+    const ask = await open()
+    expect([await ask(EVERYONE), await ask(EVERYONE), await ask(EVERYONE)]).toEqual(['', '', ''])
+    expect(await ask(EVERYONE)).toBe('RATE_LIMITED')
+  })
+
+  it('watch as many ids as their bound, and no more', async () => {
+    await start({ WATCHED_IDS_PER_USER: '1000' })
+    const ask = await open()
+    expect([await ask(watch(0, 600)), await ask(watch(600, 400))]).toEqual(['', ''])
+    expect(await ask(watch(1000, 1))).toBe('RATE_LIMITED')
+  })
+})
+
 describe('the work of a user', () => {
   // Room for one settings write, and hardly anything comes back.
   const SMALL = { USER_WORK_BURST: '3500', USER_WORK_RATE: '100' }
@@ -187,7 +260,7 @@ describe('the frames of a socket', () => {
 describe('the tokens of an address', () => {
   const FEW = { ADDRESS_WORK_BURST: String(4 * UNITS.badToken), ADDRESS_WORK_RATE: '100' }
 
-  it('are looked at no more where too many did not hold, over HTTP and sockets alike', async () => {
+  it('are looked at no more where too many did not hold, over HTTP, event streams and sockets alike', async () => {
     await start({ ...FEW, JWT_SECRET: SECRET })
     for (let count = 0; count < 5; count += 1) {
       expect(await post(server, 'no.token.atall', '{ position }')).toMatchObject({ status: 401 })
@@ -195,6 +268,11 @@ describe('the tokens of an address', () => {
     expect(await post(server, 'dev:alice', '{ position }')).toMatchObject({
       status: 429,
       errors: [{ extensions: { code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) } }],
+    })
+    const stream = await openStream('alice', EVERYONE)
+    expect({ status: stream.status, body: await stream.text() }).toMatchObject({
+      status: 429,
+      body: expect.stringContaining('"code":"RATE_LIMITED"'),
     })
     const wire = await openRaw()
     expect(await statusLine(wire)).toBe('HTTP/1.1 429 Too Many Requests')

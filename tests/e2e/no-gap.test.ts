@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { type Answer, closeTabs, onlineIds, openTab, post, type SeenChange, type Tab } from '../support/clients.ts'
@@ -46,7 +46,7 @@ describe('position and after', () => {
       for (const { id } of page.nodes) ids.add(id)
       after = page.pageInfo.hasNextPage ? page.pageInfo.endCursor : null
       // Others have their turn between two pages, as on a network.
-      await pass(Math.random() * 20)
+      await sleep(Math.random() * 20)
     } while (after !== null)
     return { ids, position }
   }
@@ -101,7 +101,7 @@ describe('position and after', () => {
     let churning = churn(people, room)
     const followers = await Promise.all(
       Array.from({ length: 50 }, async (_, index) => {
-        await pass(Math.random() * 1500)
+        await sleep(Math.random() * 1500)
         const inRoom = index % 2 === 0 ? room : null
         const tab = await openTab(server, `follower-${index}`, { observer: true })
         const follower: Follower = { ...(await readPages(inRoom)), tab, errors: [] }
@@ -116,7 +116,7 @@ describe('position and after', () => {
     churning = churn(people, room)
     await Promise.all(
       followers.map(async ({ follower, inRoom }, index) => {
-        await pass(Math.random() * 800)
+        await sleep(Math.random() * 800)
         follower.tab = await openTab(server, `follower-${index}`, { observer: true })
         followAfter(follower, inRoom)
       }),

@@ -1,4 +1,4 @@
-/** Sockets whose connection answers while their page does not, and the other way round. */
+/** SocketRegistry whose connection answers while their page does not, and the other way round. */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { SignJWT } from 'jose'

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { afterEach, describe, expect, it } from 'vitest'
 import { closeTabs, onlineIds, openTab, post, settled } from '../support/clients.ts'
@@ -36,7 +36,7 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
         await tab.ask('mutation { heartbeat { expiresAt } }')
         const before = await post(first, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
         // Killed, it keeps what was written LAST_ACTIVE_FLUSH ago: wait for that.
-        await pass(signal === 'SIGKILL' ? 500 : 0)
+        await sleep(signal === 'SIGKILL' ? 500 : 0)
         expect(await first.end(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
 
         const second = await start({ ...SETTINGS, ...data.settings })
@@ -99,14 +99,14 @@ describe('a process', () => {
 
       server.child.kill('SIGSTOP')
       // The stop is the matter of the test: six seconds are three times an interval and a timeout of either ping.
-      await pass(6000)
+      await sleep(6000)
       server.child.kill('SIGCONT')
       for (const tab of tabs) {
         const { data: answer } = await tab.ask('mutation { heartbeat { viewer { isOnline } } }')
         expect(answer?.heartbeat.viewer.isOnline).toBe(true)
       }
       // Another ping has been judged since.
-      await pass(2500)
+      await sleep(2500)
       expect(lost).toEqual([])
       expect(changes).toEqual([])
       expect(await server.end('SIGTERM')).toBe(0)

@@ -4,7 +4,7 @@
  *
  * `FAULT_AWAY_MS=60000 npx vitest run tests/fault/alone.test.ts` is the long form.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
@@ -83,7 +83,7 @@ it('a node that is cut off alone is seen as dead, says that it cannot know, and 
       const answer = await askOverHttp(alone, 'alone-0', query)
       answers.push(answer?.errors?.[0]?.extensions ?? answer)
     }
-    await pass(AWAY_MS / 20)
+    await sleep(AWAY_MS / 20)
   }
   await untilRight(fromOutside, truth, Math.max(0, cutAtMs + LEAVE_MS - performance.now())).catch(failWith(report))
   for (const answer of answers) expect(answer).toMatchObject({ code: 'UNAVAILABLE', part: 'store' })

@@ -4,7 +4,7 @@
  *
  * `FAULT_SESSIONS=3000 npx vitest run tests/fault/dead-node.test.ts` is the long form.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import type { SettingTexts } from '../../src/config.ts'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
@@ -25,7 +25,7 @@ import { type Node, openWorld } from './world.ts'
 
 const SESSIONS = Number(process.env.FAULT_SESSIONS ?? '300')
 /** Of each ten sessions two are tabs of one user, on two nodes. */
-const OPENED_AT_ONCE = 50
+const BATCH_OPENED = 50
 /** Many clients on few cores need the times of production. */
 const IS_LARGE = SESSIONS > 1000
 const settings: SettingTexts = IS_LARGE
@@ -83,7 +83,7 @@ it(`one of three nodes with ${SESSIONS} sessions dies, and only who does not com
     open(`user-${user}`, home, isOnTwo)
     // The one of two that may die is the first or the second.
     if (isOnTwo) open(`user-${user}`, nodes[(user + 1) % 3] as Node, true)
-    if (tabs.length % OPENED_AT_ONCE < 2) await untilConnected(tabs.map(({ person }) => person))
+    if (tabs.length % BATCH_OPENED < 2) await untilConnected(tabs.map(({ person }) => person))
   }
   await untilConnected(tabs.map(({ person }) => person))
 
@@ -117,7 +117,7 @@ it(`one of three nodes with ${SESSIONS} sessions dies, and only who does not com
   await untilRight(watchers, truth, leftMs()).catch(failWith(report))
   const rightMs = performance.now() - killedAtMs
   // Nor later: until then whatever would still have left has done so.
-  await pass(leftMs() + GRACE_MS)
+  await sleep(leftMs() + GRACE_MS)
 
   for (const watcher of watchers) {
     const told = watcher.changes.slice(startCounts.get(watcher))

@@ -1,7 +1,7 @@
 /** What can break, and how each is made and mended. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { command } from '../support/redis-process.ts'
 import type { Random } from './random.ts'
 import type { Node, World } from './world.ts'
@@ -27,7 +27,7 @@ export const FAULTS: Readonly<Record<string, Make>> = {
   async restartEmpty({ redis }, random) {
     await rm(await dumpPath(redis), { force: true })
     await redis.kill()
-    await pass(random.between(0, 3000))
+    await sleep(random.between(0, 3000))
     await redis.restart()
     return named('Redis killed and restarted empty')
   },
@@ -35,7 +35,7 @@ export const FAULTS: Readonly<Record<string, Make>> = {
   /** As a replica that lacks the last writes: what was told of them is not there, and others get their numbers. */
   async restartOlder({ redis }, random) {
     await command(redis, 'SAVE')
-    await pass(random.between(300, 1500))
+    await sleep(random.between(300, 1500))
     await redis.kill()
     await redis.restart()
     await rm(await dumpPath(redis), { force: true })
@@ -44,21 +44,21 @@ export const FAULTS: Readonly<Record<string, Make>> = {
 
   async pauseRedis({ redis }, random) {
     redis.pause()
-    await pass(random.between(500, 5000))
+    await sleep(random.between(500, 5000))
     redis.resume()
     return named('Redis stopped for a while, with its data')
   },
 
   async cutAll({ nodes }, random) {
     for (const { wire } of nodes) wire.refuse()
-    await pass(random.between(500, 5000))
+    await sleep(random.between(500, 5000))
     for (const { wire } of nodes) wire.mend()
     return named('the links of all nodes cut')
   },
 
   async silenceAll({ nodes }, random) {
     for (const { wire } of nodes) wire.fallSilent()
-    await pass(random.between(500, 5000))
+    await sleep(random.between(500, 5000))
     for (const { wire } of nodes) wire.mend()
     return named('the links of all nodes silent')
   },
@@ -72,7 +72,7 @@ export const FAULTS: Readonly<Record<string, Make>> = {
   async cutEverySocket({ nodes }, random) {
     for (let count = 0; count < 5; count += 1) {
       random.pick(nodes).wire.cut()
-      await pass(random.between(20, 200))
+      await sleep(random.between(20, 200))
     }
     return named('links cut again and again')
   },
@@ -80,7 +80,7 @@ export const FAULTS: Readonly<Record<string, Make>> = {
   async killNode({ nodes }, random) {
     const node = random.pick(nodes)
     await node.kill()
-    await pass(random.between(0, 1000))
+    await sleep(random.between(0, 1000))
     await node.restart()
     return { name: 'a node killed and restarted', isolated: [node] }
   },
@@ -117,7 +117,7 @@ async function breakWire(
   const node = random.pick(nodes)
   const ms = random.between(least, most)
   node.wire[how]()
-  await pass(ms)
+  await sleep(ms)
   node.wire.mend()
   return { name: `one link: ${how} for ${Math.round(ms)} ms`, isolated: least >= LONG_MS[0] ? [node] : [] }
 }
@@ -127,7 +127,7 @@ async function stopNode({ nodes }: World, random: Random, [least, most]: readonl
   const ms = random.between(least, most)
   const { child } = node.process()
   child.kill('SIGSTOP')
-  await pass(ms)
+  await sleep(ms)
   child.kill('SIGCONT')
   return { name: `a node stopped for ${Math.round(ms)} ms`, isolated: least >= LONG_MS[0] ? [node] : [] }
 }

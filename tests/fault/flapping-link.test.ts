@@ -3,7 +3,7 @@
  * longer than NODE_TTL and RECONNECT_GRACE, so nobody who has a socket is seen to leave; who is gone is.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
@@ -63,16 +63,16 @@ it.each(['falls silent', 'is refused'] as const)(
       if (how === 'is refused') flapping.wire.refuse()
       else flapping.wire.fallSilent()
       if (cut === 0) {
-        await pass(2000)
+        await sleep(2000)
         silent.giveUp()
         silent.fallSilent()
         await closing.close()
       }
-      await pass(startMs + cut * (CUT_MS + WHOLE_MS) + CUT_MS - performance.now())
+      await sleep(startMs + cut * (CUT_MS + WHOLE_MS) + CUT_MS - performance.now())
       flapping.wire.mend()
-      await pass(WHOLE_MS)
+      await sleep(WHOLE_MS)
     }
-    await pass(20_000)
+    await sleep(20_000)
 
     expect(leaves(watcher).map(({ userId }) => userId)).toEqual(['closing', 'silent'])
     const [closed, lost] = leaves(watcher).map(({ atMs }) => atMs - startMs)

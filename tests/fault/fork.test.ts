@@ -2,7 +2,7 @@
  * A replica that lags becomes the master: its log lacks the last changes, and goes on with others under the same
  * numbers. Nobody may follow one log where they followed the other.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { startRedis } from '../support/redis.ts'
@@ -132,7 +132,7 @@ it.each([
     for (const person of persons) expect([person.id, person.connectedSinceMs()]).toEqual([person.id, since.get(person)])
     const inRoom = new Map(staying.map((member) => [member.person, member]))
     // A connection that hung since before the other master is noticed late: a heartbeat can be UNAVAILABLE until then.
-    await pass(Math.max(0, promotedAtMs + NOTICE_MS - performance.now()))
+    await sleep(Math.max(0, promotedAtMs + NOTICE_MS - performance.now()))
     for (const node of nodes) await until(async () => (await fetch(`${node.url()}/readyz`)).ok, { what: 'readiness' })
     const wrong = await wrongSockets(persons, (person) => (inRoom.get(person)?.isInRoom ? [ROOM] : []))
     expect(wrong, report()).toEqual([])

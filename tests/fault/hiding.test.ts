@@ -2,7 +2,7 @@
  * Who hid, or signed out, is shown at no moment: not when Redis comes back with an older copy of its data, and not when
  * what hides them stopped half-way between Postgres and Redis.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import postgres from 'postgres'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -49,8 +49,8 @@ async function enter(node: Node, userId: string): Promise<Tab> {
   })
   void (async () => {
     while (!isOver) {
-      await Promise.race([tab.ask('mutation { heartbeat { expiresAt } }').catch(() => {}), pass(1000)])
-      await pass(300)
+      await Promise.race([tab.ask('mutation { heartbeat { expiresAt } }').catch(() => {}), sleep(1000)])
+      await sleep(300)
     }
   })()
   return tab
@@ -212,7 +212,7 @@ describe('Redis comes back with an older copy of its data', () => {
     await snapshot.goBack()
     await untilListed(world, STAYING)
     expect(await sinceOf(nodeOf(world, 1))).toEqual(since)
-    await pass(ALL_OVER_MS)
+    await sleep(ALL_OVER_MS)
     await untilListed(world, STAYING)
     await expectSecret(theirs)
     expect(changes.flat()).toEqual([])
@@ -239,7 +239,7 @@ describe('Redis comes back with an older copy of its data', () => {
     world.databaseWire?.mend()
     await untilListed(world, STAYING)
     expect(await sinceOf(nodeOf(world, 1))).toEqual(since)
-    await pass(2000)
+    await sleep(2000)
     await untilListed(world, STAYING)
     await expectSecret(theirs)
     await expectOwnTruth(nodeOf(world, 1), 'hides')
@@ -296,7 +296,7 @@ describe('a hide that stops half-way', () => {
     await untilLevel(sql, there, 'alice')
     const alices = spy(world, ['alice'])
     await expectOwnTruth(here, 'alice')
-    await pass(1000)
+    await sleep(1000)
     await expectSecret(alices)
     expect(seen.map(({ kind }) => kind)).toEqual(['LEAVE'])
   }
@@ -336,7 +336,7 @@ describe('a hide that stops half-way', () => {
     await untilLevel(sql, there, 'alice')
     const alices = spy(world, ['alice'])
     await expectOwnTruth(there, 'alice')
-    await pass(DEAD_NODE_MS)
+    await sleep(DEAD_NODE_MS)
     await expectSecret(alices)
     expect(seen.map(({ kind }) => kind)).toEqual(['LEAVE'])
     await expectOwnTruth(there, 'alice')
@@ -373,7 +373,7 @@ describe('a hide that stops half-way', () => {
     await untilLevel(sql, there, 'alice')
     const alices = spy(world, ['alice'])
     here.wire.mend()
-    await pass(3000)
+    await sleep(3000)
     await expectSecret(alices)
     const { data } = await ask(here, 'alice', '{ viewer { visibility status statusChoice } }')
     expect(data?.viewer).toEqual({ visibility: 'NOBODY', status: 'BUSY', statusChoice: 'BUSY' })

@@ -2,7 +2,7 @@
  * People who come, go, change rooms and statuses on whatever node, and the truth about them: what every subscriber has
  * to see once all is well again.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Answer, post } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
 import { createPerson, type Person, type Visitor } from './person.ts'
@@ -116,7 +116,7 @@ export function createPeople({ nodes, random }: { readonly nodes: readonly Node[
       const going = (async () => {
         while (!isOver) {
           change(least, most, ({ person }) => !stays.has(person.id))
-          await pass(random.between(20, 120))
+          await sleep(random.between(20, 120))
         }
       })()
       return async () => {
@@ -155,7 +155,7 @@ export async function askOverHttp(node: Pick<Node, 'url'>, userId: string, query
 
 /** @returns null where none came in time, or an error */
 export async function askOverSocket(person: Visitor, query: string): Promise<Answer | null> {
-  return Promise.race([(person.ask(query) as Promise<Answer>).catch(() => null), pass(3000, null)])
+  return Promise.race([(person.ask(query) as Promise<Answer>).catch(() => null), sleep(3000, null)])
 }
 
 /** Two a node: one sees everyone, one the room. */
@@ -244,8 +244,8 @@ export async function untilConnected(people: readonly Visitor[], withinMs = 20_0
   })
 }
 
-/** Sockets that are asked together: an answer has seconds. */
-const ASKED_AT_ONCE = 50
+/** SocketRegistry that are asked together: an answer has seconds. */
+const BATCH_ASKED = 50
 
 export interface OwnSession {
   readonly id: string
@@ -265,8 +265,8 @@ export async function wrongSockets<Member extends Visitor>(
   rooms: (person: Member) => readonly string[],
 ): Promise<readonly string[]> {
   const answers: { readonly person: Member; readonly is: OwnSession | string }[] = []
-  for (let from = 0; from < people.length; from += ASKED_AT_ONCE) {
-    const some = people.slice(from, from + ASKED_AT_ONCE)
+  for (let from = 0; from < people.length; from += BATCH_ASKED) {
+    const some = people.slice(from, from + BATCH_ASKED)
     answers.push(...(await Promise.all(some.map(async (person) => ({ person, is: await beatOver(person) })))))
   }
   return answers

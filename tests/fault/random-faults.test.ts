@@ -4,7 +4,7 @@
  *
  * `FAULT_MINUTES=10 FAULT_SEED=7 npx vitest run tests/fault/random-faults.test.ts` is the long form.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, it } from 'vitest'
 import { FAULTS } from './faults.ts'
 import {
@@ -52,7 +52,7 @@ it(`stays right under random faults, seed ${SEED}`, { timeout: (MINUTES + 2) * 6
       else if (chance < 0.6) anyone().person.reset()
       else if (chance < 0.8) void people.changeStatus(anyone())
       else void askOverHttp(people.anyNode(), anyone().person.id, 'mutation { heartbeat { expiresAt } }')
-      await pass(random.between(20, 120))
+      await sleep(random.between(20, 120))
     }
   }
 
@@ -80,7 +80,7 @@ it(`stays right under random faults, seed ${SEED}`, { timeout: (MINUTES + 2) * 6
     }))
 
     const going = traffic(performance.now() + 3000)
-    await pass(random.between(0, 500))
+    await sleep(random.between(0, 500))
     const urls = new Map(nodes.map((node) => [node, node.wsUrl()]))
     const fault = await make(opened, random)
     await going

@@ -7,7 +7,7 @@
  * was made after it went on.
  */
 import { Agent, get } from 'node:http'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface Proof {
   readonly fromMs: number
@@ -61,7 +61,7 @@ export function watchReadiness(url: () => string): Readiness {
   const running = (async () => {
     while (!isClosed) {
       await look()
-      await pass(PAUSE_MS)
+      await sleep(PAUSE_MS)
     }
   })()
 

@@ -5,7 +5,7 @@
  * `FAULT_AWAY_MS=60000 npx vitest run tests/fault/redis-away.test.ts` is the long form.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, it } from 'vitest'
 import type { CloseEvent } from 'ws'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
@@ -61,14 +61,14 @@ const STORIES: Readonly<Record<string, Story>> = {
     isLogLost: false,
     async happen({ redis }, lookOn) {
       redis.pause()
-      await Promise.all([lookOn(), pass(AWAY_MS)]).finally(() => redis.resume())
+      await Promise.all([lookOn(), sleep(AWAY_MS)]).finally(() => redis.resume())
     },
   },
   'the links of all nodes are cut for a while': {
     isLogLost: false,
     async happen({ nodes }, lookOn) {
       for (const { wire } of nodes) wire.refuse()
-      await Promise.all([lookOn(), pass(AWAY_MS)])
+      await Promise.all([lookOn(), sleep(AWAY_MS)])
       for (const { wire } of nodes) wire.mend()
     },
   },
@@ -82,12 +82,12 @@ it.for(Object.entries(STORIES))(
     const since = new Map(staying.map((person) => [person, person.connectedSinceMs()]))
     const stopChurn = people.churn({ stays, least: STAYING / 2, most: 2 * STAYING })
     const reader = readLists(world.nodes, stays)
-    await pass(300)
+    await sleep(300)
 
     await happen(world, () => lookOn(world.nodes, [...stays]))
     const mendedAtMs = performance.now()
     const leftMs = () => Math.max(0, mendedAtMs + REPAIR_MS - performance.now())
-    await pass(500)
+    await sleep(500)
     await stopChurn()
     await people.settle(leftMs()).catch(failWith(report))
     // What changes after the repair has to arrive as well.
@@ -123,9 +123,9 @@ it('a node that is cut off for less than its lease tells its subscribers every c
 
   for (const cutMs of [300, 1000, 1200]) {
     cutOff.wire.refuse()
-    await pass(cutMs)
+    await sleep(cutMs)
     cutOff.wire.mend()
-    await pass(700)
+    await sleep(700)
   }
   await stopChurn()
   await people.settle(REPAIR_MS).catch(failWith(report))
@@ -189,7 +189,7 @@ function beatOverHttp(nodes: readonly Node[]) {
     const sessionId = randomUUID()
     while (!isOver) {
       await askOverHttp(node, `beating-${index}`, `mutation { heartbeat(sessionId: "${sessionId}") { expiresAt } }`)
-      await pass(BEAT_EVERY_MS)
+      await sleep(BEAT_EVERY_MS)
     }
   })
   return {
@@ -245,7 +245,7 @@ function readLists(nodes: readonly Node[], atLeast: ReadonlySet<string>) {
         if (missing.length > 0) problems.push(`${node.url()} left out ${missing.join()}`)
       } else if (answer?.errors?.every(({ extensions }) => extensions.code === 'UNAVAILABLE')) unavailableCount += 1
       else problems.push(`${node.url()} answered ${JSON.stringify(answer)}`)
-      await pass(40)
+      await sleep(40)
     }
   })
   return {

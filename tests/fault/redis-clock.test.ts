@@ -1,5 +1,5 @@
 /** The clock of Redis is set while nodes and people are at work: nobody leaves for it, and whoever is gone does. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { post } from '../support/clients.ts'
@@ -46,7 +46,7 @@ it.each([
   gone.reset()
   for (const offset of offsets) {
     await command(world.redis, 'SET', `{rollcall:${world.app}}:clock-offset`, offset)
-    await pass(PAUSE_MS + 2000)
+    await sleep(PAUSE_MS + 2000)
   }
   await until(() => watcher.picture().size === COUNT + 2, { withinMs: 30_000, what: 'the LEAVE of who is gone' })
   // The list was read after its position: who came in between is told as a JOIN once more.

@@ -1,5 +1,5 @@
 /** A deploy: each of three nodes stops and starts again, and whoever looks on sees nothing of it. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClientOptions } from 'graphql-ws'
 import postgres from 'postgres'
 import { afterEach, beforeAll, expect, it } from 'vitest'
@@ -61,7 +61,7 @@ it('a rolling restart of three nodes takes nobody offline, fails no request for 
     what: 'the comeback of everybody',
   })
   // By then a grace that a comeback did not end would be over.
-  await pass(GRACE_MS + 500)
+  await sleep(GRACE_MS + 500)
   await load.stop()
   const onlineSinceAfter = await readOnlineSince(front)
   const online = [...onlineSinceAfter.keys()].sort()
@@ -128,7 +128,7 @@ async function openReturning(front: LoadBalancer, userId: string, options: Parti
 
 /** The default of graphql-ws: 1.3 to 4 s at first, then longer. */
 async function stockWait(retryCount: number): Promise<void> {
-  await pass(1000 * 2 ** retryCount + 300 + Math.random() * 2700)
+  await sleep(1000 * 2 ** retryCount + 300 + Math.random() * 2700)
 }
 
 /** Reads the list, and follows it by the few lines that the README shows. Comes back soon, to miss little. */
@@ -188,7 +188,7 @@ function startLoad(front: LoadBalancer) {
     const first = await problemOf(front, token, query)
     if (first === null) return
     retried.push(`${query}: ${first}`)
-    await pass(RETRY_AFTER_MS)
+    await sleep(RETRY_AFTER_MS)
     const second = await problemOf(front, token, query)
     if (second !== null) failures.push(`${query}: ${first}, then ${second}`)
   }

@@ -2,7 +2,7 @@
  * Somebody who looks for users that hide, or have left: in the lists, counts, look-ups and changes of every node, and in
  * the columns. What gives one of them away is a problem.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { askOverHttp } from './people.ts'
 import { type Watcher, watch } from './watcher.ts'
@@ -67,7 +67,7 @@ export function spyOn({ nodes, databaseUrl }: World, userIds: readonly string[])
           expectFrozen('the API', user.id, user.lastActive)
         }
       }
-      await pass(EVERY_MS)
+      await sleep(EVERY_MS)
     }
   })
   const columns = (async () => {
@@ -78,7 +78,7 @@ export function spyOn({ nodes, databaseUrl }: World, userIds: readonly string[])
         if (row.is_online || row.online_since !== null) accuse(`the row of ${row.id} says that they are online`)
         expectFrozen('the column', row.id, row.last_active)
       }
-      await pass(EVERY_MS)
+      await sleep(EVERY_MS)
     }
   })()
   const watchers: readonly Watcher[] = nodes.map((node, index) =>

@@ -6,7 +6,7 @@
  * `STALL_VISITORS=200 npx vitest run tests/fault/stalls.test.ts` is the long form: so many for each length, so many deaf,
  * and so many switched off. On a small machine one after the other, by `-t 'a stall'`, `-t deaf` and `-t off`.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { openTcpProxy, type TcpProxy, type Way } from '../support/tcp-proxy.ts'
 import { until } from '../support/wait.ts'
@@ -76,10 +76,10 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
 
     await Promise.all(
       stalls.map(async (stall) => {
-        await pass(stall.fromMs)
+        await sleep(stall.fromMs)
         const heldFromMs = performance.now()
         for (const { proxy } of stall.groups) proxy.hold(stall.ways)
-        await pass(stall.lengthMs)
+        await sleep(stall.lengthMs)
         for (const { proxy } of stall.groups) proxy.release()
         stall.heldMs = performance.now() - heldFromMs
       }),
@@ -100,10 +100,10 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
     const deaf = await openGroups('deaf', openExampleVisitor, DEAF_COUNT)
     const visitors = visitorsOf(deaf)
     await untilIn(visitors)
-    await pass(ENTER_OVER_MS)
+    await sleep(ENTER_OVER_MS)
 
     for (const { proxy } of deaf) proxy.hold(['down'])
-    await pass(12_000)
+    await sleep(12_000)
     for (const { proxy } of deaf) proxy.release()
 
     await untilAttached(visitors)
@@ -124,7 +124,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
       )
       const ids = idsOf(visitorsOf(off))
       await untilIn(visitorsOf(off))
-      await pass(ENTER_OVER_MS)
+      await sleep(ENTER_OVER_MS)
 
       for (const { proxy } of off) proxy.hold(ways)
       const leaves = await untilSeenToLeave(place, ids)
@@ -157,7 +157,7 @@ describe.concurrent.each(STORES)('$name', { timeout: 180_000 }, ({ name: storeNa
     groups.push(group)
     await Promise.all(
       Array.from({ length: count }, async (_, number) => {
-        await pass(((number + Math.random()) / count) * ENTER_OVER_MS)
+        await sleep(((number + Math.random()) / count) * ENTER_OVER_MS)
         visitors.push(openVisitor(`${name}-${number}`, `http://127.0.0.1:${proxy.port}/graphql`))
       }),
     )

@@ -1,5 +1,5 @@
 /** A process that is told to stop while Postgres or Redis is away: it waits for the database, and stops cleanly. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { afterEach, expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
@@ -39,7 +39,7 @@ it('without Redis, waits for a database that refuses connections, and loses no r
   const ended = server.end('SIGTERM')
   await until(() => messages(lines).some((line) => line.startsWith('The database is away')), { what: 'the failure' })
   // It waits for 10 s at most (FLUSH_WAIT_MS of src/app.ts). One that nothing holds would be gone by then.
-  expect(await Promise.race([ended, pass(2000, 'it waits')])).toBe('it waits')
+  expect(await Promise.race([ended, sleep(2000, 'it waits')])).toBe('it waits')
   wire.mend()
   expect(await ended).toBe(0)
   expect(await endOf()).toBe('WENT_OFFLINE')

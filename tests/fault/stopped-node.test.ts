@@ -2,7 +2,7 @@
  * A node stands still for longer than its lease (SIGSTOP) and goes on as if nothing had been, while a part of its users
  * went elsewhere: it takes no session from where it is now, and leaves neither a ghost nor a double.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
@@ -89,8 +89,8 @@ it.each([
     const startCounts = watchers.map(({ changes }) => changes.length)
 
     stopped.process().child.kill('SIGSTOP')
-    const isOver = pass(STOPPED_MS)
-    await pass(300)
+    const isOver = sleep(STOPPED_MS)
+    await sleep(300)
     for (const person of leaving) {
       person.giveUp()
       person.reset()
@@ -125,7 +125,7 @@ it.each([
     online = opened.filter((person) => !leaving.includes(person) && !silent.includes(person))
     await untilRight(watchers, truth, graceMs + SETTLE_MS).catch(failWith(report))
     // Until the old connections are given up, and whatever they might still do is done.
-    await pass(graceMs + 2500)
+    await sleep(graceMs + 2500)
 
     const sorted = (people: readonly Person[]) => people.map(({ id }) => id).sort()
     const away = [...leaving, ...(isSeenToLeave ? staying : [])]

@@ -4,7 +4,7 @@
  * `FAULT_SOCKETS=20000 npx vitest run tests/fault/storm.test.ts` is the long form.
  */
 import { execFileSync } from 'node:child_process'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import postgres from 'postgres'
 import { expect, it } from 'vitest'
@@ -34,7 +34,7 @@ const AS_IN_PRODUCTION = [
 ] as const satisfies readonly SettingName[]
 const TTL_MS = 10_000
 /** lossesKeptMs of src/stores/redis/scripts.ts: each renewal lets what the node lost be kept for so long again. */
-const LOSSES_KEPT_MS = 24 * 3_600_000
+const LOSS_RETENTION_MS = 24 * 3_600_000
 
 const cleanups = cleanupsAfterEach()
 
@@ -90,7 +90,7 @@ it(`${SOCKETS} sockets that come at once cost no node its lease, and make no ren
   })
   const seenMs = performance.now() - startedAtMs
   // By then a lease that was lost in the storm would have been found.
-  await pass(TTL_MS / 2)
+  await sleep(TTL_MS / 2)
   const count = await askOverHttp(node, 'reader', '{ onlineCount }')
   const { samples, oldestRenewalMs, oldestAtMs, leastLeaseMs } = leases.worst()
   process.stdout.write(
@@ -128,13 +128,13 @@ function watchLeases(url: string, root: string) {
     while (!isOver) {
       for (const [leftMs, keptMs] of (await redis.eval(LOOK, 1, root)) as [number, number][]) {
         worst.leastLeaseMs = Math.min(worst.leastLeaseMs, leftMs)
-        const ageMs = LOSSES_KEPT_MS - keptMs
+        const ageMs = LOSS_RETENTION_MS - keptMs
         if (ageMs <= worst.oldestRenewalMs) continue
         worst.oldestRenewalMs = ageMs
         worst.oldestAtMs = performance.now()
       }
       worst.samples += 1
-      await pass(50)
+      await sleep(50)
     }
   })()
   return {

@@ -5,7 +5,7 @@
  * `FAULT_DEFAULTS=1` takes every setting as it is by default, `FAULT_ROUNDS=20` does it so often:
  * `FAULT_DEFAULTS=1 FAULT_ROUNDS=20 npx vitest run tests/fault/two-processes.test.ts` takes an hour or two.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { describe, expect, it } from 'vitest'
 import type { SettingTexts } from '../../src/config.ts'
@@ -61,7 +61,7 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
   async 'the one that serves stands still for longer than NODE_TTL'({ roles }) {
     const [serving, waiting] = roles()
     serving.stop()
-    const isOver = pass(STOPPED_MS)
+    const isOver = sleep(STOPPED_MS)
     await until(() => waiting.readiness.isReady(), { withinMs: READY_MS, what: 'the other one to take over' })
     await isOver
     serving.goOn()
@@ -75,7 +75,7 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
   async 'the one that serves stands still for less than NODE_TTL'({ roles }) {
     const [serving, waiting] = roles()
     serving.stop()
-    await pass(TTL_MS / 4)
+    await sleep(TTL_MS / 4)
     serving.goOn()
     await until(() => serving.readiness.isReady(), { withinMs: READY_MS })
     expect(waiting.readiness.isReady()).toBe(false)
@@ -85,9 +85,9 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
   async 'the one that waits stands still for longer than NODE_TTL'({ roles }) {
     const [serving, waiting] = roles()
     waiting.stop()
-    await pass(STOPPED_MS)
+    await sleep(STOPPED_MS)
     waiting.goOn()
-    await pass(TTL_MS / 2)
+    await sleep(TTL_MS / 2)
     expect([serving.readiness.isReady(), waiting.readiness.isReady()]).toEqual([true, false])
     return null
   },
@@ -108,7 +108,7 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
     const [serving, waiting] = roles()
     serving.wire.refuse()
     await until(() => waiting.readiness.isReady(), { withinMs: READY_MS, what: 'the other one to take over' })
-    await pass(TTL_MS / 2)
+    await sleep(TTL_MS / 2)
     serving.wire.mend()
     return 1012
   },
@@ -117,7 +117,7 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
     const [serving, waiting] = roles()
     serving.wire.fallSilent()
     await until(() => waiting.readiness.isReady(), { withinMs: READY_MS, what: 'the other one to take over' })
-    await pass(TTL_MS / 2)
+    await sleep(TTL_MS / 2)
     serving.wire.mend()
     return 1012
   },
@@ -128,7 +128,7 @@ const FAULTS: Readonly<Record<string, (scene: Scene) => Promise<ClosedWith>>> = 
     await until(() => waiting.readiness.isReady(), { withinMs: READY_MS, what: 'the other one to take over' })
     serving.wire.refuse()
     serving.goOn()
-    await pass(TTL_MS)
+    await sleep(TTL_MS)
     expect([serving.readiness.isReady(), waiting.readiness.isReady()]).toEqual([false, true])
     serving.wire.mend()
     return 1012
@@ -170,7 +170,7 @@ async function postgresAway(
 ): Promise<ClosedWith> {
   const [serving] = roles()
   for (const { wire } of peers) wire[how]()
-  await pass(AWAY_MS)
+  await sleep(AWAY_MS)
   for (const { wire } of peers) wire.mend()
   // Who served asks again before the other one believes that nobody is there.
   await until(() => serving.readiness.isReady(), { withinMs: READY_MS, what: 'the one that served to serve again' })

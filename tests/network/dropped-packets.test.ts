@@ -6,7 +6,7 @@
  */
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Place, STORES, seenOf, untilSeenToJoin, untilSeenToLeave } from '../fault/stores.ts'
 import { until } from '../support/wait.ts'
@@ -78,9 +78,9 @@ describe.each(STORES)('$name', ({ name: storeName, open }) => {
           return { group, offline: await offlineOf(group) }
         }
         const [from, to] = DROP_FROM_MS
-        await pass(from + Math.random() * (to - from))
+        await sleep(from + Math.random() * (to - from))
         dropPackets(group.address)
-        await pass(group.lengthMs)
+        await sleep(group.lengthMs)
         passPackets(group.address)
         await untilHeardOrLost(group, performance.now())
         const { lost } = await untilBack(group)

@@ -2,7 +2,7 @@
  * Visitors in a namespace of their own, where the test itself is not: a process that is sent commands, and answers each.
  */
 import { connect } from 'node:net'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type ClientOptions, WebSocket } from 'ws'
 import { wrongSockets } from '../fault/people.ts'
 import type { Visitor } from '../fault/person.ts'
@@ -46,14 +46,14 @@ async function enter({ group, address, url, count, overMs }: Extract<Command, { 
   const acknowledgedAtMs: Record<string, number> = {}
   const visitors = await Promise.all(
     Array.from({ length: count }, async (_, index) => {
-      await pass(Math.random() * overMs)
+      await sleep(Math.random() * overMs)
       const id = `${group}-${index}`
       const visitor = openStockVisitor(
         id,
         url,
         socketFrom(address, (port) => Object.assign(ports, { [id]: port })),
       )
-      while (!visitor.isConnected()) await pass(20)
+      while (!visitor.isConnected()) await sleep(20)
       acknowledgedAtMs[id] = systemMs() - (performance.now() - Number(visitor.connectedSinceMs()))
       return visitor
     }),

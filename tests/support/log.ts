@@ -1,6 +1,6 @@
 /** A log that a test reads: each line with all that the process's own log would say. */
 import { pino, stdSerializers } from 'pino'
-import type { Log } from '../../src/presence/log.ts'
+import type { Log } from '../../src/presence/operator-log.ts'
 
 export interface ReadLog {
   readonly log: Log

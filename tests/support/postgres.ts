@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { inject } from 'vitest'
 import { freePort } from './free-port.ts'
@@ -144,7 +144,7 @@ async function untilReady(child: ChildProcess): Promise<void> {
       ready()
     })
     child.once('exit', (code) => fail(new Error(`Postgres ended with ${code}:\n${said}`)))
-    void pass(START_TIME_LIMIT_MS, undefined, { ref: false }).then(() =>
+    void sleep(START_TIME_LIMIT_MS, undefined, { ref: false }).then(() =>
       fail(new Error(`Postgres did not start:\n${said}`)),
     )
   })

@@ -10,7 +10,7 @@ import postgres from 'postgres'
 import { inject } from 'vitest'
 import { createRollcall, type Rollcall } from '../../src/app.ts'
 import type { SettingTexts } from '../../src/config.ts'
-import type { Log } from '../../src/presence/log.ts'
+import type { Log } from '../../src/presence/operator-log.ts'
 import { freshDatabase } from './postgres.ts'
 
 export interface TestServer {

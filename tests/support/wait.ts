@@ -1,5 +1,5 @@
 /** Waiting for a condition, with a deadline: never for a length of time. */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** @returns what `look` gives as soon as it is neither false, null nor undefined */
 export async function until<Found>(
@@ -15,6 +15,6 @@ export async function until<Found>(
     const found = await look()
     if (found !== false && found !== null && found !== undefined) return found as NonNullable<Exclude<Found, false>>
     if (performance.now() > deadlineMs) throw new Error(`${what} did not come within ${withinMs} ms.`)
-    await pass(everyMs)
+    await sleep(everyMs)
   }
 }

@@ -5,10 +5,10 @@ import type { Caller } from '../../src/presence/access.ts'
 import type { UserDirectory } from '../../src/presence/directory.ts'
 import { unavailable } from '../../src/presence/errors.ts'
 import type { SessionView, Settings } from '../../src/presence/model.ts'
-import { createNode } from '../../src/presence/node.ts'
+import { createNodeLease } from '../../src/presence/node-lease.ts'
 import { createPresence } from '../../src/presence/presence.ts'
 import { createUserSettings } from '../../src/presence/settings.ts'
-import { createSockets } from '../../src/presence/sockets.ts'
+import { createSocketRegistry } from '../../src/presence/socket-registry.ts'
 import type {
   AttachRequest,
   DetachRequest,
@@ -175,10 +175,10 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
   const { store, life } = faulty
   const errors: unknown[] = []
   const onError = (error: unknown): void => void errors.push(error)
-  const sockets = createSockets({ store, timing: TIMING, monotonicMs: () => nowMs, onError })
+  const sockets = createSocketRegistry({ store, timing: TIMING, monotonicMs: () => nowMs, onError })
   const settings = createUserSettings({ store, directory: DIRECTORY, monotonicMs: () => nowMs })
   const presence = createPresence({ store, directory: DIRECTORY, settings, timing: TIMING, sockets })
-  const node = createNode({
+  const node = createNodeLease({
     store,
     sockets,
     adopt,

@@ -6,7 +6,7 @@ import { createPeople, initial } from './people.ts'
 import { isToken, newTabMemory, recall, remember, type TabMemory, tokenOf } from './tab-memory.ts'
 import { changeWords, freshnessWords, moment, ownState } from './words.ts'
 
-const LOG_ENTRIES_MOST = 8
+const MAX_LOG_ENTRIES = 8
 /** Changes come in bursts, and a page is looked at: so often is enough. */
 const DRAW_INTERVAL_MS = 100
 /** What counts as the person's doing. */
@@ -110,7 +110,7 @@ function open(memory: TabMemory): void {
     words.textContent = changeWords(change, memory.room)
     entry.append(time, words)
     log.prepend(entry)
-    while (log.children.length > LOG_ENTRIES_MOST) log.lastElementChild?.remove()
+    while (log.children.length > MAX_LOG_ENTRIES) log.lastElementChild?.remove()
   }
 
   const own = createOwnPresence({

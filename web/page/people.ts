@@ -3,7 +3,7 @@ import type { OnlineUser } from './operations.ts'
 import { moment, statusWord } from './words.ts'
 
 /** More rows than anybody reads, and few enough for a phone. */
-const ROWS_MOST = 300
+const MAX_ROWS = 300
 
 export interface People {
   show(users: ReadonlyMap<string, OnlineUser>, ownId: string | null): void
@@ -22,7 +22,7 @@ export function createPeople(list: HTMLUListElement, note: HTMLElement): People 
   return {
     show(users, ownId) {
       const sorted = [...users.values()].sort((a, b) => order.compare(a.name, b.name) || (a.id < b.id ? -1 : 1))
-      const shown = sorted.slice(0, ROWS_MOST)
+      const shown = sorted.slice(0, MAX_ROWS)
       const shownIds = new Set(shown.map(({ id }) => id))
       for (const [id, { item }] of rows) {
         if (shownIds.has(id)) continue

@@ -1,6 +1,6 @@
 /**
  * What falls due when: a binary heap in which each item knows its place, so that a deadline moves in O(log n) and
- * the sweep costs what is due, never what exists.
+ * the sweep costs as much as there are passed deadlines, never as much as there are users.
  */
 
 /** An item of the heap. Only the heap writes these two. */

@@ -9,8 +9,8 @@ import {
   type Comeback,
   type EndAnswer,
   type EndRequest,
+  MAX_RECORD_BYTES,
   type PresenceStore,
-  RECORD_BYTES_MOST,
   type RoomAnswer,
   type RoomRequest,
 } from '../../presence/store.ts'
@@ -46,7 +46,7 @@ import {
 } from './user-steps.ts'
 
 /** How many records wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
-const RECORDS_KEPT = 200_000
+const MAX_RECORDS = 200_000
 
 export interface MemoryStoreOptions {
   readonly timing: PresenceTiming
@@ -62,8 +62,8 @@ export function createMemoryStore({
   timing,
   clock,
   monotonicMs = () => performance.now(),
-  recordsKept = RECORDS_KEPT,
-  recordBytes = RECORD_BYTES_MOST,
+  recordsKept = MAX_RECORDS,
+  recordBytes = MAX_RECORD_BYTES,
 }: MemoryStoreOptions): PresenceStore {
   const population = createPopulation({ timing, clock, monotonicMs, recordsKept, recordBytes })
   const { users, roster, commit } = population
@@ -170,7 +170,7 @@ export function createMemoryStore({
     return session
   }
 
-  /** What a node brings back may be older than a `goOffline` meanwhile. */
+  /** A session that a node brings back may be older than a `goOffline` that came in between. */
   function isNewsOf(user: LiveUser, comeback: Comeback, now: Now): boolean {
     return !user.isActivityOver || now.steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
   }
@@ -262,7 +262,7 @@ export function createMemoryStore({
     return { kind: 'done', session: sessionView(session, now) }
   }
 
-  /** Does what is due of one user. */
+  /** Handles the passed deadlines of one user. */
   function settle(user: LiveUser, now: Now): void {
     const touched: Touched[] = []
     for (const session of user.sessions) {

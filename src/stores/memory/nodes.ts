@@ -45,7 +45,7 @@ export interface Nodes {
 }
 
 /** What a node has not heard of after so many is looked up by it. */
-const DISMISSALS_KEPT = 10_000
+const MAX_DISMISSALS = 10_000
 /** An attach whose answer did not come in time is executed within seconds, or never. */
 const REFUSED_FOR_MS = 60_000
 
@@ -134,7 +134,7 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
 
     dismiss(dismissal) {
       dismissals.push({ ...dismissal, seq: dismissals.lastSeq() + 1 })
-      dismissals.dropThrough(dismissals.lastSeq() - DISMISSALS_KEPT)
+      dismissals.dropThrough(dismissals.lastSeq() - MAX_DISMISSALS)
       news()
     },
 
@@ -142,7 +142,7 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
       const dismissalCount = dismissals.lastSeq()
       const seenSeq = seenCount ?? dismissalCount
       if (!dismissals.reaches(seenSeq)) return { dismissals: 'unknown', dismissalCount }
-      const unseen = dismissals.after(seenSeq, DISMISSALS_KEPT)
+      const unseen = dismissals.after(seenSeq, MAX_DISMISSALS)
       return { dismissals: unseen.map(({ userId, issuedUpToMs }) => ({ userId, issuedUpToMs })), dismissalCount }
     },
 

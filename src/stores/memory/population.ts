@@ -1,6 +1,6 @@
 /**
  * Everybody in the memory store, and all that follows from a user's state: lists, change log, records, deadlines and
- * bells. Whoever changes a user commits the change here.
+ * bells. Every function that changes a user commits the change here.
  */
 import { randomBytes } from 'node:crypto'
 import { BOUNDS } from '../../presence/bounds.ts'
@@ -75,7 +75,7 @@ const COPY_BYTES = 1300
 const RECORD_BYTES = 600
 
 /** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
-const TRIMMED_AT_ONCE = 10_000
+const BATCH_TRIMMED = 10_000
 
 /** The user before the step is mostly that of the entry before. */
 function bytesOfEntry(after: PublicUser): number {
@@ -112,9 +112,9 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
   const epoch = randomBytes(8).toString('hex')
   const users = createShardedMap<LiveUser>()
   const roster = createRoster<LiveUser>()
-  /** Whoever is in the store and in no list: with the roster, everybody in order. */
+  /** The users in the store who are in no list: together with the roster, everybody in order. */
   const unlisted = createOrder<string, LiveUser>(compareUtf8)
-  /** Whoever has no session left, by the number of their last record: they go when it is acknowledged. */
+  /** Users without sessions, by the number of their last record: they leave when it is acknowledged. */
   const departing = createOrder<number, LiveUser>((one, other) => one - other)
   const deadlines = createDeadlines<LiveUser>()
   const entries = createNumberedLog<AgedEntry>()
@@ -156,7 +156,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     if (mustRecord || touched.length > 0 || areColumnsChanged) record(user, touched)
 
     schedule(user, now)
-    // Told last: whoever listens may look at the store.
+    // Notified last: a listener may read the store.
     if (isChanged && (before.user.isOnline || after.user.isOnline)) {
       append({
         seq: entries.lastSeq() + 1,
@@ -198,7 +198,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
   function trimEntries(steadyMs: number): void {
     let goneSeq = entries.firstSeq() - 1
     // Until the next time the log may hold entries past their age, which harms nobody.
-    const furthestSeq = goneSeq + TRIMMED_AT_ONCE
+    const furthestSeq = goneSeq + BATCH_TRIMMED
     while (goneSeq < furthestSeq) {
       const next = entries.at(goneSeq + 1)
       if (next === undefined) break
@@ -254,12 +254,12 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       if (leaseEndsSteadyMs !== null) dueSteadyMs = Math.min(dueSteadyMs, leaseEndsSteadyMs)
     }
     if (dueSteadyMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
-    // What is due later than the heap says is seen when the sweep comes by: a heartbeat moves nothing in it.
+    // A deadline that moved later than the heap says is found when the sweep comes by: a heartbeat moves nothing in it.
     else if (user.heapIndex === -1 || dueSteadyMs < user.dueSteadyMs || user.dueSteadyMs <= steadyMs)
       deadlines.set(user, dueSteadyMs)
   }
 
-  /** Whoever left before this record or with it, one after the other as they are taken out. */
+  /** The users who left before this record or with it, one after the other as they are taken out. */
   function* departed(seq: number): Iterable<LiveUser> {
     for (let first = departing.minKey(); first !== undefined && first <= seq; first = departing.minKey()) {
       yield departing.get(first) as LiveUser

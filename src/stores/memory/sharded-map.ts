@@ -1,6 +1,6 @@
 /**
  * A map of very many. A Map copies all of its entries whenever it has doubled, at half a million for 50 ms, and nothing
- * else happens meanwhile. This one is many small ones, of which one copies its few at a time.
+ * else happens until it is done. This one is many small ones, of which one copies its few at a time.
  */
 export interface ShardedMap<Value> {
   size(): number

@@ -5,7 +5,7 @@
  * promises nothing, so every message carries a number, and what was lost is read from the streams
  * (change-follower.ts).
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
 import type { Connection } from './connect.ts'
@@ -68,7 +68,7 @@ export function openBell({ connection, channel, onMessage, onListening, onError 
       onListening()
     } catch (error) {
       onError(error)
-      await pass(RETRY_MS, undefined, { ref: false })
+      await sleep(RETRY_MS, undefined, { ref: false })
       connection.reconnect()
     }
   }

@@ -7,7 +7,7 @@ export interface CallOrder {
   isWaiting(userId: string): boolean
   /** Sends it, after all that was asked for the user before: at once where nothing waits. */
   send<Answer>(userId: string, send: () => Promise<Answer>): Promise<Answer>
-  /** Sends it when it may go; whatever is asked for the user meanwhile waits behind it. */
+  /** Sends it when it may go; later calls for the same user wait behind it. */
   sendWhen<Answer>(userId: string, ready: () => Promise<() => Promise<Answer>>): Promise<Answer>
 }
 

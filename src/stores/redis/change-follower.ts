@@ -11,15 +11,15 @@ import type { ChangeListener } from '../../presence/store.ts'
 import { type LoggedStep, type ResolvedStep, resolveStep } from './logged-steps.ts'
 
 /** Entries that wait beyond a gap: some 5 MB. Those above it, and long ones, are read from the stream as well. */
-const AHEAD_MOST = 5000
-const AHEAD_ROOMS_MOST = 16
+const MAX_AT_HAND = 5000
+const MAX_AT_HAND_ROOMS = 16
 const RETRY_MS = 100
 /** Rooms of users in many that are remembered, so that the next entry of theirs need not be read: some 30 MB. */
-const KNOWN_ROOMS_MOST = 150_000
+const MAX_KNOWN_ROOMS = 150_000
 
 export interface ChangeFollower {
   listen(listener: ChangeListener): () => void
-  /** From here on it follows the log, from this position. Listeners are told to begin anew. */
+  /** From here on it follows the log, from this position. Listeners have to start over. */
   begin(position: Position): void
   /** Until the next `begin` nothing is told. */
   pause(): void
@@ -52,7 +52,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   const ahead = new Map<number, LoggedStep>()
   /** Of users in many rooms: their rooms after the last entry that the listeners have, and its number. */
   const known = new LRUCache<string, { readonly seq: number; readonly ownRooms: RoomSet }>({
-    maxSize: KNOWN_ROOMS_MOST,
+    maxSize: MAX_KNOWN_ROOMS,
     sizeCalculation: ({ ownRooms }) => ownRooms.size + 1,
   })
   let wantedSeq = 0
@@ -106,9 +106,9 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
 
   async function fillNow(from: Position): Promise<void> {
     const answer = await read(from)
-    // Another epoch began meanwhile.
+    // Another epoch began in between.
     if (head === null || head.epoch !== from.epoch) return
-    // Trimmed beyond what was told here: whoever follows has to read anew.
+    // The log was trimmed past this position: subscribers have to read the list again.
     if (answer.isExpired) return begin({ epoch: from.epoch, seq: answer.lastSeq })
     for (const step of answer.entries) {
       if (step.entry.seq === head.seq + 1) tell(step, head)
@@ -131,7 +131,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
 
     hear(seq, epoch, parse) {
       if (head === null || epoch !== head.epoch || seq <= head.seq) return
-      const step = seq === head.seq + 1 || ahead.size < AHEAD_MOST ? parse() : null
+      const step = seq === head.seq + 1 || ahead.size < MAX_AT_HAND ? parse() : null
       if (step !== null && seq === head.seq + 1 && tellStep(step, head)) {
         tellAhead()
         return
@@ -157,5 +157,5 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
 
 function isShort({ rooms }: LoggedStep): boolean {
   if (rooms.kind === 'listed' || rooms.changes === null) return true
-  return rooms.changes.added.length + rooms.changes.removed.length <= AHEAD_ROOMS_MOST
+  return rooms.changes.added.length + rooms.changes.removed.length <= MAX_AT_HAND_ROOMS
 }

@@ -56,7 +56,7 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    // Whoever listens subscribes again by itself.
+    // Each listener subscribes again by itself.
     autoResubscribe: false,
     commandTimeout: timeLimitMs,
     connectTimeout: timeLimitMs,

@@ -7,7 +7,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { isUnavailable, unavailable } from '../../presence/errors.ts'
 import { listenIn } from '../../presence/listeners.ts'
-import type { OperatorLog } from '../../presence/log.ts'
+import type { OperatorLog } from '../../presence/operator-log.ts'
 import { createPermits } from '../../presence/permits.ts'
 import { endReasonOf, graceMs } from '../../presence/rules.ts'
 import type {
@@ -49,11 +49,11 @@ import type { ScriptName, Scripts } from './scripts.ts'
 import { createVersionWatch } from './version-watch.ts'
 
 /** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
-const ATTACHES_AT_ONCE = 64
+const BATCH_ATTACHES = 64
 /** Users of one call of a script that does many: some 5 ms of Redis, and then others have their turn. */
-const USERS_AT_ONCE = 100
+const BATCH_USERS = 100
 /** Entries of one read of the log, some 500 KB. */
-const ENTRIES_AT_ONCE = 1000
+const BATCH_ENTRIES = 1000
 /** A sweep that was a little late makes a smaller one. */
 const LOGGED_JUMP_MS = 1000
 
@@ -100,7 +100,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
 
   const follower = createChangeFollower({
-    read: (after) => readStream(after.seq, ENTRIES_AT_ONCE),
+    read: (after) => readStream(after.seq, BATCH_ENTRIES),
     onError(error) {
       // Where Redis is away, its connections say so.
       if (!isUnavailable(error)) log.error({ error }, 'Missed changes could not be read.')
@@ -120,17 +120,17 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     channel: `${root}:bell`,
     onMessage: hear,
     onListening() {
-      // What was said meanwhile is in the streams; whose view changed is not.
+      // Changes in between are in the streams; the users whose own view changed are not.
       tellEveryViewer()
       for (const ring of recordBells) ring()
       if (isReading) lastSeqNow().then(follower.catchUp, () => {})
     },
-    onError: (error) => log.warn({ error }, 'The bell cannot be heard yet.'),
+    onError: (error) => log.warn({ error }, 'Cannot subscribe to Redis pub/sub yet; retrying.'),
   })
-  const permits = createPermits(ATTACHES_AT_ONCE, () => unavailable('store', 'Too many sockets come at once.'))
+  const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets come at once.'))
   const beats = createBeatBatches({
     flushMs: beatFlushMs,
-    most: USERS_AT_ONCE,
+    most: BATCH_USERS,
     send: async (batch) => (await ask<BeatReply[]>(work, 'beat', batch)).map(beatAnswer),
   })
   const order = createCallOrder()
@@ -158,7 +158,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       counters.epochs += 1
       const fields = { epoch, isOpenedHere: found === fresh }
       if (isFirst) log.info(fields, 'Joined the live state.')
-      else log.warn(fields, 'The live state begins anew.')
+      else log.warn(fields, 'The live state in Redis was lost; it is rebuilt from the sockets that are open.')
       if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
     }
     // The others may still lead to the server of before.
@@ -222,7 +222,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 
   async function readStream(afterSeq: number, limit: number) {
-    const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, ENTRIES_AT_ONCE)]))
+    const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, BATCH_ENTRIES)]))
     const [lastSeq, isWhole, texts, trails] = answer as ChangesReply
     const entries =
       isWhole === 1
@@ -278,7 +278,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   async function sweep(limit: number): Promise<SweepAnswer> {
     const sentMs = monotonicMs()
     const ownGapMs = sweepSentMs === null ? '' : String(Math.ceil(sentMs - sweepSentMs))
-    const answer = await lease.call('sweep', String(Math.min(limit, USERS_AT_ONCE)), ownGapMs)
+    const answer = await lease.call('sweep', String(Math.min(limit, BATCH_USERS)), ownGapMs)
     const [count, hasMore, wasLate, skewMs] = JSON.parse(String(answer)) as [number, boolean, boolean, number]
     sweepSentMs = sentMs
     const jumpMs = skewMs - (knownSkewMs ?? skewMs)
@@ -328,8 +328,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async adopt(users) {
-      for (let from = 0; from < users.length; from += USERS_AT_ONCE) {
-        const slice = users.slice(from, from + USERS_AT_ONCE).map(withFreshStarts)
+      for (let from = 0; from < users.length; from += BATCH_USERS) {
+        const slice = users.slice(from, from + BATCH_USERS).map(withFreshStarts)
         await work.call('adopt', JSON.stringify(slice))
       }
     },
@@ -369,14 +369,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async endNode(nodeId, limit) {
-      const request = [nodeId, Math.min(limit, USERS_AT_ONCE), flushedCount]
+      const request = [nodeId, Math.min(limit, BATCH_USERS), flushedCount]
       const [count, hasMore, stayedCount] = await ask<[number, boolean, number]>(lease, 'end-node', request)
       flushedCount = hasMore ? flushedCount + stayedCount : 0
       return { count, hasMore }
     },
 
     async reapNodes(limit) {
-      const answer = await lease.call('reap-nodes', String(Math.min(limit, USERS_AT_ONCE)))
+      const answer = await lease.call('reap-nodes', String(Math.min(limit, BATCH_USERS)))
       const [count, hasMore, wasLate] = JSON.parse(String(answer)) as [number, boolean, boolean]
       counters.reaped += count
       return { count, hasMore, wasLate }
@@ -447,7 +447,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       async ack(of, seq) {
         if (of !== epoch) return
         for (let hasMore = true; hasMore; ) {
-          hasMore = (await work.call('ack-records', JSON.stringify([seq, USERS_AT_ONCE]))) === 1
+          hasMore = (await work.call('ack-records', JSON.stringify([seq, BATCH_USERS]))) === 1
         }
       },
 

@@ -5,10 +5,10 @@
  * ioredis connects and connects again; it neither queues while there is no connection nor sends anything twice by
  * itself, for what is safe to send again is ours to know.
  */
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ReplyError } from 'ioredis'
 import { type PresenceError, unavailable } from '../../presence/errors.ts'
-import type { OperatorLog } from '../../presence/log.ts'
+import type { OperatorLog } from '../../presence/operator-log.ts'
 import type { Connection } from './connect.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 
@@ -96,7 +96,7 @@ export function createLink(options: LinkOptions): Link {
     return new Promise((resolve, reject) => list.push({ send: () => void send().then(resolve, reject), reject }))
   }
 
-  /** What comes meanwhile is held, so that it does not overtake what found no script. */
+  /** Commands that arrive in that time wait, so that they do not overtake those that found no script. */
   function loadAgain(): NonNullable<typeof untilLoaded> {
     const waiting = { failed: [], held: [] } as { failed: Waiting[]; held: Waiting[] }
     const all = (): readonly Waiting[] => {
@@ -158,7 +158,7 @@ export function createLink(options: LinkOptions): Link {
       if (of !== generation) return
       fail(error)
       // Not at once: what stands in the way may stand there for a while.
-      await pass(RETRY_MS, undefined, { ref: false })
+      await sleep(RETRY_MS, undefined, { ref: false })
       if (of === generation && !isClosed) connection.reconnect()
     }
   }
@@ -172,7 +172,7 @@ export function createLink(options: LinkOptions): Link {
   function warn(error: unknown): void {
     if (isClosed || isWarned) return
     isWarned = true
-    log.warn({ said: wordsOf(error) }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
+    log.warn({ said: wordsOf(error) }, 'Redis is away. SocketRegistry stay, and nobody goes offline for it.')
   }
 
   redis.on('ready', () => {
@@ -215,7 +215,7 @@ export function createLink(options: LinkOptions): Link {
 
   function translate(error: unknown): PresenceError {
     if (isReply(error, 'ANNOUNCING')) {
-      return unavailable('store', 'The live state is gathered anew: ask again in a few seconds.', { cause: error })
+      return unavailable('store', 'The live state is being rebuilt: ask again in a few seconds.', { cause: error })
     }
     const said = wordsOf(error)
     if (isReply(error, 'EPOCH')) {

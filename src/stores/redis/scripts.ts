@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { BOUNDS, DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
-import { RECORD_BYTES_MOST, SEED_MEMORY_MS } from '../../presence/store.ts'
+import { MAX_RECORD_BYTES, SEED_MEMORY_MS } from '../../presence/store.ts'
 import { lateAfterMs, type PresenceTiming } from '../../presence/timing.ts'
 
 const FOLDER = new URL('./lua/', import.meta.url)
@@ -54,13 +54,13 @@ const LIMITS = {
   seedMemoryMs: SEED_MEMORY_MS,
   /** Records that wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
   recordsKept: 200_000,
-  recordBytes: RECORD_BYTES_MOST,
+  recordBytes: MAX_RECORD_BYTES,
   /** A command whose answer did not come in time is executed within seconds, or never. */
   refusedForMs: 60_000,
   /** An answer of some 300 KB. */
   lossesAtOnce: 5000,
   dismissalsKept: 10_000,
-  /** A node that was away for longer starts anew anyhow. */
+  /** A node that was away for longer starts with a new id anyway. */
   lossesKeptMs: 24 * 3_600_000,
   /** Longer than an adoption takes. */
   goneKeptMs: 600_000,

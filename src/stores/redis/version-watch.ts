@@ -1,5 +1,5 @@
 /** Tells the operator of a Redis or Valkey with known vulnerabilities, once a version: each connection looks. */
-import type { OperatorLog } from '../../presence/log.ts'
+import type { OperatorLog } from '../../presence/operator-log.ts'
 import { sentenceOf, whyServerUnsafe } from '../../versions.ts'
 
 /** @returns what takes the answer to the command `INFO server` */

@@ -3,7 +3,7 @@
  * own documentation does it, without anything of ours.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient, type Client as SocketClient } from 'graphql-ws'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
@@ -165,7 +165,7 @@ export function testTwoWays(open: (options: StockOptions) => Stock): void {
       it(`a heartbeat over HTTP ${how}, the socket 200 ms later, and the end of the tab`, async () => {
         const { app, kinds, untilOnlyOnSocket, expectGoneByClose } = await start({ isNamed })
         await app.mutate('mutation { heartbeat { expiresAt } }')
-        await pass(200)
+        await sleep(200)
         app.subscribe('subscription { viewerChanged { status } }')
         await untilOnlyOnSocket()
         await app.mutate('mutation { heartbeat { expiresAt } }')

@@ -2,11 +2,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pass } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type SQL, sql } from 'drizzle-orm'
 import { type Database, type DatabaseConfig, openDatabase } from '../../../src/db/client.ts'
 import { migrate } from '../../../src/db/migrate.ts'
-import type { OperatorLog } from '../../../src/presence/log.ts'
+import type { OperatorLog } from '../../../src/presence/operator-log.ts'
 import { freshDatabase } from '../../support/postgres.ts'
 
 export interface OpenedDatabase {
@@ -87,6 +87,6 @@ export async function eventually<Answer>(
     const answer = await look()
     if (answer !== null && answer !== undefined && answer !== false) return answer as NonNullable<Answer>
     if (performance.now() > untilMs) throw new Error(`Not within ${withinMs} ms: ${String(look)}`)
-    await pass(10)
+    await sleep(10)
   }
 }

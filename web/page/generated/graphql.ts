@@ -35,7 +35,7 @@ export type StatusChoice =
 
 /** Who may see that a user is online. */
 export type Visibility =
-  /** Whoever may see users at all. */
+  /** Every caller who may see users at all. */
   | 'EVERYONE'
   /** Nobody but the user: to all others they look offline. */
   | 'NOBODY';

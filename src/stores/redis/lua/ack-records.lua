@@ -1,4 +1,4 @@
--- ack-records: records up to a number are in the database. Whoever has no session and no record left leaves.
+-- ack-records: records up to a number are in the database. A user without sessions and without unwritten records leaves the store.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { number, at most so many users }

@@ -53,7 +53,7 @@ end
 end_instead(displaced, 'DISPLACED')
 end_instead(takenOver, 'TAKEN_OVER')
 
--- What a node brings back may be older than a goOffline meanwhile.
+-- A session that a node brings back may be older than a goOffline that came in between.
 local function is_news()
   return not user.isActivityOver or steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
 end

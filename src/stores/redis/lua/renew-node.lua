@@ -14,7 +14,7 @@ renew_node(nodeId)
 local losses = {}
 local lossCount = tonumber(redis.call('GET', loss_count_key(nodeId)) or 0)
 keep_losses(nodeId)
--- Where the count is lower than what was seen, it began anew.
+-- If the count is lower than the node saw, the log was reset.
 local unseenCount = lossCount - request.seenLossCount
 if unseenCount < 0 then unseenCount = lossCount end
 if unseenCount == 0 then

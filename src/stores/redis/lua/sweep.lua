@@ -1,4 +1,4 @@
--- sweep: does what is due: leases that passed, users who fall away or idle, activity to be recorded. Ends the time of
+-- sweep: handles passed deadlines: leases that passed, users who fall away or idle, activity to be recorded. Ends the time of
 -- announcements where it is over.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in

@@ -1,4 +1,4 @@
--- All that follows from a user's state: lists, change log, records, deadlines and the bell. Whoever changes a user
+-- All that follows from a user's state: lists, change log, records, deadlines and the bell. Every script that changes a user
 -- commits the change here.
 
 -- The log's fields are read by their places: XRANGE gives { id, { name, value, ... } }.
@@ -155,7 +155,7 @@ local function schedule(user)
   if not dueSteadyMs then
     if user.dueSteadyMs then redis.call('ZREM', DUE, user.id) end
     user.dueSteadyMs = false
-  -- What is due later than the order says is seen when the sweep comes by: a heartbeat moves nothing in it.
+  -- A deadline that moved later than the order says is found when the sweep comes by: a heartbeat moves nothing in it.
   elseif not user.dueSteadyMs or dueSteadyMs < user.dueSteadyMs or user.dueSteadyMs <= steadyMs then
     redis.call('ZADD', DUE, dueSteadyMs, user.id)
     user.dueSteadyMs = dueSteadyMs

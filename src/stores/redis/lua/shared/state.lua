@@ -41,7 +41,7 @@ local function refused_key(fence) return root .. ':refused:' .. fence end -- a f
 local nowMs = store_time_ms()
 local steadyMs = nowMs
 
--- Where no sweep came for so long, Redis was away or its clock was set forward: nobody could tell anything meanwhile.
+-- Where no sweep came for so long, Redis was away or its clock was set forward: no node could report anything in that time.
 local CALM_GAP_MS = math.max(timing.nodeTtlMs / 2, limits.sweepLateMs)
 
 -- What a clock may be set back without a pause.
@@ -115,7 +115,7 @@ local function is_calm() return steadyMs < meta.calmUntilMs end
 -- By which time alone makes people away and idle.
 local function judged_ms() return is_calm() and math.min(steadyMs, meta.frozenAtMs) or steadyMs end
 
--- What the records say is taken for everybody: whoever is not in the store by then is gone. So they wait until what
+-- What the records say is taken for everybody: a user who is not in the store by then is gone. So they wait until what
 -- the database has open has been adopted.
 local function refuse_recorder(epoch)
   local refusal = refuse_reader(epoch)

@@ -54,7 +54,7 @@ end
 
 -- The settings of the epoch before are confirmed, as they were or as newer ones say: everyone sees again what they saw.
 local function show_again(user, formerVersion, formerVisibility)
-  -- By newer ones they may have been in hiding meanwhile.
+  -- Newer settings may have hidden them in between.
   if user.settingsVersion ~= formerVersion then user.inheritedSinceMs = false end
   local sinceMs = user.inheritedSinceMs
   if formerVisibility == 'NOBODY' then

@@ -1,8 +1,8 @@
 /**
- * The answer that is kept under this key, or else asked for: whoever comes meanwhile gets the same. A failure is not
- * kept, and how long an answer is, is its owner's to say.
+ * Returns the remembered answer to this key, or asks for it. Callers that arrive while it is asked for share one request.
+ * A failure is forgotten. The owner of `answers` decides how long an answer stays.
  */
-export function kept<Key, Value>(
+export function shareRequest<Key, Value>(
   answers: Map<Key, Promise<Value>>,
   key: Key,
   ask: () => Promise<Value>,

@@ -3,12 +3,12 @@
  * back where that state was lost.
  */
 import { isUnavailable } from './errors.ts'
-import type { Sockets } from './sockets.ts'
+import type { SocketRegistry } from './socket-registry.ts'
 import type { Dismissal, PresenceStore } from './store.ts'
 
 export interface NodeOptions {
   readonly store: PresenceStore
-  readonly sockets: Sockets
+  readonly sockets: SocketRegistry
   /** Their tokens no longer hold, here and now. `unknown`: it can be anyone's. */
   readonly dismissed: (dismissals: readonly Dismissal[] | 'unknown') => void
   /** Brings to the store what the database has open. */
@@ -16,7 +16,7 @@ export interface NodeOptions {
   readonly onError: (error: unknown) => void
 }
 
-export interface PresenceNode {
+export interface NodeLease {
   /**
    * Renews the lease, and does what follows from the answer.
    *
@@ -27,7 +27,7 @@ export interface PresenceNode {
   stop(): Promise<void>
 }
 
-export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOptions): PresenceNode {
+export function createNodeLease({ store, sockets, dismissed, adopt, onError }: NodeOptions): NodeLease {
   let seen: { readonly nodeId: string; readonly lossCount: number } | null = null
   let seenDismissalCount: number | null = null
   let hasAnnounced = false
@@ -99,7 +99,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
   async function adoptNow(): Promise<void> {
     const nodeId = sockets.nodeId()
     await adopt()
-    // Where another life of the state began meanwhile, a part of them went to the one before.
+    // If another epoch began in between, a part of them went to the one before.
     if (nodeId === sockets.nodeId()) await store.adopted()
   }
 
@@ -114,7 +114,7 @@ export function createNode({ store, sockets, dismissed, adopt, onError }: NodeOp
   async function announceNow(): Promise<void> {
     const nodeId = sockets.nodeId()
     const awayCount = await sockets.comeBack()
-    // What is left, or another life of the state that began meanwhile, is for the next renewal.
+    // The rest, or another epoch that began in between, is for the next renewal.
     if (hasAnnounced || awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
     await store.announced()
     if (nodeId === sockets.nodeId()) hasAnnounced = true

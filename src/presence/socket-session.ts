@@ -12,8 +12,8 @@ import type { SessionView } from './model.ts'
 import { type BeatSender, Postponed } from './operation-queues.ts'
 import {
   type Attach,
+  type HeartbeatInput,
   type HeartbeatResult,
-  type HeartbeatWords,
   type Presence,
   type SessionChannel,
   sessionOf,
@@ -53,11 +53,11 @@ export interface Attachment extends SessionChannel {
 interface Challenge {
   readonly nonce: string
   untilMs: number
-  /** What the socket says meanwhile, in order. */
+  /** What the socket says while the challenge is open, in order. */
   readonly waiting: { readonly resume: () => void; readonly fail: (error: Error) => void }[]
   /** An error: why nothing that the socket says counts any more. */
   outcome: 'open' | 'passed' | Error
-  /** Whether its user ended all sessions meanwhile: then it starts none of its own. */
+  /** Whether its user ended all sessions while the challenge was open: then it starts none of its own. */
   isEnded: boolean
   /** The session that the socket was a duplicate of, as far as it is known. */
   readonly other: Pick<SessionView, 'device' | 'rooms'> | null
@@ -88,30 +88,30 @@ export interface SocketsOfNode {
   readonly monotonicMs: () => number
   readonly onError: (error: unknown) => void
   /** The socket that a fence names, from the attach by it on. */
-  readonly byFence: Map<string, OpenSocket>
-  readonly challenged: Set<OpenSocket>
+  readonly byFence: Map<string, SocketSession>
+  readonly challenged: Set<SocketSession>
   /** Those whose session has to be attached again. */
-  readonly absent: Set<OpenSocket>
+  readonly absent: Set<SocketSession>
   nodeId(): string
   mintFence(): string
   /** Where the store is away it is told later. */
   tellDetach(request: DetachRequest): Promise<void>
   tellLater(request: DetachRequest): void
   /** It has its session from now on. */
-  attached(open: OpenSocket): void
+  attached(open: SocketSession): void
   /** Its session went offline, and its client may be back over HTTP by now. */
-  parted(open: OpenSocket): void
+  parted(open: SocketSession): void
   /** It is closed. */
-  remove(open: OpenSocket): void
+  remove(open: SocketSession): void
 }
 
 type Request = Omit<Attach, 'userId' | 'fence' | 'nodeId'>
 
 /** Comebacks without an answer whose names are kept: hours of an outage, at one a heartbeat. */
-const FORMER_MOST = 100
+const MAX_FORMER = 100
 
 /** One authenticated socket, as its node has it. A class, because a node has tens of thousands of them. */
-export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAnswer, HeartbeatResult> {
+export class SocketSession implements Attachment, BeatSender<HeartbeatInput, BeatAnswer, HeartbeatResult> {
   readonly caller: Caller
   readonly socket: NodeSocket
   sessionId: string | null
@@ -125,7 +125,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
   #absenceNow: Absence | null = null
   #returning: Promise<void> | null = null
   #closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
-  /** The attach under way: what the socket says of its session meanwhile waits for it. */
+  /** The attach under way: what the socket says of its session waits for it. */
   #attaching: Promise<SessionView | null> | null = null
   /** What was lost by an attach whose answer is on its way still. */
   #lostEarly: Loss | null = null
@@ -173,7 +173,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
     return this.fence === null ? [] : this.#known.rooms
   }
 
-  heartbeat(words: HeartbeatWords): Promise<HeartbeatResult> {
+  heartbeat(words: HeartbeatInput): Promise<HeartbeatResult> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.heartbeat(words)
     if (this.#closedAs !== null) return Promise.reject(closedError())
@@ -212,7 +212,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
   }
 
   /** Hangs the session that the client named on the socket. */
-  start(words: HeartbeatWords): Promise<SessionView | null> {
+  start(words: HeartbeatInput): Promise<SessionView | null> {
     return this.#run(() => this.#start(words))
   }
 
@@ -300,7 +300,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
     )
   }
 
-  /** Its session has to be attached again, to a live state that begins anew. */
+  /** Its session has to be attached again, to a live state that is being rebuilt. */
   letGo(): void {
     this.#absence = { formerFences: this.fence === null ? [] : [this.fence], reapedFence: null, proof: null }
     this.#forget()
@@ -313,7 +313,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
   }
 
   comeBack(): Promise<void> {
-    // Whoever calls it knows that somebody is there; where it fails now, it is tried again.
+    // Its callers know that the client is there; if it fails now, it is tried again.
     if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
     this.#returning ??= this.#presence.operations
       .run(this.caller.userId, () => this.#return())
@@ -362,7 +362,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
     if (this.#closedAs !== null) throw closedError()
   }
 
-  tryBeat(words: HeartbeatWords): Promise<BeatAnswer> | null {
+  tryBeat(words: HeartbeatInput): Promise<BeatAnswer> | null {
     const { fence, sessionId } = this
     if (fence === null || sessionId === null) return null
     if (this.challenge !== null || this.#absence !== null || this.#attaching !== null) return null
@@ -376,7 +376,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
   }
 
   /** All that a heartbeat may need: its socket's proof, its session's comeback, its session's start. */
-  async beat(words: HeartbeatWords): Promise<HeartbeatResult | Postponed> {
+  async beat(words: HeartbeatInput): Promise<HeartbeatResult | Postponed> {
     const answer = await this.#speak((sessionId, fence) =>
       this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
     )
@@ -388,7 +388,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
     return this.#presence.heartbeatResult(await this.#start(words))
   }
 
-  #start(words: HeartbeatWords): Promise<SessionView | null> {
+  #start(words: HeartbeatInput): Promise<SessionView | null> {
     return this.#attach(() => ({ ...words, sessionId: this.sessionId, comeback: null }))
   }
 
@@ -429,7 +429,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
       this.#node.byFence.delete(fence)
       // A comeback is tried again; whatever else may have taken effect must not matter.
       if (this.#absence !== null && request.comeback !== null) {
-        this.#absence = { ...this.#absence, formerFences: [...this.#absence.formerFences.slice(-FORMER_MOST), fence] }
+        this.#absence = { ...this.#absence, formerFences: [...this.#absence.formerFences.slice(-MAX_FORMER), fence] }
       } else this.#disown(fence, request.sessionId)
       throw error
     }
@@ -444,7 +444,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
     this.sessionId = answer.session.id
     this.#node.attached(this)
     this.#absence = null
-    const lostMeanwhile = this.#lostEarly
+    const lossDuringAttach = this.#lostEarly
     this.#lostEarly = null
     this.#learn(answer.session, answer.atMs, answer.lastActiveForMs)
     if (answer.replacedFence !== null) {
@@ -458,10 +458,10 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
       this.#forget()
       await this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'DISCONNECTED' })
     } else if (mintedBy !== this.#node.nodeId()) {
-      // The live state began anew while the answer was on its way: nobody there knows the name by which it came.
+      // The live state was lost while the answer was on its way: the new one does not know this fence.
       this.letGo()
       this.comeBack().catch(this.#node.onError)
-    } else if (lostMeanwhile?.fence === fence) this.lost(lostMeanwhile.cause)
+    } else if (lossDuringAttach?.fence === fence) this.lost(lossDuringAttach.cause)
     return answer.session
   }
 
@@ -617,7 +617,7 @@ export class OpenSocket implements Attachment, BeatSender<HeartbeatWords, BeatAn
 /** Field by field: a spread costs more than all the rest of a heartbeat here. */
 function beatOf(
   { userId, profile }: Caller,
-  { isActive, device, rooms }: HeartbeatWords,
+  { isActive, device, rooms }: HeartbeatInput,
   sessionId: string,
   fence: string,
 ): Beat {
@@ -630,7 +630,7 @@ function beatOf(
 /** Pings a client whose session another socket took: one that answers is a duplicated tab. */
 function startChallenge(
   { timing, monotonicMs, challenged }: SocketsOfNode,
-  open: OpenSocket,
+  open: SocketSession,
   other: Challenge['other'],
 ): void {
   if (open.challenge !== null || open.isClosed()) return

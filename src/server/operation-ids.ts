@@ -11,7 +11,7 @@ import { CloseCode } from 'graphql-ws'
 const CLIENT_TYPES: ReadonlySet<unknown> = new Set(['connection_init', 'ping', 'pong', 'subscribe', 'complete'])
 
 /** Longer ids have no use, and each message of the operation carries its own. */
-const ID_CHARACTERS_MOST = 256
+const MAX_ID_CHARACTERS = 256
 
 interface Turn {
   /** Whether it is a subscription, which has no answer to wait for. */
@@ -23,14 +23,14 @@ interface Turn {
 }
 
 /** What the sockets of a server share. */
-export interface TurnsContext<Link> {
+export interface OperationIdsContext<Link> {
   onError(link: Link, error: unknown): void
   close(link: Link, code: number, reason: string): void
 }
 
 /** A class, because a node has tens of thousands of them. */
-export class Turns<Link> {
-  readonly #context: TurnsContext<Link>
+export class OperationIds<Link> {
+  readonly #context: OperationIdsContext<Link>
   readonly #link: Link
   readonly #take: (message: object) => Promise<void>
   readonly #turns = new Map<string, Turn>()
@@ -39,7 +39,7 @@ export class Turns<Link> {
   #onceAnswered: (() => void) | null = null
 
   /** @param take - takes a message; resolves when the operation that it began, if any, is over */
-  constructor(context: TurnsContext<Link>, link: Link, take: (message: object) => Promise<void>) {
+  constructor(context: OperationIdsContext<Link>, link: Link, take: (message: object) => Promise<void>) {
     this.#context = context
     this.#link = link
     this.#take = take
@@ -76,8 +76,8 @@ export class Turns<Link> {
     // graphql-ws fails at those, as at a fault of the server's.
     if (!CLIENT_TYPES.has(type)) this.#context.close(this.#link, CloseCode.BadRequest, 'Invalid message received')
     else if (typeof id !== 'string') this.#pass(message)
-    else if (id.length > ID_CHARACTERS_MOST) {
-      this.#context.close(this.#link, CloseCode.BadRequest, `id must be at most ${ID_CHARACTERS_MOST} characters.`)
+    else if (id.length > MAX_ID_CHARACTERS) {
+      this.#context.close(this.#link, CloseCode.BadRequest, `id must be at most ${MAX_ID_CHARACTERS} characters.`)
     } else if (type === 'subscribe') this.#subscribe(id, message)
     else if (type === 'complete') this.#complete(id, message)
     else this.#pass(message)

@@ -1,26 +1,26 @@
 /** The sockets of this node, by user and by fence, and what the live state has to be told of them. */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
-import { type Attachment, type NodeSocket, OpenSocket, type SocketsOfNode } from './open-socket.ts'
-import type { HeartbeatWords, Presence } from './presence.ts'
+import type { HeartbeatInput, Presence } from './presence.ts'
 import { createReturns } from './returns.ts'
+import { type Attachment, type NodeSocket, SocketSession, type SocketsOfNode } from './socket-session.ts'
 import type { DetachRequest, Loss } from './store.ts'
 
-export type SocketsOptions = Pick<SocketsOfNode, 'store' | 'timing' | 'monotonicMs' | 'onError'>
+export type SocketRegistryOptions = Pick<SocketsOfNode, 'store' | 'timing' | 'monotonicMs' | 'onError'>
 
-export type Sockets = ReturnType<typeof createSockets>
+export type SocketRegistry = ReturnType<typeof createSocketRegistry>
 
 /** Detaches that are told together, when the store is back. */
-const TOLD_AT_ONCE = 64
+const BATCH_DETACHES = 64
 
-export function createSockets({ store, timing, monotonicMs, onError }: SocketsOptions) {
-  const byUser = new Map<string, Set<OpenSocket>>()
-  const byFence = new Map<string, OpenSocket>()
-  const challenged = new Set<OpenSocket>()
-  const absent = new Set<OpenSocket>()
+export function createSocketRegistry({ store, timing, monotonicMs, onError }: SocketRegistryOptions) {
+  const byUser = new Map<string, Set<SocketSession>>()
+  const byFence = new Map<string, SocketSession>()
+  const challenged = new Set<SocketSession>()
+  const absent = new Set<SocketSession>()
   /** Detaches that the store could not be told. As many as there were sockets when it went away. */
   const untold = new Map<string, DetachRequest>()
-  /** The process's name in the live state: new at each start, and whenever that state begins anew. */
+  /** The process's name in the live state: new at each start, and whenever that state is rebuilt. */
   let nodeId: string = randomUUID()
   let mintedCount = 0
   const returns = createReturns({ byUser, onError })
@@ -44,7 +44,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       try {
         await store.detach(request)
       } catch (error) {
-        // Told again when the store is back. Its grace counts from then: nobody could come back meanwhile.
+        // Told again when the store is back. Its grace counts from then, because nobody could come back before.
         untold.set(request.fence, { ...request, silentForMs: 0 })
         throw error
       }
@@ -61,18 +61,18 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     remove,
   }
 
-  function away(): OpenSocket[] {
+  function away(): SocketSession[] {
     return [...absent].filter((open) => open.mustComeBack())
   }
 
-  function add(open: OpenSocket): void {
+  function add(open: SocketSession): void {
     const userId = open.caller.userId
     const ofUser = byUser.get(userId)
     if (ofUser === undefined) byUser.set(userId, new Set([open]))
     else ofUser.add(open)
   }
 
-  function remove(open: OpenSocket): void {
+  function remove(open: SocketSession): void {
     challenged.delete(open)
     absent.delete(open)
     const ofUser = byUser.get(open.caller.userId)
@@ -98,9 +98,9 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
       presence: Presence,
       caller: Caller,
       socket: NodeSocket,
-      session: (HeartbeatWords & { readonly sessionId: string | null }) | null,
+      session: (HeartbeatInput & { readonly sessionId: string | null }) | null,
     ): Promise<Attachment> {
-      const open = new OpenSocket(
+      const open = new SocketSession(
         node,
         presence,
         caller,
@@ -154,7 +154,7 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     returns,
     lost,
 
-    /** The live state begins anew: under another name, every session has to be attached again (`comeBack`). */
+    /** The live state is being rebuilt: every session has to be attached again, under another node id (`comeBack`). */
     startAnew(): void {
       nodeId = randomUUID()
       for (const open of [...byFence.values()]) if (open.fence !== null) open.letGo()
@@ -173,9 +173,9 @@ export function createSockets({ store, timing, monotonicMs, onError }: SocketsOp
     /** Tells the store of sockets that closed while it was away. */
     async tellUntold(): Promise<void> {
       const requests = [...untold.values()]
-      for (let from = 0; from < requests.length; from += TOLD_AT_ONCE) {
+      for (let from = 0; from < requests.length; from += BATCH_DETACHES) {
         await Promise.all(
-          requests.slice(from, from + TOLD_AT_ONCE).map(async (request) => {
+          requests.slice(from, from + BATCH_DETACHES).map(async (request) => {
             await store.detach(request)
             untold.delete(request.fence)
           }),
