@@ -3,14 +3,14 @@ import { builder, COST } from './builder.ts'
 import { SESSION_ID, SessionType } from './viewer.ts'
 
 const JoinRoomPayload = builder.objectRef<RoomPayload>('JoinRoomPayload').implement({
-  description: 'What joining a room did.',
+  description: 'Result of `joinRoom`.',
   fields: (t) => ({
     session: t.expose('session', { type: SessionType, nullable: false, description: 'The session, now in the room.' }),
   }),
 })
 
 const LeaveRoomPayload = builder.objectRef<RoomPayload>('LeaveRoomPayload').implement({
-  description: 'What leaving a room did.',
+  description: 'Result of `leaveRoom`.',
   fields: (t) => ({
     session: t.expose('session', {
       type: SessionType,

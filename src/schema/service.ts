@@ -6,7 +6,7 @@ import { UserType } from './user.ts'
 const DisconnectUserPayload = builder
   .objectRef<{ userId: string; sessionCount: number }>('DisconnectUserPayload')
   .implement({
-    description: 'What disconnecting a user did.',
+    description: 'Result of `disconnectUser`.',
     fields: (t) => ({
       userId: t.exposeID('userId', { nullable: false, description: 'The user.' }),
       sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
@@ -14,7 +14,7 @@ const DisconnectUserPayload = builder
   })
 
 const UpdateUserPayload = builder.objectRef<{ user: PublicUser }>('UpdateUserPayload').implement({
-  description: "What changing a user's profile did.",
+  description: 'Result of `updateUser`.',
   fields: (t) => ({ user: t.expose('user', { type: UserType, nullable: false, description: 'The user after it.' }) }),
 })
 

@@ -7,7 +7,7 @@ import { SESSION_ID, ViewerType } from './viewer.ts'
 
 const SetStatusPayload = viewerPayload('SetStatusPayload', 'What choosing a status did.')
 const SetVisibilityPayload = viewerPayload('SetVisibilityPayload', 'What hiding or coming back did.')
-const GoOfflinePayload = viewerPayload('GoOfflinePayload', 'What going offline did.')
+const GoOfflinePayload = viewerPayload('GoOfflinePayload', 'Result of `goOffline`.')
 
 builder.mutationFields((t) => ({
   setStatus: t.field({
