@@ -191,7 +191,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       // The process that holds the work does it for all.
       recorder.start().then(
         () => recorder.follow(),
-        (error) => logFailure({ error }, 'Records are not brought to the database.'),
+        (error) => logFailure({ err: error }, 'Records are not brought to the database.'),
       )
     }
 
@@ -207,11 +207,11 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       store,
       timing,
       monotonicMs,
-      onError: (error) => logFailure({ error }, 'A socket failed inside.'),
+      onError: (error) => logFailure({ err: error }, 'A socket failed inside.'),
     })
     const streams = createStreams({
       monotonicMs,
-      onError: (error) => log.error({ error }, 'A stream could not be ended.'),
+      onError: (error) => log.error({ err: error }, 'A stream could not be ended.'),
     })
     function dismiss(userId: string, issuedUpToMs: number | null): void {
       sockets.dismiss(userId, issuedUpToMs)
@@ -226,7 +226,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         if (dismissals === 'unknown') {
           const here = new Set([...sockets.userIds(), ...streams.userIds()])
           dismissAnew(here, directory, dismiss).catch((error) =>
-            logFailure({ error }, 'Revoked tokens could not be looked up.'),
+            logFailure({ err: error }, 'Revoked tokens could not be looked up.'),
           )
           return
         }
@@ -235,7 +235,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           dismiss(userId, issuedUpToMs)
         }
       },
-      onError: (error) => log.error({ error }, 'The node failed inside.'),
+      onError: (error) => log.error({ err: error }, 'The node failed inside.'),
     })
     closers.push(() => node.stop())
     const admission = createAdmission(createAuthenticator(config, directory), limits)
@@ -282,7 +282,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     const background = startBackground(
       jobs({ store, hub, node, presence, settings, webSockets, streams, recorder }),
       monotonicMs,
-      (job, error) => logFailure({ job, error }, 'A background job failed; it comes again.'),
+      (job, error) => logFailure({ job, err: error }, 'A background job failed; it comes again.'),
     )
     closers.push(() => background.stop())
     await untilFollowed(hub, node, store, () => (isGivenUp ? 'The server stops.' : unusable))
@@ -297,7 +297,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       await node.stop()
       hub.close()
       await untilDone(() => store.endNode(sockets.nodeId(), SWEEP_SLICE)).catch((error) =>
-        logFailure({ error }, 'The last activity could not be recorded.'),
+        logFailure({ err: error }, 'The last activity could not be recorded.'),
       )
     }
 
@@ -372,9 +372,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   /** What is out of reach says so where it is told; what else fails is a fault of ours. */
-  function logFailure(fields: { readonly error: unknown; readonly job?: string }, message: string): void {
-    const { error } = fields
-    if (isUnavailable(error)) log.debug(fields, message)
+  function logFailure(fields: { readonly err: unknown; readonly job?: string }, message: string): void {
+    if (isUnavailable(fields.err)) log.debug(fields, message)
     else log.error(fields, message)
   }
 
@@ -385,7 +384,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     store: PresenceStore,
     inVain: () => string | null,
   ): Promise<void> {
-    await node.renew().catch((error) => logFailure({ error }, 'The node has no lease yet.'))
+    await node.renew().catch((error) => logFailure({ err: error }, 'The node has no lease yet.'))
     for (;;) {
       const reason = inVain()
       if (reason !== null) throw unavailable('store', reason)
@@ -548,7 +547,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     fetch,
     openSocket,
     mask,
-    onConnectionError: (error) => log.debug({ error }, 'A connection failed before it was answered.'),
+    onConnectionError: (error) => log.debug({ err: error }, 'A connection failed before it was answered.'),
   })
 
   return {

@@ -75,7 +75,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
     try {
       await parts.retire()
     } catch (error) {
-      if (!isStopping) log.error({ error }, 'What served before could not be closed.')
+      if (!isStopping) log.error({ err: error }, 'What served before could not be closed.')
     }
     for (;;) {
       if (isStopping) throw unavailable('server', 'The server stops.')
@@ -85,7 +85,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
         return next
       } catch (error) {
         if (!isStopping && !isUnavailable(error))
-          log.error({ error }, 'The server could not start again; it tries again.')
+          log.error({ err: error }, 'The server could not start again; it tries again.')
         await sleep(RESTART_AFTER_MS, undefined, { ref: false })
       }
     }

@@ -2,7 +2,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
-import { pino, stdSerializers } from 'pino'
+import { pino } from 'pino'
 import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
 import { createOrigins } from './server/origins.ts'
@@ -12,7 +12,7 @@ import { NODE_LINES, sentenceOf, whyUnsafe } from './versions.ts'
 const HEADERS_TIME_MS = 10_000
 
 const settings = settingsOfEnvironment()
-const log = pino({ level: settings.LOG_LEVEL ?? 'info', base: null, serializers: { error: stdSerializers.err } })
+const log = pino({ level: settings.LOG_LEVEL ?? 'info', base: null })
 
 function start(): Rollcall {
   try {
@@ -78,7 +78,7 @@ async function stop(signal: string): Promise<void> {
 }
 
 async function fail(error: unknown, message: string): Promise<void> {
-  log.error({ error }, message)
+  log.error({ err: error }, message)
   process.exitCode = 1
   server.close()
   await rollcall.close()

@@ -41,7 +41,7 @@ interface Waiting {
 }
 
 interface Queue {
-  /** SocketRegistry of the user that are open here. */
+  /** Sockets of the user that are open here. */
   socketCount: number
   /** Operations that run now: several heartbeats of one sender, or one operation alone. */
   runningCount: number

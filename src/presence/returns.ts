@@ -33,7 +33,7 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
   }
 
   function ask(): Promise<void> {
-    // SocketRegistry that go offline in one step are told one after the other: the newest of them is known after the last.
+    // Sockets that go offline in one step are told one after the other: the newest of them is known after the last.
     asking ??= Promise.resolve()
       .then(askNow)
       .finally(() => {

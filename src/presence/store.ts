@@ -385,7 +385,7 @@ export interface RenewAnswer {
 
 export interface Dismissal {
   readonly userId: string
-  /** SocketRegistry whose token is not younger have to go: epoch ms. */
+  /** Sockets whose token is not younger have to go: epoch ms. */
   readonly issuedUpToMs: number
 }
 

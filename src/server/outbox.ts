@@ -10,7 +10,7 @@ const MAX_GATHERED_BYTES = 64 * 1024
 /** RFC 6455, 5.2: the last frame of a text message. */
 const FINAL_TEXT = String.fromCharCode(0x81)
 
-/** SocketRegistry written to before others have their turn: a write costs some 10 µs. */
+/** Sockets written to before others have their turn: a write costs some 10 µs. */
 const BATCH_WRITTEN = 500
 
 /** What has something to be written. */

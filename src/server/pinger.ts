@@ -2,7 +2,7 @@
  * Which sockets still answer. One that gave no proof for an interval is pinged; one that then gives none within a
  * timeout is silent.
  *
- * SocketRegistry wait in slots of time for their next look, so a check costs the sockets whose slot has come. A proof costs
+ * Sockets wait in slots of time for their next look, so a check costs the sockets whose slot has come. A proof costs
  * nothing here: a socket that gave one since its last look is looked at again an interval after that proof.
  */
 

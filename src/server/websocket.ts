@@ -144,7 +144,7 @@ interface Link {
   /** How far the client had read when it was last asked for a nonce. */
   nonceMark: number | null
   /** Null until its socket is listened to. */
-  turns: OperationIds<Link> | null
+  operationIds: OperationIds<Link> | null
   /** Settled when `connection_init` has been dealt with: its socket may close before that. */
   opening: Promise<unknown>
 }
@@ -232,7 +232,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
     monotonicMs,
   )
-  /** SocketRegistry of each address, those that wait for their handshake too. */
+  /** Sockets of each address, those that wait for their handshake too. */
   const countByAddress = new Map<string, number>()
   let openCount = 0
   const operationIdsContext = { onError: closeFor, close }
@@ -272,7 +272,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
     async subscribe(args) {
       const { asked, ...rest } = args as SocketArgs
-      asked.link.turns?.streams(asked.id)
+      asked.link.operationIds?.streams(asked.id)
       const messages = new OperationMessages(asked.link.outbox, asked.id)
       const results = await operations.subscribe(rest, asked.payer, messages)
       // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
@@ -391,27 +391,27 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     }
   }
 
-  function asksTooMuch({ turns }: Link): boolean {
-    if (turns === null) return false
+  function asksTooMuch({ operationIds }: Link): boolean {
+    if (operationIds === null) return false
     const most = config.SUBSCRIPTIONS_PER_SOCKET
     // An operation that was ended may still be at work for a moment: a client that begins the next one is not refused for it.
-    return turns.openCount() > most || turns.workCount() > 2 * most
+    return operationIds.openCount() > most || operationIds.workCount() > 2 * most
   }
 
   function close(link: Link, code: number, reason: string): void {
     link.isClosedByUs = true
     link.leaveHandshake()
     pagePinger.remove(link)
-    link.turns?.close()
+    link.operationIds?.close()
     link.outbox.flush()
     link.socket.close(code, cut(reason))
   }
 
   /** Resolves when what its client has asked is answered, or the time is over. */
-  async function answered({ turns, opening }: Link, withinMs: number): Promise<void> {
+  async function answered({ operationIds, opening }: Link, withinMs: number): Promise<void> {
     const noLonger = new AbortController()
     const over = sleep(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
-    await Promise.race([Promise.all([opening, turns?.answered()]), over])
+    await Promise.race([Promise.all([opening, operationIds?.answered()]), over])
     noLonger.abort()
   }
 
@@ -471,7 +471,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       isLeaving: false,
       silentSinceMs: null,
       nonceMark: null,
-      turns: null,
+      operationIds: null,
       opening: Promise.resolve(),
     }
     const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
@@ -486,12 +486,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage(take) {
           // graphql-ws takes what is parsed too.
-          const turns = new OperationIds(
+          const operationIds = new OperationIds(
             operationIdsContext,
             link,
             take as unknown as (message: object) => Promise<void>,
           )
-          link.turns = turns
+          link.operationIds = operationIds
           const inboxWire = {
             pause: () => socket.pause(),
             resume: () => socket.resume(),
@@ -514,7 +514,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             }
             if (type === 'pong') heardPong(connection, payload)
             if (type === 'subscribe' && link.isLeaving) return
-            turns.receive(message)
+            operationIds.receive(message)
           }, inboxWire)
           socket.on('message', (data, isBinary) => {
             const nowMs = monotonicMs()
@@ -537,19 +537,19 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     socket.on('ping', heardControl)
     socket.on('pong', heardControl)
     // `ws` closes by itself after an error, with the code that fits; 'close' follows.
-    socket.on('error', (error) => log.debug({ error }, 'A socket failed.'))
+    socket.on('error', (error) => log.debug({ err: error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
       link.leaveHandshake()
       connectionPinger.remove(link)
       pagePinger.remove(link)
       link.outbox.close()
-      link.turns?.close()
+      link.operationIds?.close()
       expiries.remove(link)
       const leave = left(connection, code)
         .catch((error) => reportLeft(error))
         .finally(() => leaving.delete(leave))
       leaving.add(leave)
-      closed(code, reason.toString()).catch((error) => log.error({ error }, 'A socket could not be cleaned up.'))
+      closed(code, reason.toString()).catch((error) => log.error({ err: error }, 'A socket could not be cleaned up.'))
     })
     connectionPinger.add(link)
   }
@@ -567,7 +567,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function reportLeft(error: unknown): void {
     // The store is away: the node tells it later.
     if (isUnavailable(error)) return
-    log.error({ error }, 'A session could not be taken from its socket.')
+    log.error({ err: error }, 'A session could not be taken from its socket.')
   }
 
   return {
@@ -603,7 +603,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
       handshakes.check()
-      // SocketRegistry that came together, after a deploy say, are due together as well.
+      // Sockets that came together, after a deploy say, are due together as well.
       // Pages first: what a page answers proves its connection as well.
       await inSlices(pagePinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
         if (isSilent) return giveUp(link, link.lastMessageAtMs)

@@ -1,4 +1,4 @@
-/** SocketRegistry whose connection answers while their page does not, and the other way round. */
+/** Sockets whose connection answers while their page does not, and the other way round. */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { SignJWT } from 'jose'

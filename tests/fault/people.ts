@@ -244,7 +244,7 @@ export async function untilConnected(people: readonly Visitor[], withinMs = 20_0
   })
 }
 
-/** SocketRegistry that are asked together: an answer has seconds. */
+/** Sockets that are asked together: an answer has seconds. */
 const BATCH_ASKED = 50
 
 export interface OwnSession {

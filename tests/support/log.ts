@@ -1,5 +1,5 @@
 /** A log that a test reads: each line with all that the process's own log would say. */
-import { pino, stdSerializers } from 'pino'
+import { pino } from 'pino'
 import type { Log } from '../../src/presence/operator-log.ts'
 
 export interface ReadLog {
@@ -12,10 +12,7 @@ export interface ReadLog {
 export function createReadLog(): ReadLog {
   const lines: string[] = []
   let taken = 0
-  const log = pino(
-    { level: 'debug', base: null, serializers: { error: stdSerializers.err } },
-    { write: (line) => lines.push(line) },
-  )
+  const log = pino({ level: 'debug', base: null }, { write: (line) => lines.push(line) })
   return {
     log,
     lines,

@@ -43,7 +43,7 @@ export async function openTcpProxy({
   /** Each with the way of the bytes that are read from it. */
   const sockets = new Map<Socket, Way>()
   let heldWays: readonly Way[] = []
-  /** SocketRegistry whose other end is closed, which a stall hides from them. */
+  /** Sockets whose other end is closed, which a stall hides from them. */
   const endedWhileHeld = new Set<Socket>()
   let lastPassedUpAtMs = Number.NEGATIVE_INFINITY
   const silenced = new WeakSet<Socket>()

@@ -1,5 +1,5 @@
 /**
- * SocketRegistry between their upgrade and their acknowledgement, when nobody knows who they are: so many at once of an
+ * Sockets between their upgrade and their acknowledgement, when nobody knows who they are: so many at once of an
  * address and of a process. Others wait for their turn, so that a crowd that comes back after a restart is let in bit by
  * bit and not refused.
  */

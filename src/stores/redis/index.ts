@@ -103,7 +103,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     read: (after) => readStream(after.seq, BATCH_ENTRIES),
     onError(error) {
       // Where Redis is away, its connections say so.
-      if (!isUnavailable(error)) log.error({ error }, 'Missed changes could not be read.')
+      if (!isUnavailable(error)) log.error({ err: error }, 'Missed changes could not be read.')
     },
   })
 
@@ -125,7 +125,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       for (const ring of recordBells) ring()
       if (isReading) lastSeqNow().then(follower.catchUp, () => {})
     },
-    onError: (error) => log.warn({ error }, 'Cannot subscribe to Redis pub/sub yet; retrying.'),
+    onError: (error) => log.warn({ err: error }, 'Cannot subscribe to Redis pub/sub yet; retrying.'),
   })
   const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets come at once.'))
   const beats = createBeatBatches({

@@ -172,7 +172,7 @@ export function createLink(options: LinkOptions): Link {
   function warn(error: unknown): void {
     if (isClosed || isWarned) return
     isWarned = true
-    log.warn({ said: wordsOf(error) }, 'Redis is away. SocketRegistry stay, and nobody goes offline for it.')
+    log.warn({ said: wordsOf(error) }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
   }
 
   redis.on('ready', () => {
