@@ -32,6 +32,12 @@ const COUNTED_ONE_BY_ONE = [
   'nodejs_active_handles_total',
 ]
 
+/** A number that is set when it is known, and is absent when it is not. */
+interface Metric {
+  set(value: number): void
+  remove(): void
+}
+
 export function createMetrics(sources: MetricsSources): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
@@ -52,6 +58,30 @@ export function createMetrics(sources: MetricsSources): Metrics {
     })
   }
 
+  /** A count that is made elsewhere. @param read - where it is always at hand */
+  function counter(name: string, help: string, read?: () => number): Metric {
+    const made = new Counter({
+      name: `rollcall_${name}_total`,
+      help,
+      registers: [registry],
+      ...(read === undefined
+        ? {}
+        : {
+            collect() {
+              this.reset()
+              this.inc(read())
+            },
+          }),
+    })
+    return {
+      remove: () => made.remove(),
+      set(value: number) {
+        made.reset()
+        made.inc(value)
+      },
+    }
+  }
+
   gauge('ready', '1 where this process welcomes clients.', () => Number(sources.isReady()))
   gauge('sockets', 'Open sockets of this process.', sources.socketCount)
   gauge('subscriptions', 'Open subscriptions of this process.', () => sources.traffic().subscriptionCount)
@@ -60,7 +90,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     'Subscriptions whose client does not read as fast as it is written to.',
     () => sources.traffic().behindCount,
   )
-  gauge(
+  counter(
     'replays',
     'How often a subscription was brought up from the log since this process started.',
     () => sources.traffic().replayCount,
@@ -78,11 +108,11 @@ export function createMetrics(sources: MetricsSources): Metrics {
     logCount: gauge('log_entries', 'Changes that the log holds.'),
     logBytes: gauge('log_bytes', 'Bytes of those changes, as the live store estimates them.'),
     recordCount: gauge('records_waiting', 'Records that wait for Postgres.'),
-    epochCount: gauge('epochs', 'How often the live state was lost and rebuilt since this process started.'),
-    gapFillCount: gauge('gap_fills', 'How often this process read missed changes from the log since it started.'),
-    bellGapCount: gauge('bell_gaps', 'How often messages were missed since this process started.'),
-    reapedCount: gauge('reaped', 'Sessions that this process took from dead nodes since it started.'),
-  } as const satisfies Readonly<Record<keyof StoreStats, Gauge>>
+    epochCount: counter('epochs', 'How often the live state was lost and rebuilt since this process started.'),
+    gapFillCount: counter('gap_fills', 'How often this process read missed changes from the log since it started.'),
+    bellGapCount: counter('bell_gaps', 'How often messages were missed since this process started.'),
+    reapedCount: counter('reaped', 'Sessions that this process took from dead nodes since it started.'),
+  } as const satisfies Readonly<Record<keyof StoreStats, Metric>>
   const storeUp = gauge('store_up', '1 where the live state could be asked for these numbers.')
   const errors = new Counter({
     name: 'rollcall_errors_total',

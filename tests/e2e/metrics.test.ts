@@ -55,14 +55,14 @@ it.each([
     rollcall_sockets: 1,
     rollcall_subscriptions: 1,
     rollcall_subscriptions_behind: 0,
-    rollcall_replays: 0,
+    rollcall_replays_total: 0,
     rollcall_nodes_alive: 1,
     rollcall_users_online: 2,
     rollcall_sessions: 2,
     rollcall_log_entries: 2,
     rollcall_log_bytes: expect.any(Number),
-    rollcall_epochs: 1,
-    rollcall_reaped: 0,
+    rollcall_epochs_total: 1,
+    rollcall_reaped_total: 0,
     'rollcall_errors_total{code="NOT_FOUND",part=""}': 1,
   })
 })
