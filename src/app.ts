@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
 import { type Closers, createClosers } from './closers.ts'
-import { type Config, parseConfig, type SettingTexts, timingOf } from './config.ts'
+import { type Config, parseConfig, renamedIn, type SettingTexts, timingOf } from './config.ts'
 import { type Database, openDatabase } from './db/client.ts'
 import { createDirectory } from './db/directory.ts'
 import { migrate } from './db/migrate.ts'
@@ -101,6 +101,9 @@ export interface Rollcall {
  */
 export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   const config = parseConfig(settings)
+  for (const { oldName, name } of renamedIn(settings)) {
+    log.warn({ oldName, name }, 'A setting has a new name; the next release takes the old name no longer.')
+  }
   const timing = timingOf(config)
   /** Without Redis the live state is in this process, and no other one serves the same database. */
   const isAlone = config.REDIS_URL === null
@@ -198,7 +201,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     const hub = createHub({
       store,
       monotonicMs,
-      logCount: config.LOG_COUNT,
+      logCount: config.CHANGE_LOG_COUNT,
       windowMs: config.FANOUT_WINDOW,
       watchedIdsPerUser: config.WATCHED_IDS_PER_USER,
     })

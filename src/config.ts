@@ -240,21 +240,21 @@ export const SETTINGS = {
     meaning: 'how far `last_active` in the database may lag',
     reason: 'so many heartbeats become one write a user',
   },
-  LOG_COUNT: {
+  CHANGE_LOG_COUNT: {
     kind: 'count',
     default: '100000',
     least: '100',
     most: '10000000',
     meaning: 'how many changes the log keeps for those who come back',
   },
-  LOG_AGE: { kind: 'duration', default: '5m', least: '10s', meaning: 'how long the log keeps a change' },
-  LOG_BYTES: {
+  CHANGE_LOG_AGE: { kind: 'duration', default: '5m', least: '10s', meaning: 'how long the log keeps a change' },
+  CHANGE_LOG_BYTES: {
     kind: 'count',
     default: '67108864',
     least: '1048576',
     most: '100000000000',
     meaning: 'how many bytes the changes in the log may take; the oldest go first',
-    reason: '`LOG_COUNT` changes of about 0.6 KB each',
+    reason: '`CHANGE_LOG_COUNT` changes of about 0.6 KB each',
   },
   SESSIONS_PER_USER: {
     kind: 'count',
@@ -418,8 +418,17 @@ export const SETTINGS = {
 } as const satisfies Record<string, SettingRow>
 
 export type SettingName = keyof typeof SETTINGS
+/** Settings that have another name now. The next release takes the old names no longer. */
+const OLD_NAMES = {
+  LOG_COUNT: 'CHANGE_LOG_COUNT',
+  LOG_AGE: 'CHANGE_LOG_AGE',
+  LOG_BYTES: 'CHANGE_LOG_BYTES',
+} as const satisfies Readonly<Record<string, SettingName>>
+
+type OldName = keyof typeof OLD_NAMES
+
 /** Settings as texts, by their names: what `createRollcall` takes and what the environment holds. */
-export type SettingTexts = { readonly [Name in SettingName]?: string | undefined }
+export type SettingTexts = { readonly [Name in SettingName | OldName]?: string | undefined }
 
 type Value<Row extends SettingRow> = Row['kind'] extends 'duration' | 'count'
   ? number
@@ -455,8 +464,8 @@ export class ConfigError extends Error {
 
 /** What the environment says of our settings. An empty variable counts as left out. */
 export function settingsOfEnvironment(environment: NodeJS.ProcessEnv = process.env): SettingTexts {
-  const texts: { [Name in SettingName]?: string } = {}
-  for (const name of settingNames()) {
+  const texts: { [Name in SettingName | OldName]?: string } = {}
+  for (const name of [...settingNames(), ...oldNames()]) {
     const text = environment[name]
     if (text !== undefined && text !== '') texts[name] = text
   }
@@ -467,12 +476,17 @@ export function settingsOfEnvironment(environment: NodeJS.ProcessEnv = process.e
 export function parseConfig(texts: SettingTexts): Config {
   const problems: string[] = []
   for (const name of Object.keys(texts)) {
-    if (!Object.hasOwn(SETTINGS, name)) problems.push(`${name} is no setting.`)
+    if (!Object.hasOwn(SETTINGS, name) && !Object.hasOwn(OLD_NAMES, name)) problems.push(`${name} is no setting.`)
+  }
+  const renamed = new Map<SettingName, unknown>()
+  for (const { oldName, name } of renamedIn(texts)) {
+    if (texts[name] === undefined) renamed.set(name, texts[oldName])
+    else problems.push(`${oldName} is the old name of ${name}: set only ${name}.`)
   }
   const values: Record<string, unknown> = {}
   for (const name of settingNames()) {
     const row: SettingRow = SETTINGS[name]
-    const text: unknown = texts[name] ?? row.default
+    const text: unknown = texts[name] ?? renamed.get(name) ?? row.default
     if (text === null) {
       values[name] = null
     } else if (typeof text !== 'string') {
@@ -501,11 +515,22 @@ export function timingOf(config: Config): PresenceTiming {
     nodeTtlMs: config.NODE_TTL,
     nodeRenewMs: config.NODE_RENEW,
     lastActiveFlushMs: config.LAST_ACTIVE_FLUSH,
-    logCount: config.LOG_COUNT,
-    logAgeMs: config.LOG_AGE,
-    logBytes: config.LOG_BYTES,
+    logCount: config.CHANGE_LOG_COUNT,
+    logAgeMs: config.CHANGE_LOG_AGE,
+    logBytes: config.CHANGE_LOG_BYTES,
     sessionsPerUser: config.SESSIONS_PER_USER,
   }
+}
+
+/** The settings that these texts have by their old names. */
+export function renamedIn(texts: SettingTexts): { readonly oldName: OldName; readonly name: SettingName }[] {
+  return oldNames()
+    .filter((oldName) => texts[oldName] !== undefined)
+    .map((oldName) => ({ oldName, name: OLD_NAMES[oldName] }))
+}
+
+function oldNames(): readonly OldName[] {
+  return Object.keys(OLD_NAMES) as OldName[]
 }
 
 export function settingNames(): readonly SettingName[] {

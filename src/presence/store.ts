@@ -173,7 +173,7 @@ export interface StoreStats {
   readonly onlineCount: number
   readonly sessionCount: number
   readonly logCount: number
-  /** By the adapter's own estimate; what `LOG_BYTES` bounds. */
+  /** By the adapter's own estimate; what `CHANGE_LOG_BYTES` bounds. */
   readonly logBytes: number
   readonly recordCount: number
   /** Lives of the live state that this process has seen. */

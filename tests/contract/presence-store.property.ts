@@ -47,7 +47,7 @@ const TIMING = {
 /** In steps: what the store's clock may be set by, and from where on a store that pauses takes it for great. */
 const CLOCK_STEPS = [1000, -1000, 5, -5] as const
 const GREAT_STEP = 100
-const LOG_COUNT = 40
+const CHANGE_LOG_COUNT = 40
 /** How far what the records say of activity may be behind: a flush, and the sweep that does it. */
 const RECORD_LAG = 4
 
@@ -206,7 +206,7 @@ export function describePresenceStoreProperties(name: string, open: Open, option
     lastActiveFlushMs: TIMING.lastActiveFlush * stepMs,
     sweepIntervalMs: stepMs,
     sessionsPerUser: TIMING.sessionsPerUser,
-    logCount: LOG_COUNT,
+    logCount: CHANGE_LOG_COUNT,
   }
 
   describe(name, () => {
@@ -828,7 +828,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       while (after.seq < position.seq) {
         const read = await store.changes.read(after, limit)
         if (read === 'expired') {
-          expectInOrder(LOG_COUNT + 1, position.seq - after.seq)
+          expectInOrder(CHANGE_LOG_COUNT + 1, position.seq - after.seq)
           return
         }
         expectInOrder(0 + 1, read.entries.length)

@@ -25,7 +25,7 @@ const cleanups = cleanupsAfterEach()
 describe('position and after', () => {
   let server: TestServer
   beforeAll(async () => {
-    server = await startServer({ CLOSE_GRACE: '0ms', RECONNECT_GRACE: '0ms', SESSION_TTL: '60s', LOG_COUNT: '5000' })
+    server = await startServer({ CLOSE_GRACE: '0ms', RECONNECT_GRACE: '0ms', SESSION_TTL: '60s', CHANGE_LOG_COUNT: '5000' })
   })
   afterEach(closeTabs)
   afterAll(() => server.stop())
@@ -138,7 +138,7 @@ describe('position and after', () => {
   })
 
   it('gives POSITION_EXPIRED for a log that was trimmed meanwhile, never a wrong set', async () => {
-    const small = await startServer({ LOG_COUNT: '100', SESSION_TTL: '60s' })
+    const small = await startServer({ CHANGE_LOG_COUNT: '100', SESSION_TTL: '60s' })
     try {
       const { data } = await post(small, 'dev:reader', '{ position }')
       const mover = `dev:${randomUUID()}`

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import {
   ConfigError,
   parseConfig,
+  renamedIn,
   SETTINGS,
   type SettingName,
   type SettingTexts,
@@ -65,9 +66,9 @@ describe('the settings', () => {
       NODE_TTL: 10_000,
       NODE_RENEW: 3000,
       LAST_ACTIVE_FLUSH: 10_000,
-      LOG_COUNT: 100_000,
-      LOG_AGE: 300_000,
-      LOG_BYTES: 67_108_864,
+      CHANGE_LOG_COUNT: 100_000,
+      CHANGE_LOG_AGE: 300_000,
+      CHANGE_LOG_BYTES: 67_108_864,
       SESSIONS_PER_USER: 50,
       PORT: 4000,
       NODE_ENV: 'development',
@@ -79,7 +80,7 @@ describe('the settings', () => {
   })
 
   it('give the rules their timing', () => {
-    const timing = timingOf(parseConfig({ AWAY_AFTER: '90s', LOG_COUNT: '500', SESSIONS_PER_USER: '3' }))
+    const timing = timingOf(parseConfig({ AWAY_AFTER: '90s', CHANGE_LOG_COUNT: '500', SESSIONS_PER_USER: '3' }))
     expect(timing).toMatchObject({ awayAfterMs: 90_000, logCount: 500, sessionsPerUser: 3, closeGraceMs: 5000 })
     for (const value of Object.values(timing)) expect(Number.isFinite(value)).toBe(true)
   })
@@ -88,6 +89,19 @@ describe('the settings', () => {
     expect(problemOf({ SESION_TTL: '30s' })).toBe('SESION_TTL is no setting.')
     expect(problemOf({ toString: 'x' })).toContain('toString')
     expect(problemsOf({ constructor: 'x', session_ttl: '30s' })).toHaveLength(2)
+  })
+
+  it('are taken by their old names for a while, but not by both names', () => {
+    const texts = { LOG_COUNT: '500', LOG_AGE: '1m' }
+    expect(parseConfig(texts)).toMatchObject({ CHANGE_LOG_COUNT: 500, CHANGE_LOG_AGE: 60_000 })
+    expect(renamedIn(texts)).toEqual([
+      { oldName: 'LOG_COUNT', name: 'CHANGE_LOG_COUNT' },
+      { oldName: 'LOG_AGE', name: 'CHANGE_LOG_AGE' },
+    ])
+    expect(settingsOfEnvironment({ LOG_BYTES: '2000000' })).toEqual({ LOG_BYTES: '2000000' })
+    expect(() => parseConfig({ LOG_COUNT: '500', CHANGE_LOG_COUNT: '600' })).toThrow(
+      'LOG_COUNT is the old name of CHANGE_LOG_COUNT: set only CHANGE_LOG_COUNT.',
+    )
   })
 
   it('are all judged at once', () => {
@@ -188,9 +202,9 @@ describe('each bound', () => {
       PAGE_PONG_TIMEOUT: '1s',
       AWAY_AFTER: '1s',
       IDLE_TIMEOUT: '2s',
-      LOG_COUNT: '100',
-      LOG_AGE: '10s',
-      LOG_BYTES: '1048576',
+      CHANGE_LOG_COUNT: '100',
+      CHANGE_LOG_AGE: '10s',
+      CHANGE_LOG_BYTES: '1048576',
       CLOSE_GRACE: '0ms',
       RECONNECT_GRACE: '0ms',
       NODE_TTL: '1s',

@@ -126,7 +126,7 @@ export function describeChangeLog(rule: Rule): void {
       expect(await store.changes.read({ epoch, seq: seq + 1 }, 10)).toBe('expired')
     })
 
-    rule('keeps LOG_COUNT entries, and what came before is expired', { logCount: 20 }, async ({ store, pass }) => {
+    rule('keeps CHANGE_LOG_COUNT entries, and what came before is expired', { logCount: 20 }, async ({ store, pass }) => {
       const start = await store.changes.position()
       const socket = await connect(store, 'alice')
       await change(store, socket, 49)
@@ -139,7 +139,7 @@ export function describeChangeLog(rule: Rule): void {
       expect((await read(store, { epoch, seq: seq - 20 }, 5)).entries).toHaveLength(5)
     })
 
-    rule('keeps LOG_BYTES, and what came before is expired', { logBytes: 20_000 }, async ({ store, pass }) => {
+    rule('keeps CHANGE_LOG_BYTES, and what came before is expired', { logBytes: 20_000 }, async ({ store, pass }) => {
       const start = await store.changes.position()
       const socket = await connect(store, 'alice')
       expect((await store.stats()).logBytes).toBeGreaterThan(0)
@@ -160,7 +160,7 @@ export function describeChangeLog(rule: Rule): void {
       expect((await read(store, { epoch, seq: seq - logCount })).entries).toHaveLength(logCount)
     })
 
-    rule('keeps an entry for LOG_AGE, and then it is expired', { logAgeMs: 400 }, async ({ store, pass }) => {
+    rule('keeps an entry for CHANGE_LOG_AGE, and then it is expired', { logAgeMs: 400 }, async ({ store, pass }) => {
       const start = await store.changes.position()
       const socket = await connect(store, 'alice')
       await pass(100)

@@ -17,7 +17,7 @@ const SETTINGS = {
   // A ghost over HTTP would outlive the test.
   SESSION_TTL: '60s',
   // The least: what a client saw first is soon forgotten.
-  LOG_COUNT: '100',
+  CHANGE_LOG_COUNT: '100',
 }
 
 interface Connected<Client> {

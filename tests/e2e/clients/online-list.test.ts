@@ -19,7 +19,7 @@ const SETTINGS = {
   PING_INTERVAL: '10s',
   PONG_TIMEOUT: '5s',
   // The least: an old position is soon forgotten.
-  LOG_COUNT: '100',
+  CHANGE_LOG_COUNT: '100',
 }
 const MORE_THAN_THE_LOG_KEEPS = 120
 
