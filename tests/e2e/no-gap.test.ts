@@ -25,7 +25,12 @@ const cleanups = cleanupsAfterEach()
 describe('position and after', () => {
   let server: TestServer
   beforeAll(async () => {
-    server = await startServer({ CLOSE_GRACE: '0ms', RECONNECT_GRACE: '0ms', SESSION_TTL: '60s', CHANGE_LOG_COUNT: '5000' })
+    server = await startServer({
+      CLOSE_GRACE: '0ms',
+      RECONNECT_GRACE: '0ms',
+      SESSION_TTL: '60s',
+      CHANGE_LOG_COUNT: '5000',
+    })
   })
   afterEach(closeTabs)
   afterAll(() => server.stop())

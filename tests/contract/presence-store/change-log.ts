@@ -126,18 +126,22 @@ export function describeChangeLog(rule: Rule): void {
       expect(await store.changes.read({ epoch, seq: seq + 1 }, 10)).toBe('expired')
     })
 
-    rule('keeps CHANGE_LOG_COUNT entries, and what came before is expired', { logCount: 20 }, async ({ store, pass }) => {
-      const start = await store.changes.position()
-      const socket = await connect(store, 'alice')
-      await change(store, socket, 49)
-      await pass(100)
-      const { epoch, seq } = await store.changes.position()
-      expect(seq).toBe(start.seq + 50)
-      expect(await store.changes.read(start, 100)).toBe('expired')
-      expect(await store.changes.read(start, 1)).toBe('expired')
-      expect((await read(store, { epoch, seq: seq - 20 })).entries).toHaveLength(20)
-      expect((await read(store, { epoch, seq: seq - 20 }, 5)).entries).toHaveLength(5)
-    })
+    rule(
+      'keeps CHANGE_LOG_COUNT entries, and what came before is expired',
+      { logCount: 20 },
+      async ({ store, pass }) => {
+        const start = await store.changes.position()
+        const socket = await connect(store, 'alice')
+        await change(store, socket, 49)
+        await pass(100)
+        const { epoch, seq } = await store.changes.position()
+        expect(seq).toBe(start.seq + 50)
+        expect(await store.changes.read(start, 100)).toBe('expired')
+        expect(await store.changes.read(start, 1)).toBe('expired')
+        expect((await read(store, { epoch, seq: seq - 20 })).entries).toHaveLength(20)
+        expect((await read(store, { epoch, seq: seq - 20 }, 5)).entries).toHaveLength(5)
+      },
+    )
 
     rule('keeps CHANGE_LOG_BYTES, and what came before is expired', { logBytes: 20_000 }, async ({ store, pass }) => {
       const start = await store.changes.position()
