@@ -255,20 +255,20 @@ export const newerProfile = sql`
  */
 function settingsStatement(userId: string, change: SettingsChange, base: Settings | null): SQL {
   const statusMessage = change.statusMessage == null ? null : storable(change.statusMessage)
-  const kept = newerSettings(base)
-  const visibility = sql`coalesce(${change.visibility ?? null}::text, ${kept.visibility})`
-  const hideLastActive = sql`coalesce(${change.hideLastActive ?? null}::boolean, ${kept.hideLastActive})`
+  const current = newerSettings(base)
+  const visibility = sql`coalesce(${change.visibility ?? null}::text, ${current.visibility})`
+  const hideLastActive = sql`coalesce(${change.hideLastActive ?? null}::boolean, ${current.hideLastActive})`
   const hides = sql`(${visibility} = 'NOBODY')`
   // A step into hiding takes its hide_last_active along; another one of a hidden user waits until they are seen again.
   const hidesLastActive = sql`(${hideLastActive} and not (${hides} and ${stored.visibility} = 'NOBODY'))`
   const isChange = sql`${Object.values(change).some((value) => value !== undefined)}::boolean`
   return sql`
     update ${users} as ${stored} set
-      chosen_status = coalesce(${change.statusChoice ?? null}::text, ${kept.statusChoice}),
-      status_message = case when ${change.statusMessage !== undefined}::boolean then ${statusMessage}::text else ${kept.statusMessage} end,
+      chosen_status = coalesce(${change.statusChoice ?? null}::text, ${current.statusChoice}),
+      status_message = case when ${change.statusMessage !== undefined}::boolean then ${statusMessage}::text else ${current.statusMessage} end,
       visibility = ${visibility},
       hide_last_active = ${hideLastActive},
-      settings_version = ${kept.version} + case when ${isChange} or ${kept.isOfTwoHistories} then 1 else 0 end,
+      settings_version = ${current.version} + case when ${isChange} or ${current.isOfTwoHistories} then 1 else 0 end,
       is_online = ${stored.isOnline} and not ${hides},
       online_since = case when ${hides} then null else ${stored.onlineSince} end,
       last_active = case when ${hidesLastActive} then null else ${stored.lastActive} end,

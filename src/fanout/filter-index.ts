@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { ChangeFilter } from '../presence/changes.ts'
 
 /** A filter as it is kept. */
-export type KeptFilter = Exclude<ChangeFilter, { kind: 'users' }> | UsersFilter
+export type IndexedFilter = Exclude<ChangeFilter, { kind: 'users' }> | UsersFilter
 
 interface UsersFilter {
   readonly kind: 'users'
@@ -17,9 +17,9 @@ export interface FilterIndex<Subscriber> {
    * The same object for watch lists of the same ids, as the tabs of a user and the members of a team have them: such a
    * list is in memory once. Of an id that is in many lists there is one text.
    */
-  keep(filter: ChangeFilter): KeptFilter
-  add(filter: KeptFilter, subscriber: Subscriber): void
-  remove(filter: KeptFilter, subscriber: Subscriber): void
+  keep(filter: ChangeFilter): IndexedFilter
+  add(filter: IndexedFilter, subscriber: Subscriber): void
+  remove(filter: IndexedFilter, subscriber: Subscriber): void
   everyone(): ReadonlySet<Subscriber>
   ofRoom(room: string): ReadonlySet<Subscriber>
   /** Those of `rooms` that have subscribers. Costs the smaller of the two. */
@@ -49,8 +49,8 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
   const everyone = new Set<Subscriber>()
   const byRoom = new Map<string, Audience<Subscriber>>()
   const byUser = new Map<string, { readonly key: string; readonly lists: Set<WatchList<Subscriber>> }>()
-  const lists = new Map<KeptFilter, WatchList<Subscriber>>()
-  const filtersByDigest = new Map<string, KeptFilter>()
+  const lists = new Map<IndexedFilter, WatchList<Subscriber>>()
+  const filtersByDigest = new Map<string, IndexedFilter>()
   const nobody: ReadonlySet<Subscriber> = new Set()
 
   function addTo(map: Map<string, Audience<Subscriber>>, key: string, subscriber: Subscriber): void {
@@ -65,7 +65,7 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
     if (subscribers?.size === 0) map.delete(key)
   }
 
-  function keepList(given: ReadonlySet<string>): KeptFilter {
+  function keepList(given: ReadonlySet<string>): IndexedFilter {
     const digest = createHash('sha256')
       .update(JSON.stringify([...given].sort()))
       .digest('base64')

@@ -76,32 +76,32 @@ export function createHub({
   const countsByRoom = new Map<string | null, Set<Paced<CountEvent>>>()
   const counted = new Map<string | null, Promise<CountEvent>>()
   const viewersById = new Map<string, Set<Paced<string>>>()
-  const held = new Set<Paced<unknown>>()
+  const throttled = new Set<Paced<unknown>>()
   const waitingForTick: (() => void)[] = []
   const positionsByGroup = new Set<{
     readonly paced: Paced<Position>
     readonly group: FeedGroup
-    toldSeq: number
-    toldAtMs: number
+    announcedSeq: number
+    announcedAtMs: number
   }>()
   const stopListening: (() => void)[] = []
   /** How far it has heard. */
   let head: Position = { epoch: '', seq: 0 }
   /** How far it has told: `head`, but for what waits in a window. */
-  let told = head
-  let untold: LogEntry[] = []
+  let announced = head
+  let gathered: LogEntry[] = []
   /** They began within a window, and must not be told what was merged with what came before them. */
-  const ahead = new Set<Subscription>()
+  const early = new Set<Subscription>()
   const traffic = { behindCount: 0, replayCount: 0 }
   const replays = createReplays({
     read: (position, limit) => store.changes.read(position, limit),
-    told: () => told,
+    announced: () => announced,
     logCount,
   })
   const context: SubscriptionContext = {
     replays,
     waitingMost,
-    toldSeq: () => told.seq,
+    announcedSeq: () => announced.seq,
     untilTick: () => new Promise((resolve) => void waitingForTick.push(resolve)),
     fellBehind() {
       traffic.behindCount += 1
@@ -119,16 +119,16 @@ export function createHub({
     replays.add(entry)
     if (entry.before.user.isOnline !== entry.after.user.isOnline) recount(null)
     for (const room of entry.movedRooms) recount(room)
-    untold.push(entry)
+    gathered.push(entry)
     if (windowMs === 0) tell()
   }
 
   /** Tells what has gathered, merged to one change a user. */
   function tell(): void {
-    if (untold.length === 0) return
-    const entries = untold
-    untold = []
-    told = head
+    if (gathered.length === 0) return
+    const entries = gathered
+    gathered = []
+    announced = head
     const isMerged = entries.length > 1
     for (const change of mergedChanges(entries, { kind: 'everyone' })) {
       // To a watch list a user's change is the same as to everyone.
@@ -138,10 +138,10 @@ export function createHub({
       const subscriptions = index.ofRoom(room)
       for (const change of mergedChanges(concerning, { kind: 'room', room })) offer(change, isMerged, subscriptions)
     }
-    for (const subscription of ahead) {
+    for (const subscription of early) {
       const writtenSeq = subscription.writtenSeq()
-      if (writtenSeq !== null && writtenSeq > told.seq) continue
-      ahead.delete(subscription)
+      if (writtenSeq !== null && writtenSeq > announced.seq) continue
+      early.delete(subscription)
       subscription.resume()
     }
   }
@@ -192,19 +192,19 @@ export function createHub({
     // Each is woken up and written to: a crowd has its word with the next tick, which lets others have their turn.
     const isCrowd = streams.size > BATCH_DETACHES
     for (const paced of streams) {
-      if (isCrowd) held.add(paced)
+      if (isCrowd) throttled.add(paced)
       else nudge(paced)
     }
   }
 
   function nudge(paced: Paced<unknown>): void {
-    if (!paced.nudge(monotonicMs())) held.add(paced)
+    if (!paced.nudge(monotonicMs())) throttled.add(paced)
   }
 
   function beginAt(position: Position): void {
     head = position
-    told = position
-    untold = []
+    announced = position
+    gathered = []
     replays.clear()
   }
 
@@ -215,7 +215,7 @@ export function createHub({
     void inSlices(lost, monotonicMs, async (subscription) => subscription.fail(positionExpired()))
     for (const room of countsByRoom.keys()) recount(room)
     // The new log begins with small numbers.
-    for (const entry of positionsByGroup) entry.toldSeq = -1
+    for (const entry of positionsByGroup) entry.announcedSeq = -1
   }
 
   /** Keeps a paced stream under its key for as long as somebody reads it. */
@@ -228,7 +228,7 @@ export function createHub({
     const stream: Paced<Event> = createPaced({
       read,
       paceMs: PACE_MS,
-      onDelay: () => void held.add(stream),
+      onDelay: () => void throttled.add(stream),
       onEnd() {
         const streams = registry.get(key)
         streams?.delete(stream)
@@ -236,7 +236,7 @@ export function createHub({
           registry.delete(key)
           onLastEnd()
         }
-        held.delete(stream)
+        throttled.delete(stream)
         all.delete(stream)
       },
     })
@@ -255,7 +255,7 @@ export function createHub({
         store.changes.listen({ entry: take, newEpoch: loseLog }),
         store.viewers.listen((userId) => {
           if (userId !== null) for (const stream of viewersById.get(userId) ?? []) nudge(stream)
-          else for (const streams of viewersById.values()) for (const stream of streams) held.add(stream)
+          else for (const streams of viewersById.values()) for (const stream of streams) throttled.add(stream)
         }),
       )
       const position = await store.changes.position()
@@ -269,20 +269,20 @@ export function createHub({
       const unwatch = watchedIds.add(follower.userId, filter)
       const startSeq = after?.seq ?? head.seq
       // Within a window it is behind until the window ends; without one, it is told nothing twice.
-      const isAtHead = startSeq === told.seq || (windowMs === 0 && startSeq > told.seq)
-      const keptFilter = index.keep(filter)
-      const subscription = new Subscription(context, keptFilter, startSeq, isAtHead, (ended) => {
-        index.remove(keptFilter, ended)
+      const isAtHead = startSeq === announced.seq || (windowMs === 0 && startSeq > announced.seq)
+      const indexedFilter = index.keep(filter)
+      const subscription = new Subscription(context, indexedFilter, startSeq, isAtHead, (ended) => {
+        index.remove(indexedFilter, ended)
         unwatch()
         group?.subscriptions.delete(ended)
-        ahead.delete(ended)
+        early.delete(ended)
         all.delete(ended)
       })
       // Into the index before anything is read, so that changes in between are not lost.
-      index.add(keptFilter, subscription)
+      index.add(indexedFilter, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
-      if (startSeq > told.seq && !isAtHead) ahead.add(subscription)
+      if (startSeq > announced.seq && !isAtHead) early.add(subscription)
       try {
         await subscription.prepare()
       } catch (error) {
@@ -303,8 +303,8 @@ export function createHub({
     positions(group) {
       const entry = {
         group,
-        toldSeq: -1,
-        toldAtMs: monotonicMs(),
+        announcedSeq: -1,
+        announcedAtMs: monotonicMs(),
         paced: createPaced({
           read: () => whenKnown(group),
           paceMs: 0,
@@ -327,9 +327,9 @@ export function createHub({
       const nowMs = monotonicMs()
       replays.forget()
       for (const resolve of waitingForTick.splice(0)) resolve()
-      await inSlices(held, monotonicMs, (stream) => {
+      await inSlices(throttled, monotonicMs, (stream) => {
         if (!stream.nudge(nowMs)) return
-        held.delete(stream)
+        throttled.delete(stream)
         return Promise.resolve()
       })
     },
@@ -339,12 +339,12 @@ export function createHub({
       // Silence says that what is shown may be old.
       if (store.trouble() !== null) return
       await inSlices(positionsByGroup, monotonicMs, (entry) => {
-        if (nowMs - entry.toldAtMs < POSITION_INTERVAL_MS) return
+        if (nowMs - entry.announcedAtMs < POSITION_INTERVAL_MS) return
         const position = written(entry.group)
         // A subscription that just began further back: silence says that not all is shown yet.
-        if (position === null || position.seq < entry.toldSeq) return
-        entry.toldSeq = position.seq
-        entry.toldAtMs = nowMs
+        if (position === null || position.seq < entry.announcedSeq) return
+        entry.announcedSeq = position.seq
+        entry.announcedAtMs = nowMs
         entry.paced.nudge(nowMs)
         return Promise.resolve()
       })
@@ -370,13 +370,13 @@ export function createHub({
 
   /** Null where a subscription is to be told that its log is lost: a position of the new one would hide it. */
   function written(group: FeedGroup): Position | null {
-    let seq = told.seq
+    let seq = announced.seq
     for (const subscription of group.subscriptions) {
       const writtenSeq = subscription.writtenSeq()
       if (writtenSeq === null) return null
       seq = Math.min(seq, writtenSeq)
     }
-    return { epoch: told.epoch, seq }
+    return { epoch: announced.epoch, seq }
   }
 
   async function whenKnown(group: FeedGroup): Promise<Position> {

@@ -11,7 +11,7 @@ import { createNumberedLog } from '../presence/numbered-log.ts'
 import type { Position } from '../presence/position.ts'
 import { RoomSet } from '../presence/room-set.ts'
 import type { ChangeLog } from '../presence/store.ts'
-import type { KeptFilter } from './filter-index.ts'
+import type { IndexedFilter } from './filter-index.ts'
 import { shareRequest } from './share-request.ts'
 
 /** Entries that one replay merges: a few milliseconds' work. */
@@ -41,7 +41,7 @@ export interface Replays {
    *
    * @throws PresenceError `POSITION_EXPIRED` where the log does not reach back any more
    */
-  after(seq: number, filter: KeptFilter, mayHaveSeenLater: boolean): Promise<Replay>
+  after(seq: number, filter: IndexedFilter, mayHaveSeenLater: boolean): Promise<Replay>
   /** Forgets what was read and merged to be shared. To be called every now and then: it bounds what is kept. */
   forget(): void
 }
@@ -54,12 +54,12 @@ interface Reading {
 export interface ReplaysOptions {
   readonly read: ChangeLog['read']
   /** How far the subscriptions that are not behind have come: a replay never gets ahead of them. */
-  readonly told: () => Position
+  readonly announced: () => Position
   /** What the log holds: no more is kept at hand. */
   readonly logCount: number
 }
 
-export function createReplays({ read, told, logCount }: ReplaysOptions): Replays {
+export function createReplays({ read, announced, logCount }: ReplaysOptions): Replays {
   let atHand = createNumberedLog<LogEntry>()
   /** Of the entries at hand that brought rooms, how many. */
   const roomCounts = new Map<number, number>()
@@ -71,8 +71,8 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
   const merged = new Map<string, Promise<Replay>>()
 
   async function readAfter(seq: number): Promise<Reading> {
-    const { epoch, seq: toldSeq } = told()
-    const most = Math.min(MAX_REPLAY, toldSeq - seq)
+    const { epoch, seq: announcedSeq } = announced()
+    const most = Math.min(MAX_REPLAY, announcedSeq - seq)
     if (atHand.size() > 0 && atHand.reaches(seq)) {
       const entries = atHand.after(seq, most)
       return { entries, upToSeq: seq + entries.length }
@@ -90,9 +90,9 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
   }
 
   async function merge(seq: number, filter: ChangeFilter, mayHaveSeenLater: boolean): Promise<Replay> {
-    const { epoch } = told()
+    const { epoch } = announced()
     const { entries, upToSeq } = await shareRequest(readings, seq, () => readAfter(seq))
-    if (told().epoch !== epoch) throw positionExpired()
+    if (announced().epoch !== epoch) throw positionExpired()
     return { events: mergedChanges(entries, filter, { mayHaveSeenLater }).map(eventOf), upToSeq }
   }
 
@@ -101,7 +101,7 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
     const key = `${change.seq} ${change.kind} ${change.previousStatus} ${change.room ?? ''}`
     const known = events.get(key)
     if (known !== undefined) return known
-    const event = { change, position: { epoch: told().epoch, seq: change.seq } }
+    const event = { change, position: { epoch: announced().epoch, seq: change.seq } }
     events.set(key, event)
     return event
   }
@@ -149,7 +149,7 @@ export function createReplays({ read, told, logCount }: ReplaysOptions): Replays
     },
 
     async after(seq, filter, mayHaveSeenLater) {
-      if (seq >= told().seq) return { events: [], upToSeq: seq }
+      if (seq >= announced().seq) return { events: [], upToSeq: seq }
       // Hardly two lists are the same, and merging for one costs its few users.
       if (filter.kind === 'users')
         return merge(seq, { kind: 'users', userIds: new Set(filter.userIds) }, mayHaveSeenLater)

@@ -8,7 +8,7 @@
  */
 import { isUnavailable } from '../presence/errors.ts'
 import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
-import type { KeptFilter } from './filter-index.ts'
+import type { IndexedFilter } from './filter-index.ts'
 import { createReader, type Reader } from './reader.ts'
 import type { Replays } from './replays.ts'
 
@@ -16,7 +16,7 @@ import type { Replays } from './replays.ts'
 export interface SubscriptionContext {
   readonly replays: Replays
   /** How far the subscriptions that are not behind have come. */
-  readonly toldSeq: () => number
+  readonly announcedSeq: () => number
   /** Resolves a little later. */
   readonly untilTick: () => Promise<void>
   /** How many events may wait for one who reads. */
@@ -27,7 +27,7 @@ export interface SubscriptionContext {
 }
 
 export class Subscription implements ChangeStream {
-  readonly #filter: KeptFilter
+  readonly #filter: IndexedFilter
   readonly #context: SubscriptionContext
   readonly #onEnd: (subscription: Subscription) => void
   /** What it has taken in, while it is behind; else at least so far. */
@@ -47,7 +47,7 @@ export class Subscription implements ChangeStream {
   /** @param startSeq - its reader knows everything up to here */
   constructor(
     context: SubscriptionContext,
-    filter: KeptFilter,
+    filter: IndexedFilter,
     startSeq: number,
     isAtHead: boolean,
     onEnd: (subscription: Subscription) => void,
@@ -106,7 +106,7 @@ export class Subscription implements ChangeStream {
     if (this.#isLost) return null
     const unwrittenSeq = this.#reader?.unwrittenSeq() ?? null
     if (unwrittenSeq !== null) return unwrittenSeq - 1
-    return this.#isBehind ? this.#takenSeq : this.#context.toldSeq()
+    return this.#isBehind ? this.#takenSeq : this.#context.announcedSeq()
   }
 
   /** The log is lost: what comes from now on is of another one. `fail` is to follow. */
@@ -153,10 +153,10 @@ export class Subscription implements ChangeStream {
         if (this.#isDone) return
         if (!isWritten) return this.#resumeWhenDrained()
         this.#takenSeq = replay.upToSeq
-        const toldSeq = this.#context.toldSeq()
+        const announcedSeq = this.#context.announcedSeq()
         // Ahead of what the others have been told, it waits for them.
-        if (replay.upToSeq > toldSeq) return
-        if (replay.upToSeq === toldSeq) {
+        if (replay.upToSeq > announcedSeq) return
+        if (replay.upToSeq === announcedSeq) {
           this.#isBehind = false
           this.#mayHaveSeenLater = false
           this.#context.caughtUp()
@@ -190,7 +190,7 @@ export class Subscription implements ChangeStream {
     try {
       const replay = await this.#replay()
       // The store may be a moment behind what was heard of it.
-      if (replay.upToSeq > this.#takenSeq || this.#takenSeq >= this.#context.toldSeq()) return replay
+      if (replay.upToSeq > this.#takenSeq || this.#takenSeq >= this.#context.announcedSeq()) return replay
     } catch (error) {
       if (!isUnavailable(error)) throw error
     }

@@ -88,7 +88,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
         })
     }
     telling ??= sockets
-      .tellUntold()
+      .sendPendingDetaches()
       .then(sockets.returns.ask)
       .catch(quietly)
       .finally(() => {

@@ -19,7 +19,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
   const challenged = new Set<SocketSession>()
   const absent = new Set<SocketSession>()
   /** Detaches that the store could not be told. As many as there were sockets when it went away. */
-  const untold = new Map<string, DetachRequest>()
+  const pendingDetaches = new Map<string, DetachRequest>()
   /** The process's name in the live state: new at each start, and whenever that state is rebuilt. */
   let nodeId: string = randomUUID()
   let mintedCount = 0
@@ -45,12 +45,12 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
         await store.detach(request)
       } catch (error) {
         // Told again when the store is back. Its grace counts from then, because nobody could come back before.
-        untold.set(request.fence, { ...request, silentForMs: 0 })
+        pendingDetaches.set(request.fence, { ...request, silentForMs: 0 })
         throw error
       }
     },
 
-    tellLater: (request) => void untold.set(request.fence, request),
+    tellLater: (request) => void pendingDetaches.set(request.fence, request),
     attached(open) {
       for (const other of byUser.get(open.caller.userId) ?? []) {
         if (other !== open && other.sessionId === open.sessionId) other.superseded()
@@ -149,7 +149,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
     nodeId: (): string => nodeId,
 
     /** Whether the store has still to hear of sockets here: that they hold their session again, or how they closed. */
-    isReturning: (): boolean => absent.size > 0 || untold.size > 0,
+    isReturning: (): boolean => absent.size > 0 || pendingDetaches.size > 0,
 
     returns,
     lost,
@@ -171,13 +171,13 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
     },
 
     /** Tells the store of sockets that closed while it was away. */
-    async tellUntold(): Promise<void> {
-      const requests = [...untold.values()]
+    async sendPendingDetaches(): Promise<void> {
+      const requests = [...pendingDetaches.values()]
       for (let from = 0; from < requests.length; from += BATCH_DETACHES) {
         await Promise.all(
           requests.slice(from, from + BATCH_DETACHES).map(async (request) => {
             await store.detach(request)
-            untold.delete(request.fence)
+            pendingDetaches.delete(request.fence)
           }),
         )
       }

@@ -9,7 +9,7 @@ it('makes no event of a log that was lost while it was read', async () => {
   let answer: (read: Awaited<ReturnType<ChangeLog['read']>>) => void = () => {}
   const replays = createReplays({
     read: () => new Promise((resolve) => (answer = resolve)),
-    told: () => told,
+    announced: () => told,
     logCount: 100,
   })
   const replay = replays.after(5, { kind: 'everyone' }, false)
@@ -39,7 +39,7 @@ async function countAtHand(roomsOf: (seq: number) => RoomSet): Promise<number> {
       readCount += 1
       return { entries: [], position }
     },
-    told: () => ({ epoch: 'one', seq: 1000 }),
+    announced: () => ({ epoch: 'one', seq: 1000 }),
     logCount: 10_000,
   })
   for (let seq = 1; seq <= 1000; seq += 1) {

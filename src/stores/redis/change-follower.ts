@@ -49,7 +49,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   const listeners = new Set<ChangeListener>()
   let head: Position | null = null
   /** What the bell brought beyond a gap, by number. */
-  const ahead = new Map<number, LoggedStep>()
+  const early = new Map<number, LoggedStep>()
   /** Of users in many rooms: their rooms after the last entry that the listeners have, and its number. */
   const known = new LRUCache<string, { readonly seq: number; readonly ownRooms: RoomSet }>({
     maxSize: MAX_KNOWN_ROOMS,
@@ -73,18 +73,18 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     return resolved !== null
   }
 
-  function tellAhead(): void {
+  function emitEarly(): void {
     while (head !== null) {
-      const next = ahead.get(head.seq + 1)
+      const next = early.get(head.seq + 1)
       if (next === undefined || !tellStep(next, head)) return
-      ahead.delete(next.seq)
+      early.delete(next.seq)
     }
   }
 
   function begin(position: Position): void {
     head = position
     wantedSeq = position.seq
-    ahead.clear()
+    early.clear()
     known.clear()
     for (const listener of listeners) listener.newEpoch(position)
   }
@@ -92,7 +92,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   function fill(): void {
     if (filling !== null || head === null || wantedSeq <= head.seq || isClosed) return
     // An entry that is at hand came by the bell: only the rooms of its user have to be read.
-    if (!ahead.has(head.seq + 1)) fillCount += 1
+    if (!early.has(head.seq + 1)) fillCount += 1
     filling = fillNow(head)
       .catch(async (error) => {
         onError(error)
@@ -112,10 +112,10 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     if (answer.isExpired) return begin({ epoch: from.epoch, seq: answer.lastSeq })
     for (const step of answer.entries) {
       if (step.entry.seq === head.seq + 1) tell(step, head)
-      ahead.delete(step.entry.seq)
+      early.delete(step.entry.seq)
     }
     wantedSeq = Math.max(wantedSeq, answer.lastSeq)
-    tellAhead()
+    emitEarly()
   }
 
   return {
@@ -125,19 +125,19 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
 
     pause() {
       head = null
-      ahead.clear()
+      early.clear()
       known.clear()
     },
 
     hear(seq, epoch, parse) {
       if (head === null || epoch !== head.epoch || seq <= head.seq) return
-      const step = seq === head.seq + 1 || ahead.size < MAX_AT_HAND ? parse() : null
+      const step = seq === head.seq + 1 || early.size < MAX_AT_HAND ? parse() : null
       if (step !== null && seq === head.seq + 1 && tellStep(step, head)) {
-        tellAhead()
+        emitEarly()
         return
       }
       wantedSeq = Math.max(wantedSeq, seq)
-      if (step !== null && isShort(step)) ahead.set(seq, step)
+      if (step !== null && isShort(step)) early.set(seq, step)
       fill()
     },
 

@@ -74,7 +74,7 @@ export function createLink(options: LinkOptions): Link {
   let preparing: number | null = null
   let isWarned = false
   /** While scripts are loaded again: calls that found none, and those that came after them. */
-  let untilLoaded: { readonly failed: Waiting[]; readonly held: Waiting[] } | null = null
+  let untilLoaded: { readonly failed: Waiting[]; readonly deferred: Waiting[] } | null = null
 
   function shut(reason: string): void {
     closedBecause = reason
@@ -83,7 +83,7 @@ export function createLink(options: LinkOptions): Link {
   /** Goes out at once: Redis does what comes through one connection in the order in which it was sent. */
   function run(name: ScriptName, ...args: readonly string[]): Promise<unknown> {
     const again = (): Promise<unknown> => run(name, ...args)
-    if (untilLoaded !== null) return later(untilLoaded.held, again)
+    if (untilLoaded !== null) return later(untilLoaded.deferred, again)
     return redis.evalsha(scripts[name].sha, 1, root, ...args).catch((error) => {
       // It was not executed: somebody made the server forget its scripts.
       if (!isReply(error, 'NOSCRIPT')) throw error
@@ -98,10 +98,10 @@ export function createLink(options: LinkOptions): Link {
 
   /** Commands that arrive in that time wait, so that they do not overtake those that found no script. */
   function loadAgain(): NonNullable<typeof untilLoaded> {
-    const waiting = { failed: [], held: [] } as { failed: Waiting[]; held: Waiting[] }
+    const waiting = { failed: [], deferred: [] } as { failed: Waiting[]; deferred: Waiting[] }
     const all = (): readonly Waiting[] => {
       untilLoaded = null
-      return [...waiting.failed, ...waiting.held]
+      return [...waiting.failed, ...waiting.deferred]
     }
     loadScripts().then(
       () => {
