@@ -191,7 +191,8 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
 
       changeRoom: (kind, room) =>
         operations.run(caller.userId, async () => {
-          const answer = await store[kind]({ userId: caller.userId, sessionId, fence: null, room })
+          const request = { userId: caller.userId, sessionId, fence: null, room }
+          const answer = await (kind === 'join' ? store.join(request) : store.leave(request))
           if (answer.kind === 'unknown' && namedSessionId === null) throw noDefaultSession(`Name the session ${NAMED}.`)
           return sessionOf(answer)
         }),

@@ -186,10 +186,12 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView> {
     const observer = this.#observerChannel()
     if (observer !== null) return observer.changeRoom(kind, room)
+    const { store } = this.#node
     return this.#run(async () => {
-      const answer = await this.#speak((sessionId, fence) =>
-        this.#node.store[kind]({ userId: this.caller.userId, sessionId, fence, room }),
-      )
+      const answer = await this.#speak((sessionId, fence) => {
+        const request = { userId: this.caller.userId, sessionId, fence, room }
+        return kind === 'join' ? store.join(request) : store.leave(request)
+      })
       if (answer instanceof Postponed) return answer
       const session = sessionOf(answer ?? { kind: 'unknown' })
       this.#relearn(session)
