@@ -210,7 +210,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       store,
       timing,
       monotonicMs,
-      onError: (error) => logFailure({ err: error }, 'A socket failed inside.'),
+      onError: (error) => logFailure({ err: error }, 'A socket failed with an internal error.'),
     })
     const streams = createStreams({
       monotonicMs,
@@ -238,7 +238,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           dismiss(userId, issuedUpToMs)
         }
       },
-      onError: (error) => log.error({ err: error }, 'The node failed inside.'),
+      onError: (error) => log.error({ err: error }, 'The node failed with an internal error.'),
     })
     closers.push(() => node.stop())
     const admission = createAdmission(createAuthenticator(config, directory), limits)
@@ -535,7 +535,8 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   function openSocket(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const parts = health.isServing() ? life.serving() : null
     const { origin = null, host = null } = request.headers
-    if (request.url?.split('?')[0] !== GRAPHQL_PATH) refuse(socket, problem('NOT_FOUND', 'There is no socket here.'))
+    if (request.url?.split('?')[0] !== GRAPHQL_PATH)
+      refuse(socket, problem('NOT_FOUND', 'There is no WebSocket at this path.'))
     else if (parts === null) refuse(socket, problemOf(unavailable('server', NOT_SERVING)))
     else if (!origins.allows(origin, host)) refuse(socket, problem('FORBIDDEN', ORIGIN_REFUSED))
     else {

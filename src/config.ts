@@ -136,7 +136,12 @@ export const SETTINGS = {
       'web origins that may call, `https://app.example.com`, with commas between; left out, any port of this machine in development and none in production',
   },
 
-  HEARTBEAT_INTERVAL: { kind: 'duration', default: '30s', least: '1s', meaning: 'how often clients are told to beat' },
+  HEARTBEAT_INTERVAL: {
+    kind: 'duration',
+    default: '30s',
+    least: '1s',
+    meaning: 'how often the server tells clients to send a heartbeat',
+  },
   SESSION_TTL: {
     kind: 'duration',
     default: '75s',
@@ -170,7 +175,7 @@ export const SETTINGS = {
     default: '10s',
     least: '1s',
     meaning: 'how long that ping, or the one that tells a duplicated tab, may go unanswered',
-    reason: 'it forgives a stall of up to 9 s, and a silent connection is found in 15 s still',
+    reason: 'tolerates a stall of up to 9 s, and still detects a dead connection within 15 s',
   },
   PAGE_PING_INTERVAL: {
     kind: 'duration',
@@ -222,7 +227,7 @@ export const SETTINGS = {
     default: '0ms',
     least: '0ms',
     meaning:
-      'what happens to a user within so long is one change to subscribers; 0 tells each as it comes. 250 ms is our advice for audiences over 1,000',
+      'subscribers receive all changes to a user within this window as one change; 0 sends each change at once. We recommend 250 ms for audiences over 1,000',
     reason: 'nobody reads a list that changes more often than four times a second',
   },
   DRAIN_TIME: {
@@ -279,7 +284,7 @@ export const SETTINGS = {
     default: '20000',
     least: '100',
     most: '10000000',
-    meaning: 'the cost of a document: one a field, times the items that a list is asked for',
+    meaning: 'the highest cost of a document: 1 per field, multiplied by the size of the list that it asks for',
     reason: 'the largest page with every field of a user costs 17,000',
   },
   MAX_FRAME_BYTES: {
@@ -361,7 +366,7 @@ export const SETTINGS = {
     least: '100',
     most: '1000000000',
     meaning:
-      'work that one user may cause in a second, on all sockets and over HTTP, in units of about a microsecond: the complexity of each document and 30 more, 500 a connection',
+      'work that one user may cause in a second, over all sockets and HTTP, in units of about a microsecond: the complexity of each document plus 30, and 500 per connection',
     reason: 'one hundredth of a processor; a heartbeat costs 50',
   },
   USER_WORK_BURST: {
@@ -476,23 +481,26 @@ export function settingsOfEnvironment(environment: NodeJS.ProcessEnv = process.e
 export function parseConfig(texts: SettingTexts): Config {
   const problems: string[] = []
   for (const name of Object.keys(texts)) {
-    if (!Object.hasOwn(SETTINGS, name) && !Object.hasOwn(OLD_NAMES, name)) problems.push(`${name} is no setting.`)
+    if (!Object.hasOwn(SETTINGS, name) && !Object.hasOwn(OLD_NAMES, name)) problems.push(`${name} is not a setting.`)
   }
-  const renamed = new Map<SettingName, unknown>()
-  for (const { oldName, name } of renamedIn(texts)) {
-    if (texts[name] === undefined) renamed.set(name, texts[oldName])
-    else problems.push(`${oldName} is the old name of ${name}: set only ${name}.`)
+  const renamed = new Map(renamedIn(texts).map(({ oldName, name }) => [name, oldName]))
+  for (const [name, oldName] of renamed) {
+    // Both are set while old and new processes have one environment.
+    if (texts[name] === undefined || texts[name] === texts[oldName]) continue
+    problems.push(`${oldName} is the old name of ${name}, and has another value: set only ${name}.`)
   }
   const values: Record<string, unknown> = {}
   for (const name of settingNames()) {
     const row: SettingRow = SETTINGS[name]
-    const text: unknown = texts[name] ?? renamed.get(name) ?? row.default
+    const oldName = texts[name] === undefined ? renamed.get(name) : undefined
+    const usedName = oldName ?? name
+    const text: unknown = texts[usedName] ?? row.default
     if (text === null) {
       values[name] = null
     } else if (typeof text !== 'string') {
-      problems.push(`${name} must be a text, as in the environment.`)
+      problems.push(`${usedName} must be a text, as in the environment.`)
     } else {
-      values[name] = parseValue(name, row, text.trim(), problems)
+      values[name] = parseValue(usedName, row, text.trim(), problems)
     }
   }
   const config = values as Config

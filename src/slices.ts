@@ -5,8 +5,8 @@ import { setImmediate as othersHadTheirTurn } from 'node:timers/promises'
 const SLICE_MS = 4
 
 /** Begins a slice. @returns whether it has lasted long enough */
-export function startSlice(monotonicMs: () => number): () => boolean {
-  const endsAtMs = monotonicMs() + SLICE_MS
+export function startSlice(monotonicMs: () => number, sliceMs = SLICE_MS): () => boolean {
+  const endsAtMs = monotonicMs() + sliceMs
   return () => monotonicMs() >= endsAtMs
 }
 

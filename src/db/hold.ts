@@ -197,7 +197,7 @@ export class Hold {
         this.#retryMs = 0
       } catch (error) {
         if (!(error instanceof PresenceError))
-          this.#options.log.error({ err: error }, 'The work could not be asked for.')
+          this.#options.log.error({ err: error }, 'This process could not acquire or renew the recorder hold.')
         if (this.#isStopped()) break
         this.#retryMs = Math.min(Math.max(FIRST_RETRY_MS, 2 * this.#retryMs), this.#lastRetryMs())
         await this.#wait(this.#options.isHurried() ? FIRST_RETRY_MS : this.#retryMs)
@@ -237,7 +237,7 @@ export class Hold {
     const { holder, ask, log } = this.#options
     await ask(releaseStatement(holder), this.#timeLimitMs)
     if (this.#state !== 'held') return
-    log.warn({}, 'This process cannot read the live state, and leaves the records to one that can.')
+    log.warn({}, 'This process cannot read the live state: it leaves the recorder hold to a process that can.')
     this.#isOwn = false
     this.#stopHolding()
   }

@@ -41,7 +41,7 @@ export interface RecorderOptions {
 const BATCH_COUNT = 500
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 5000
-/** A bell ends every wait that ends with something: this is for none. */
+/** A fallback: every real event ends these waits by ringing. */
 const IDLE_MS = 60_000
 
 export function createRecorder({
@@ -251,7 +251,10 @@ export function createRecorder({
         const middle = Math.ceil(batch.length / 2)
         return (await write(batch.slice(0, middle), positionOf)) && (await write(batch.slice(middle), positionOf))
       }
-      log.error({ err: error, userId: batch[0]?.userId, seq: batch[0]?.seq }, 'A record was refused, and is left out.')
+      log.error(
+        { err: error, userId: batch[0]?.userId, seq: batch[0]?.seq },
+        'The database refused a record; the recorder skips it.',
+      )
       return await write(batch, positionOf, true)
     }
     checkpoint = to
@@ -266,7 +269,7 @@ export function createRecorder({
     if (batch.isGap) {
       log.warn(
         { afterSeq: checkpoint.epoch === batch.epoch ? checkpoint.seq : 0, beforeSeq: firstSeq, epoch: batch.epoch },
-        'Records were lost: the history of sessions between these two is missing. The state is rebuilt.',
+        'Records between these two were lost, so that session history is missing. The recorder rebuilds the current state.',
       )
     }
     const stays = (): Checkpoint => checkpoint

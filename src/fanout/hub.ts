@@ -17,10 +17,10 @@ import { shareRequest } from './share-request.ts'
 import { Subscription, type SubscriptionContext } from './subscription.ts'
 import { createWatchedIds } from './watched-ids.ts'
 
-/** How often `onlineCountChanged` and `viewerChanged` may speak (docs/architecture.md, the API). */
+/** How often `onlineCountChanged` and `viewerChanged` may speak. */
 const PACE_MS = 1000
-/** Counts of one room that are told in the moment of a change: some 2 ms. */
-const BATCH_DETACHES = 200
+/** Counts of one room that are sent at the moment of a change: about 2 ms of work. */
+const MAX_COUNTS_AT_A_CHANGE = 200
 /** What merging an entry costs, in units of about a microsecond. */
 const REPLAY_UNITS_AN_ENTRY = 0.25
 /** How often `positionAdvanced` speaks. */
@@ -31,7 +31,7 @@ export interface Hub extends ChangeFeed {
   start(): Promise<void>
   /** Ends a window: what has gathered is told. */
   tell(): void
-  /** Lets out what was held back for its pace. To be called often: it costs what waits. */
+  /** Sends throttled events. Call it often; its cost is proportional to the number of waiting streams. */
   tick(): Promise<void>
   /** Tells every group its position, where `POSITION_INTERVAL_MS` has passed. */
   tickPositions(): Promise<void>
@@ -189,8 +189,8 @@ export function createHub({
     counted.delete(room)
     const streams = countsByRoom.get(room)
     if (streams === undefined) return
-    // Each is woken up and written to: a crowd has its word with the next tick, which lets others have their turn.
-    const isCrowd = streams.size > BATCH_DETACHES
+    // Each stream is woken and written to. A crowd waits for the next tick, which runs in slices.
+    const isCrowd = streams.size > MAX_COUNTS_AT_A_CHANGE
     for (const paced of streams) {
       if (isCrowd) throttled.add(paced)
       else nudge(paced)

@@ -68,7 +68,7 @@ export class Subscription implements ChangeStream {
 
   /** @param isMerged - of several entries: it may say less than what came before it */
   offer(event: ChangeEvent, isMerged: boolean): void {
-    // Behind, it is in the log.
+    // A subscription that is behind reads this event from the log later.
     if (this.#isBehind || this.#isDone || event.position.seq <= this.#takenSeq) return
     if (this.#outlet === null || this.#outlet.isFull()) {
       this.#isBehind = true

@@ -54,8 +54,6 @@ interface Queue {
 export class OperationQueues {
   readonly #queues = new Map<string, Queue>()
   #operationCount = 0
-  /** Queues in which an operation runs. */
-  #busyCount = 0
 
   /** Runs an operation after all those of its user that came before, and before all that come later. */
   run<Result>(userId: string, operation: Run<Result>): Promise<Result> {
@@ -94,7 +92,8 @@ export class OperationQueues {
 
   /** Whether nothing is under way. */
   isIdle(): boolean {
-    return this.#busyCount === 0
+    for (const { runningCount } of this.#queues.values()) if (runningCount > 0) return false
+    return true
   }
 
   /** Users who have a queue. */
@@ -161,7 +160,6 @@ export class OperationQueues {
   }
 
   #begins(queue: Queue, beatsOf: object | null): void {
-    if (queue.runningCount === 0) this.#busyCount += 1
     queue.runningCount += 1
     queue.beatsOf = beatsOf
   }
@@ -173,7 +171,6 @@ export class OperationQueues {
   #done(userId: string, queue: Queue): void {
     queue.runningCount -= 1
     if (queue.runningCount > 0) return
-    this.#busyCount -= 1
     const next = queue.waiting.shift()
     if (next === undefined) {
       queue.beatsOf = null
@@ -181,6 +178,9 @@ export class OperationQueues {
       return
     }
     next.start()
-    while (next.beatOf !== null && queue.waiting[0]?.beatOf === next.beatOf) queue.waiting.shift()?.start()
+    // The first may be followed by its other steps, which run alone.
+    while (next.beatOf !== null && queue.beatsOf === next.beatOf && queue.waiting[0]?.beatOf === next.beatOf) {
+      queue.waiting.shift()?.start()
+    }
   }
 }

@@ -38,10 +38,10 @@ import type { AttachAnswer, AttachRequest, Page, PresenceStore } from './store.t
 import { withinTime } from './time-limit.ts'
 import type { PresenceTiming } from './timing.ts'
 
-/** Rule 8: who comes while Postgres is slow is let in after so long, and counts as hidden until it answers. */
+/** Rule 8: if Postgres does not answer within this time, the user is admitted and counts as hidden until it does. */
 const SEED_WAIT_MS = 1000
 
-/** What a caller's words are about: a session over HTTP, or the one of a socket. */
+/** The session that a request acts on: one over HTTP, or the socket's own. */
 export interface SessionChannel {
   heartbeat(words: HeartbeatInput): Promise<HeartbeatResult>
   changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView>

@@ -12,7 +12,7 @@ import type { Settings } from './model.ts'
 import { hasSameSettings } from './rules.ts'
 import type { PresenceStore } from './store.ts'
 
-/** Others may change the same settings at the same moment; each round is one of theirs that came in between. */
+/** Limits the retries: each one means that another request changed the settings first. */
 const MOST_ROUNDS = 5
 /** Some 1 MB. Who does not fit is found by their next record. */
 const MAX_DOUBTS = 10_000
@@ -81,7 +81,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
       if (base === null || hasSameSettings(base, written) || holds(change, base)) return true
     }
     doubt(userId, 0)
-    throw unavailable('store', 'These settings are changed by others all the time.')
+    throw unavailable('store', 'Other requests keep changing these settings: try again.')
   }
 
   /** Brings what the row has to the live store, and what only that has back to the row. */

@@ -219,13 +219,13 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   }
 
   pong(nonce: string): void {
-    // Out of the list at once: from here on it is not judged.
+    // Out of `challenged` first, so that `checkChallenges` no longer times it out.
     if (this.challenge?.nonce === nonce && this.#node.challenged.delete(this))
       this.#becomeOwn(this.challenge).catch(this.#node.onError)
     if (this.#absence?.proof?.nonce === nonce) this.comeBack().catch(this.#node.onError)
   }
 
-  /** It did not answer in time. One that was still reading has the time again. */
+  /** The client did not answer the challenge in time. If it was still reading, its timeout restarts. */
   challengeIsOver(): void {
     if (this.challenge !== null && this.socket.isReadingUpToPing()) {
       this.challenge.untilMs = this.#node.monotonicMs() + this.#node.timing.pongTimeoutMs
@@ -252,7 +252,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.socket.terminate()
   }
 
-  /** It was lost by a name under which it is not known yet. */
+  /** A loss of a fence whose attach has not been answered yet: `#attachNow` handles it then. */
   lostBeforeAnswer(loss: Loss): void {
     this.#lostEarly = loss
   }
@@ -467,7 +467,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return answer.session
   }
 
-  /** Whether the attach took effect is not known, and must not matter: nobody is there to be pinged. */
+  /** Whether the attach took effect is unknown: `#disown` leaves no session behind in either case. */
   #disown(fence: string, sessionId: string | null): void {
     if (sessionId === null) return
     const request = { userId: this.caller.userId, sessionId, fence, cause: 'ended' as const, silentForMs: 0 }
@@ -579,7 +579,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
       this.#refuseIfClosed()
       startChallenge(this.#node, this, null)
     } catch (error) {
-      // Out of reach, it is tried again; all else is an answer.
+      // If the store is unreachable, the comeback is retried. Any other error is final.
       if (!isUnavailable(error)) this.#absence = null
       throw error
     }

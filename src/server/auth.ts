@@ -35,6 +35,8 @@ export function createAuthenticator(
   const defaultRooms = config.DEFAULT_ROOMS ?? (isDevelopment ? ['**'] : [])
   // Imported once: jose would import bytes, and a key object too, for each token.
   const secret = config.JWT_SECRET === null ? null : importSecret(config.JWT_SECRET)
+  // It fails each token, and not the process.
+  secret?.catch(() => {})
   const publishedKeys = config.JWKS_URL === null ? null : createRemoteJWKSet(new URL(config.JWKS_URL))
   const checks = {
     ...(config.JWT_ISSUER === null ? {} : { issuer: config.JWT_ISSUER }),
@@ -120,7 +122,7 @@ function algorithmOf(token: string): unknown {
   try {
     return (JSON.parse(Buffer.from(String(token.split('.')[0]), 'base64url').toString()) as { alg?: unknown }).alg
   } catch {
-    throw unauthenticated('The token is no JWT.')
+    throw unauthenticated('The token is not a JWT.')
   }
 }
 
@@ -134,7 +136,7 @@ function authenticationError(error: unknown): unknown {
     return badClaim(error.claim, 'what this server is set to')
   }
   if (!(error instanceof errors.JOSEError) || KEYS_OUT_OF_REACH.has(error.code)) {
-    return unavailable('server', 'The keys that tokens are held against cannot be read just now.', { cause: error })
+    return unavailable('server', 'The keys that verify tokens cannot be read just now.', { cause: error })
   }
   return unauthenticated('The token is not signed by a key that is accepted here.')
 }

@@ -32,7 +32,7 @@ export function createErrorMask(log: Log, count: (code: ErrorCode, part: string)
     }
     count('INTERNAL', '')
     const requestId = randomUUID()
-    log.error({ requestId, err: cause }, 'A request failed inside.')
+    log.error({ requestId, err: cause }, 'A request failed with an internal error.')
     return located(
       'Something went wrong inside. Tell the operator the requestId.',
       { code: 'INTERNAL', requestId },

@@ -1,6 +1,5 @@
 /** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type ExecutionArgs, GraphQLError } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
@@ -17,8 +16,7 @@ import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Addresses, Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
-import { createFairTurns } from './limits/fair-turns.ts'
-import { type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
+import { callerOf, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Pages } from './pages.ts'
@@ -27,11 +25,6 @@ import type { Results, Streams } from './streams.ts'
 
 export const GRAPHQL_PATH = '/graphql'
 
-/** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
-const REFUSAL_WAIT_MS = 1000
-/** Refusals that are delayed at a time, of all callers. Each is a request and a timer. */
-const MAX_DELAYED = 500
-
 export interface HttpOptions {
   readonly config: Pick<
     Config,
@@ -39,7 +32,7 @@ export interface HttpOptions {
   >
   readonly admission: Admission
   readonly addresses: Addresses
-  readonly limits: Pick<Limits, 'charge' | 'spend'>
+  readonly limits: Pick<Limits, 'charge' | 'refusalDelay' | 'spend' | 'turns'>
   /** How many sockets a user has open here. */
   readonly socketCountOf: (userId: string) => number
   readonly presence: Presence
@@ -68,8 +61,6 @@ interface Admitted {
 export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
   const { config, admission, addresses, limits, presence, feed, operations, streams } = options
   const { pages, health, metrics, mask } = options
-  const turns = createFairTurns()
-  let delayedCount = 0
 
   const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
@@ -141,7 +132,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     const admitted = { caller, payer, accept: headers.get('accept'), signal, cost: { units: 0 } }
     if (method !== 'POST') {
       const params = paramsOfQuery(new URL(url).searchParams)
-      return yoga.fetch(url, { method, headers, signal }, { ...admitted, params })
+      return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, signal }, { ...admitted, params }))
     }
     // A form of another page could send any other type without asking first.
     if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
@@ -154,29 +145,31 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       refusal.headers.set('connection', 'close')
       return refusal
     }
-    return yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params: paramsOfBody(body) })
+    const params = paramsOfBody(body)
+    return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params }))
   }
 
-  /**
-   * Who asks for too much waits for the answer: a client that asks again at once is slowed down by it. Each waits a time
-   * of its own, so that the refused do not come back together.
-   */
+  /** Requests that arrive together are not executed in one piece. They are paid for, so few can wait. */
+  async function inTurn(payer: Payer, signal: AbortSignal, execute: () => Promise<Response> | Response) {
+    if (payer.isFree) return execute()
+    // Nobody reads the answer of a client that has gone.
+    return limits.turns.run(callerOf(payer), async () => (signal.aborted ? new Response() : execute()))
+  }
+
+  /** Who asks for too much waits for the answer. */
   async function slowedDown(answer: Promise<Response>): Promise<Response> {
     const response = await answer.catch((error) => {
       if (!(error instanceof PresenceError)) throw error
       return problemOfMasked(mask(error))
     })
-    if (response.status !== 429 || delayedCount >= MAX_DELAYED) return response
-    delayedCount += 1
-    await sleep(REFUSAL_WAIT_MS * (0.5 + Math.random() / 2), undefined, { ref: false })
-    delayedCount -= 1
+    if (response.status === 429) await limits.refusalDelay()
     return response
   }
 
   async function readMetrics(request: Request): Promise<Response> {
     if (config.METRICS_TOKEN === null && config.NODE_ENV === 'production') return text(404, 'Not found\n')
     if (config.METRICS_TOKEN !== null && !isBearer(request, config.METRICS_TOKEN)) {
-      return text(401, 'METRICS_TOKEN is asked for, as a bearer token.\n')
+      return text(401, 'Send METRICS_TOKEN as a bearer token.\n')
     }
     const { text: page, contentType } = await metrics.read()
     return new Response(page, { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
@@ -189,7 +182,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       const page = wantsPage ? await pages.serve(pathname) : null
       if (page !== null) return page
       const origin = addresses.of(peer, request.headers.get('x-forwarded-for'))
-      return slowedDown(turns.run(origin.address, () => graphql(request, origin)))
+      return slowedDown(graphql(request, origin))
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return text(404, 'Not found\n')
     if (pathname === '/healthz') return text(200, 'ok\n')
@@ -294,7 +287,7 @@ async function readBody(request: Request, mostBytes: number): Promise<string | n
       if (bytes <= mostBytes) chunks.push(chunk)
     }
   } catch {
-    throw badRequest('body must come to its end.')
+    throw badRequest('body must be complete.')
   }
   return bytes > mostBytes ? null : Buffer.concat(chunks).toString()
 }

@@ -47,6 +47,7 @@ export class Inbox<Message extends Sized> {
   #waiting: Message[] | null = null
   #waitingBytes = 0
   #isPaused = false
+  #onceEmpty: (() => void) | null = null
 
   constructor(take: (message: Message) => void, wire: InboxWire) {
     this.#take = take
@@ -72,9 +73,17 @@ export class Inbox<Message extends Sized> {
     this.#wire.pause()
   }
 
+  /** Resolves when nothing waits. */
+  emptied(): Promise<void> {
+    if (this.#waiting === null) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.#onceEmpty = resolve
+    })
+  }
+
   /** Lets go of what waits. */
   close(): void {
-    this.#waiting = null
+    this.#letGo()
   }
 
   #beginTurn(turn: number): void {
@@ -96,22 +105,35 @@ export class Inbox<Message extends Sized> {
   #takeSome(): void {
     this.#beginTurn(currentTurn())
     let count = 0
-    // A message may close the socket: then nothing is taken after it.
-    while (this.#waiting !== null && count < this.#waiting.length && this.#hasRoom()) {
-      const message = this.#waiting[count] as Message
-      count += 1
-      this.#waitingBytes -= message.bytes
-      this.#takeOne(message)
+    try {
+      // A message may close the socket: then nothing is taken after it.
+      while (this.#waiting !== null && count < this.#waiting.length && this.#hasRoom()) {
+        const message = this.#waiting[count] as Message
+        count += 1
+        this.#waitingBytes -= message.bytes
+        this.#takeOne(message)
+      }
+    } finally {
+      this.#goOn(count)
     }
+  }
+
+  #goOn(takenCount: number): void {
     if (this.#waiting === null) return
-    if (count < this.#waiting.length) {
-      this.#waiting.splice(0, count)
+    if (takenCount < this.#waiting.length) {
+      this.#waiting.splice(0, takenCount)
       this.#wire.inTurn(() => this.#takeSome())
       return
     }
-    this.#waiting = null
+    this.#letGo()
     if (!this.#isPaused) return
     this.#isPaused = false
     this.#wire.resume()
+  }
+
+  #letGo(): void {
+    this.#waiting = null
+    this.#onceEmpty?.()
+    this.#onceEmpty = null
   }
 }

@@ -108,7 +108,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     logCount: gauge('log_entries', 'Changes that the log holds.'),
     logBytes: gauge('log_bytes', 'Bytes of those changes, as the live store estimates them.'),
     recordCount: gauge('records_waiting', 'Records that wait for Postgres.'),
-    epochCount: counter('epochs', 'How often the live state was lost and rebuilt since this process started.'),
+    epochCount: counter('epochs', 'Epochs of the live state that this process has seen; the first is 1.'),
     gapFillCount: counter('gap_fills', 'How often this process read missed changes from the log since it started.'),
     bellGapCount: counter('bell_gaps', 'How often messages were missed since this process started.'),
     reapedCount: counter('reaped', 'Sessions that this process took from dead nodes since it started.'),

@@ -26,8 +26,7 @@ import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 import { createIntrospection } from './introspection.ts'
-import { createFairTurns } from './limits/fair-turns.ts'
-import { type Limits, type Payer, UNITS } from './limits/limits.ts'
+import { callerOf, type Limits, type Payer, UNITS } from './limits/limits.ts'
 import { subscriptionRootRule } from './subscription-root-rule.ts'
 
 /** Documents that stay parsed and validated: apps have a few dozen. Parsed, a document takes some fifty times its text. */
@@ -96,7 +95,7 @@ export interface OperationsOptions {
     Config,
     'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
   >
-  readonly limits: Pick<Limits, 'charge' | 'openSubscription'>
+  readonly limits: Pick<Limits, 'charge' | 'dearTurns' | 'openSubscription'>
   readonly mask: ErrorMask
   /** With unmasked errors. */
   readonly subscribe: Subscribe
@@ -112,7 +111,6 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   const introspection = createIntrospection(schema)
   const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: MAX_INTROSPECTIONS })
   const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')
-  const turns = createFairTurns(1)
   const prepared = new LRUCache<string, Valid>({
     max: MAX_DOCUMENTS,
     maxSize: MAX_DOCUMENTS_CHARACTERS,
@@ -265,7 +263,7 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
       const { payer } = work
       // A mutation must not be overtaken by what comes after it.
       if (work.units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
-      return turns.run(payer.userId ?? payer.address, async () => (work.isWanted() ? executeNow(args) : {}))
+      return limits.dearTurns.run(callerOf(payer), async () => (work.isWanted() ? executeNow(args) : {}))
     },
 
     async subscribe(args, payer, outlet) {

@@ -75,7 +75,7 @@ export class Outbox {
 
   /** Whether the client does not read as fast as it is written to: the stream's own bound is passed. */
   isFull(): boolean {
-    // It may have drained unheard.
+    // The stream may have drained while nobody listened for it.
     if (this.#isFull) this.#isFull = this.#stream.writableNeedDrain
     return this.#isFull
   }

@@ -35,9 +35,8 @@ import { Inbox } from './inbox.ts'
 import type { Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import type { Bucket } from './limits/budgets.ts'
-import { createFairTurns } from './limits/fair-turns.ts'
 import { createHandshakes } from './limits/handshakes.ts'
-import { addressPayer, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
+import { addressPayer, callerOf, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import { refuse } from './node-requests.ts'
 import { OperationIds } from './operation-ids.ts'
@@ -145,6 +144,7 @@ interface Link {
   nonceMark: number | null
   /** Null until its socket is listened to. */
   operationIds: OperationIds<Link> | null
+  inbox: Inbox<Message> | null
   /** Settled when `connection_init` has been dealt with: its socket may close before that. */
   opening: Promise<unknown>
 }
@@ -153,6 +153,8 @@ interface Message {
   readonly data: RawData
   readonly isBinary: boolean
   readonly bytes: number
+  /** Whether it came when its socket was about to close. */
+  readonly isLate: boolean
 }
 
 /** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
@@ -236,7 +238,6 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   const countByAddress = new Map<string, number>()
   let openCount = 0
   const operationIdsContext = { onError: closeFor, close }
-  const inboxTurns = createFairTurns()
   let isClosing = false
   let areSessionsLeft = false
   const leaving = new Set<Promise<void>>()
@@ -408,15 +409,15 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   /** Resolves when what its client has asked is answered, or the time is over. */
-  async function answered({ operationIds, opening }: Link, withinMs: number): Promise<void> {
+  async function answered({ operationIds, inbox, opening }: Link, withinMs: number): Promise<void> {
     const noLonger = new AbortController()
     const over = sleep(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
-    await Promise.race([Promise.all([opening, operationIds?.answered()]), over])
+    await Promise.race([Promise.all([opening, inbox?.emptied().then(() => operationIds?.answered())]), over])
     noLonger.abort()
   }
 
   function giveUp(link: Link, silentSinceMs: number): void {
-    // Its page may be found silent, and its connection too before its end has come.
+    // Both pingers may report one socket: the first report counts.
     link.silentSinceMs ??= silentSinceMs
     link.socket.terminate()
   }
@@ -427,7 +428,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   function giveUpReading(link: Link): void {
-    log.warn({}, 'A socket is ended: its client asks, and does not read the answers.')
+    log.warn({}, 'Closing a socket: its client keeps asking and does not read the answers.')
     link.isClosedByUs = true
     link.socket.terminate()
   }
@@ -445,8 +446,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const units = waitMs > 0 ? UNITS.flood : UNITS.frame + UNITS.frameByte * bytes
     if (limits.spend(payer, units) && waitMs === 0) return true
     const reason = `A socket may send ${config.SOCKET_FRAME_RATE} messages and pings a second.`
-    closeFor(link, rateLimited(waitMs > 0 ? reason : 'This user asks on and on for more than they may cause.', waitMs))
+    closeFor(
+      link,
+      rateLimited(waitMs > 0 ? reason : 'This user keeps asking for more work than the limit allows.', waitMs),
+    )
     return false
+  }
+
+  function refuseLater(socket: Duplex, error: unknown): void {
+    void limits.refusalDelay().then(() => {
+      if (!socket.destroyed) refuse(socket, problemOfMasked(mask(error)))
+    })
   }
 
   function countAddress(address: string, step: 1 | -1): void {
@@ -472,6 +482,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       silentSinceMs: null,
       nonceMark: null,
       operationIds: null,
+      inbox: null,
       opening: Promise.resolve(),
     }
     const connection: Connection = { link, attachment: null, group: { subscriptions: new Set() } }
@@ -496,11 +507,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             pause: () => socket.pause(),
             resume: () => socket.resume(),
             inTurn(work: () => void) {
-              const user = link.payer.userId ?? link.payer.address
-              inboxTurns.run(user, async () => work()).catch((error) => closeFor(link, error))
+              limits.turns.run(callerOf(link.payer), async () => work()).catch((error) => closeFor(link, error))
             },
           }
-          const inbox = new Inbox<Message>(({ data, isBinary }) => {
+          const inbox = new Inbox<Message>(({ data, isBinary, isLate }) => {
             if (socket.readyState !== socket.OPEN || link.isClosedByUs) return
             // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
             if (socket.bufferedAmount > MAX_UNREAD_BYTES) return giveUpReading(link)
@@ -513,7 +523,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
               return close(link, CloseCode.BadRequest, `payload must be at most ${MAX_NESTING} levels deep.`)
             }
             if (type === 'pong') heardPong(connection, payload)
-            if (type === 'subscribe' && link.isLeaving) return
+            if (type === 'subscribe' && isLate) return
             operationIds.receive(message)
           }, inboxWire)
           socket.on('message', (data, isBinary) => {
@@ -522,8 +532,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             // Told to close, a client may go on speaking for a while: nobody listens any more.
             if (socket.readyState !== socket.OPEN) return
             const bytes = lengthOf(data)
-            if (mayGoOn(link, bytes, nowMs)) inbox.receive({ data, isBinary, bytes })
+            if (mayGoOn(link, bytes, nowMs)) inbox.receive({ data, isBinary, bytes, isLate: link.isLeaving })
           })
+          link.inbox = inbox
           socket.once('close', () => inbox.close())
         },
       },
@@ -578,7 +589,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       if (isClosing || openCount >= config.SOCKETS_PER_PROCESS) return refuse(socket, problemOf(noRoom()))
       if (!isShared && (countByAddress.get(address) ?? 0) >= config.SOCKETS_PER_ADDRESS) {
         const reason = `An address may have ${config.SOCKETS_PER_ADDRESS} sockets open at once.`
-        return refuse(socket, problemOf(rateLimited(reason, config.HEARTBEAT_INTERVAL)))
+        return refuseLater(socket, rateLimited(reason, config.HEARTBEAT_INTERVAL))
       }
       countAddress(address, 1)
       socket.once('close', () => countAddress(address, -1))
@@ -586,14 +597,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         address,
         (leave) => {
           socket.once('close', leave)
-          // Its client may have gone while it waited.
-          if (socket.destroyed) return leave()
-          try {
-            limits.charge(addressPayer(origin), UNITS.handshake)
-          } catch (error) {
-            return refuse(socket, problemOfMasked(mask(error)))
-          }
-          wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
+          void limits.turns.run(callerOf(addressPayer(origin)), async () => {
+            // Its client may have gone while it waited.
+            if (socket.destroyed) return leave()
+            try {
+              limits.charge(addressPayer(origin), UNITS.handshake)
+            } catch (error) {
+              leave()
+              return refuseLater(socket, error)
+            }
+            wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
+          })
         },
         () => refuse(socket, problemOf(noRoom())),
       )

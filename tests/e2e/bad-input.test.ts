@@ -301,7 +301,7 @@ describe('bad input', () => {
         [expired, /has run out/],
         [nobody, /`sub`/],
         [unsigned, /not accepted/],
-        ['nonsense', /no JWT/],
+        ['nonsense', /not a JWT/],
         ['dev:', /sub must be/],
       ] as const) {
         const { errors } = await post(server, token, '{ viewer { id } }')
@@ -397,6 +397,6 @@ describe('bad input', () => {
   it('refuses settings that createRollcall does not know, by name', () => {
     expect(() =>
       createRollcall({ CLOSE_GRACE: '-5s', NO_SUCH_SETTING: '1' } as Record<string, string>, console),
-    ).toThrow(/NO_SUCH_SETTING is no setting[\s\S]*CLOSE_GRACE must be a duration/)
+    ).toThrow(/NO_SUCH_SETTING is not a setting[\s\S]*CLOSE_GRACE must be a duration/)
   })
 })

@@ -256,9 +256,18 @@ describe('subscriptions', () => {
   })
 })
 
+/** A clock by which each piece of work takes a whole slice. */
+function steps(): () => number {
+  let nowMs = 0
+  return () => {
+    nowMs += 10
+    return nowMs
+  }
+}
+
 describe('dear operations', () => {
   it('of one user come one after the other, and users take turns', async () => {
-    const turns = createFairTurns(1)
+    const turns = createFairTurns({ monotonicMs: steps(), atOnce: 1 })
     const done: string[] = []
     const atWork = { alice: 0, bob: 0 }
     async function work(user: 'alice' | 'bob', name: string) {
@@ -278,7 +287,7 @@ describe('dear operations', () => {
   })
 
   it('leave a turn of the event loop to others between any two', async () => {
-    const turns = createFairTurns(1)
+    const turns = createFairTurns({ monotonicMs: steps(), atOnce: 1 })
     const order: string[] = []
     const all = ['1', '2', '3'].map((name) =>
       turns.run(name, async () => {
@@ -291,8 +300,21 @@ describe('dear operations', () => {
     expect(order).toEqual(['begin 1', 'others after 1', 'begin 2', 'others after 2', 'begin 3', 'others after 3'])
   })
 
+  it('begin together as long as a slice lasts', async () => {
+    const turns = createFairTurns({ monotonicMs: () => 0 })
+    const order: string[] = []
+    const all = ['1', '2', '3'].map((name) =>
+      turns.run('alice', async () => {
+        order.push(name)
+        setImmediate(() => order.push(`others after ${name}`))
+      }),
+    )
+    await Promise.all(all)
+    expect(order.slice(0, 3)).toEqual(['1', '2', '3'])
+  })
+
   it('are as many at a time as one caller may have', async () => {
-    const turns = createFairTurns(2)
+    const turns = createFairTurns({ monotonicMs: steps(), atOnce: 2 })
     let atWork = 0
     let most = 0
     const work = async () => {
@@ -307,7 +329,7 @@ describe('dear operations', () => {
   })
 
   it('that fail do not stop those behind them', async () => {
-    const turns = createFairTurns(1)
+    const turns = createFairTurns({ monotonicMs: steps(), atOnce: 1 })
     const failed = turns.run('alice', () => Promise.reject(new Error('No.')))
     const after = turns.run('alice', async () => 'done')
     await expect(failed).rejects.toThrow('No.')

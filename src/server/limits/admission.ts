@@ -1,4 +1,4 @@
-/** Who sends a token, at the cost of the address that it comes from where nobody who is known signed it. */
+/** Authenticates tokens, and charges failed attempts: to the user if the signature is valid, else to the address. */
 import type { Caller } from '../../presence/access.ts'
 import { PresenceError } from '../../presence/errors.ts'
 import { type Authenticator, subjectOfRefused } from '../auth.ts'

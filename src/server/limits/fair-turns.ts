@@ -1,16 +1,25 @@
 /**
- * Work in turns: between the starts of any two pieces everybody else has a turn of the event loop, and callers take
- * turns. Without it one socket that asks for twenty full pages makes all others wait for them.
+ * Work in turns: a turn of the event loop starts a slice of the waiting pieces, callers take turns, and then everybody
+ * else is served. Without it one socket that asks for twenty full pages makes all others wait for them.
  */
+import { startSlice } from '../../slices.ts'
+
+/** What a caller may add to the time that others wait. */
+const SLICE_MS = 1
 
 export interface FairTurns {
-  /** @param caller - who asks: a user or an address */
+  /** @param caller - who asks: see `callerOf` */
   run<Result>(caller: string, work: () => Promise<Result>): Promise<Result>
   waitingCount(): number
 }
 
-/** @param atOnce - pieces of one caller that may be at work at a time; as many as begin where it is left out */
-export function createFairTurns(atOnce = Number.POSITIVE_INFINITY): FairTurns {
+export interface FairTurnsOptions {
+  readonly monotonicMs: () => number
+  /** Pieces of one caller that may be at work at a time; left out, as many as begin. */
+  readonly atOnce?: number
+}
+
+export function createFairTurns({ monotonicMs, atOnce = Number.POSITIVE_INFINITY }: FairTurnsOptions): FairTurns {
   /** What waits, in the order of their callers' turns. */
   const waiting = new Map<string, (() => Promise<void>)[]>()
   const atWork = new Map<string, number>()
@@ -21,8 +30,11 @@ export function createFairTurns(atOnce = Number.POSITIVE_INFINITY): FairTurns {
     isScheduled = true
     setImmediate(() => {
       isScheduled = false
-      const caller = nextCaller()
-      if (caller !== null) begin(caller)
+      const isSliceOver = startSlice(monotonicMs, SLICE_MS)
+      for (let caller = nextCaller(); caller !== null; caller = nextCaller()) {
+        begin(caller)
+        if (isSliceOver()) break
+      }
       schedule()
     })
   }

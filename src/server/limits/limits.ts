@@ -4,11 +4,13 @@
  *
  * Who shows a valid token pays as that user. Everything else is paid by the address that it comes from.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
 import { rateLimited } from '../../presence/errors.ts'
 import type { TakenWork } from '../../presence/store.ts'
 import type { Origin } from './addresses.ts'
 import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
+import { createFairTurns, type FairTurns } from './fair-turns.ts'
 
 /** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
 export const UNITS = {
@@ -19,8 +21,8 @@ export const UNITS = {
   /** Parsing and validating a document that nobody has asked before. */
   document: 200,
   documentByte: 2,
-  /** An upgrade, before anybody has said who they are. It is given back with a valid token. */
-  handshake: 100,
+  /** A connection, its upgrade and its end, before anybody has said who they are. It is given back with a valid token. */
+  handshake: 400,
   /** A socket: its token, its session and the records of it. */
   connection: 500,
   /** A token that does not hold, with its signature checked. */
@@ -38,6 +40,11 @@ const FRAME_BURST_SECONDS = 4
 /** A client that ends a subscription and begins the next may find the first one counted still. */
 const RETRY_AFTER_MS = 1000
 
+/** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
+const MAX_REFUSAL_DELAY_MS = 1000
+/** Refusals that are delayed at a time, of all callers. Each is a request and a timer. */
+const MAX_DELAYED = 500
+
 /** Who pays for a request. */
 export interface Payer {
   /** Null without a valid token. */
@@ -48,6 +55,10 @@ export interface Payer {
 }
 
 export interface Limits {
+  /** Short pieces of work: messages, requests, upgrades. */
+  readonly turns: FairTurns
+  /** Dear queries: a caller has one at work at a time. */
+  readonly dearTurns: FairTurns
   /**
    * Takes the work that is asked for.
    *
@@ -69,6 +80,11 @@ export interface Limits {
    * @throws PresenceError `RATE_LIMITED`
    */
   openSubscription(payer: Payer): () => void
+  /**
+   * Resolves when a refusal may be answered: a client that asks again at once is slowed down by it. Each waits a time of
+   * its own, so that the refused do not come back together.
+   */
+  refusalDelay(): Promise<void>
   /** Of one socket. */
   frames(): Bucket
   /** Has all processes count together: see `Budgets`. */
@@ -96,6 +112,7 @@ export function createLimits(
   )
 
   const subscriptionCounts = new Map<string, number>()
+  let delayedCount = 0
   const frameRate: Rate = {
     burst: FRAME_BURST_SECONDS * config.SOCKET_FRAME_RATE * UNITS.frame,
     perSecond: config.SOCKET_FRAME_RATE * UNITS.frame,
@@ -106,6 +123,9 @@ export function createLimits(
   }
 
   return {
+    turns: createFairTurns({ monotonicMs }),
+    dearTurns: createFairTurns({ monotonicMs, atOnce: 1 }),
+
     charge(payer, units) {
       if (payer.isFree) return
       const { budgets, key } = accountOf(payer)
@@ -151,6 +171,13 @@ export function createLimits(
       }
     },
 
+    async refusalDelay() {
+      if (delayedCount >= MAX_DELAYED) return
+      delayedCount += 1
+      await sleep(MAX_REFUSAL_DELAY_MS * (0.5 + Math.random() / 2), undefined, { ref: false })
+      delayedCount -= 1
+    },
+
     frames: () => new Bucket(frameRate),
 
     async share(exchange) {
@@ -164,6 +191,11 @@ export function createLimits(
       addresses.forgetFull()
     },
   }
+}
+
+/** By which name a payer takes turns. */
+export function callerOf({ userId, address }: Payer): string {
+  return userId === null ? `address:${address}` : `user:${userId}`
 }
 
 /** Who pays for what is asked before a token is known. */

@@ -127,7 +127,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
     onError: (error) => log.warn({ err: error }, 'Cannot subscribe to Redis pub/sub yet; retrying.'),
   })
-  const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets come at once.'))
+  const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets are attaching at once.'))
   const beats = createBeatBatches({
     flushMs: beatFlushMs,
     most: BATCH_USERS,

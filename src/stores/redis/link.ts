@@ -43,7 +43,7 @@ export interface LinkOptions {
   readonly onOpen: () => void
   /** Told what `INFO` says of each server that it is connected to. */
   readonly onServer: (facts: string) => void
-  /** Told where the server can never do, as it is set up. */
+  /** Called if the Redis server's configuration makes it unusable (too old, or it evicts keys). */
   readonly onUnusable: (reason: string) => void
   readonly log: OperatorLog
 }
