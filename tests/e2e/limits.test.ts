@@ -274,8 +274,11 @@ describe('the tokens of an address', () => {
       status: 429,
       body: expect.stringContaining('"code":"RATE_LIMITED"'),
     })
+    const askedAtMs = performance.now()
     const wire = await openRaw()
     expect(await statusLine(wire)).toBe('HTTP/1.1 429 Too Many Requests')
+    // One that comes back at once is slowed down.
+    expect(performance.now() - askedAtMs).toBeGreaterThan(450)
   })
 
   it('are those of the client that a trusted proxy names', async () => {

@@ -55,6 +55,46 @@ describe('an inbox', () => {
     expect(reading).toEqual(['pause', 'resume', 'pause'])
   })
 
+  it('says when nothing waits any more, also when it is closed before that', async () => {
+    const { inbox, taken, receive } = openInbox()
+    await inbox.emptied()
+    receive(3, 40_000)
+    await inbox.emptied()
+    expect(taken).toHaveLength(3)
+    receive(3, 40_000)
+    const emptied = inbox.emptied()
+    inbox.close()
+    await emptied
+    expect(taken).toHaveLength(3)
+  })
+
+  it('goes on after a message that fails', async () => {
+    const taken: number[] = []
+    const failures: unknown[] = []
+    const inbox = new Inbox<{ readonly number: number; readonly bytes: number }>(
+      ({ number }) => {
+        if (number === 0) throw new Error('No.')
+        taken.push(number)
+      },
+      {
+        pause: () => {},
+        resume: () => {},
+        inTurn(work) {
+          setImmediate(() => {
+            try {
+              work()
+            } catch (error) {
+              failures.push(error)
+            }
+          })
+        },
+      },
+    )
+    for (let number = 0; number < 3; number += 1) inbox.receive({ number, bytes: 40_000 })
+    await inbox.emptied()
+    expect({ taken, failed: failures.length }).toEqual({ taken: [1, 2], failed: 1 })
+  })
+
   it('takes nothing any more when it is closed', async () => {
     const { inbox, taken, receive } = openInbox()
     receive(20, 100)
