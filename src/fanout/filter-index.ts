@@ -1,28 +1,28 @@
-/** Which subscriptions an entry may concern, so that a change costs those and not all that exist. */
+/** Finds the subscriptions that an entry may concern, so that a change costs those and not all that exist. */
 import { createHash } from 'node:crypto'
 import type { ChangeFilter } from '../presence/changes.ts'
 
-/** A filter as it is kept. */
+/** A filter as the index keeps it. */
 export type IndexedFilter = Exclude<ChangeFilter, { kind: 'users' }> | UsersFilter
 
 interface UsersFilter {
   readonly kind: 'users'
   readonly userIds: readonly string[]
-  /** The same for the same ids, in whatever order. */
+  /** The same for the same ids, in any order. */
   readonly digest: string
 }
 
 export interface FilterIndex<Subscriber> {
   /**
-   * The same object for watch lists of the same ids, as the tabs of a user and the members of a team have them: such a
-   * list is in memory once. Of an id that is in many lists there is one text.
+   * Returns the same object for watch lists of the same ids, as a user's tabs and a team's members have them: such a
+   * list is in memory once. An id that is in many lists is one string in memory.
    */
   keep(filter: ChangeFilter): IndexedFilter
   add(filter: IndexedFilter, subscriber: Subscriber): void
   remove(filter: IndexedFilter, subscriber: Subscriber): void
   everyone(): ReadonlySet<Subscriber>
   ofRoom(room: string): ReadonlySet<Subscriber>
-  /** Those of `rooms` that have subscribers. Costs the smaller of the two. */
+  /** The `rooms` that have subscribers. The cost is that of the smaller of the two sets. */
   watchedRooms(rooms: Rooms): Iterable<string>
   ofUser(userId: string): Iterable<Subscriber>
   all(): Iterable<Subscriber>
@@ -39,7 +39,7 @@ interface Audience<Subscriber> {
   readonly subscribers: Set<Subscriber>
 }
 
-/** A list that is watched, by one subscriber or by many. */
+/** A watch list with one subscriber or many. */
 interface WatchList<Subscriber> {
   readonly subscribers: Set<Subscriber>
 }
@@ -96,7 +96,7 @@ export function createFilterIndex<Subscriber>(): FilterIndex<Subscriber> {
     list?.subscribers.delete(subscriber)
     if (list === undefined || list.subscribers.size > 0) return
     lists.delete(filter)
-    // Two that were begun in the same moment may be the same list twice.
+    // Two filters that began at the same moment may hold the same list.
     if (filtersByDigest.get(filter.digest) === filter) filtersByDigest.delete(filter.digest)
     for (const userId of filter.userIds) {
       const ofUser = byUser.get(userId)

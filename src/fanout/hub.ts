@@ -1,6 +1,6 @@
 /**
  * The node's only listener to the change log: it finds the subscriptions that an entry concerns and hands each the
- * same event object. What a subscription cannot take now it reads from the log later.
+ * same event object. A subscription that cannot take an event now reads it from the log later.
  */
 import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
 import { positionExpired, unavailable } from '../presence/errors.ts'
@@ -17,23 +17,23 @@ import { shareRequest } from './share-request.ts'
 import { Subscription, type SubscriptionContext } from './subscription.ts'
 import { createWatchedIds } from './watched-ids.ts'
 
-/** How often `onlineCountChanged` and `viewerChanged` may speak. */
+/** The shortest time between two events of an `onlineCountChanged` or `viewerChanged` stream. */
 const PACE_MS = 1000
-/** Counts of one room that are sent at the moment of a change: about 2 ms of work. */
+/** Counts of one room that are sent right at a change: about 2 ms of work. */
 const MAX_COUNTS_AT_A_CHANGE = 200
-/** What merging an entry costs, in units of about a microsecond. */
+/** The cost of merging an entry, in units of about a microsecond. */
 const REPLAY_UNITS_AN_ENTRY = 0.25
-/** How often `positionAdvanced` speaks. */
+/** How often `positionAdvanced` sends a position. */
 const POSITION_INTERVAL_MS = 10_000
 
 export interface Hub extends ChangeFeed {
-  /** From here on it follows the log. May be called again where it failed. */
+  /** Follows the log from here on. May be called again if it failed. */
   start(): Promise<void>
-  /** Ends a window: what has gathered is told. */
+  /** Ends a window: sends the gathered changes. */
   tell(): void
   /** Sends throttled events. Call it often; its cost is proportional to the number of waiting streams. */
   tick(): Promise<void>
-  /** Tells every group its position, where `POSITION_INTERVAL_MS` has passed. */
+  /** Sends every group its position, if `POSITION_INTERVAL_MS` has passed. */
   tickPositions(): Promise<void>
   /** Ends all subscriptions. */
   close(): void
@@ -41,12 +41,12 @@ export interface Hub extends ChangeFeed {
     readonly subscriptionCount: number
     /** Subscriptions that are behind now. */
     readonly behindCount: number
-    /** How often a subscription fell or began behind. */
+    /** How often a subscription fell behind or began behind. */
     readonly replayCount: number
   }
 }
 
-/** Events that wait for a reader that is a little slow. They are shared: eight bytes each. */
+/** Events that may wait for a slightly slow reader. They are shared: eight bytes each. */
 const MAX_WAITING = 256
 
 export interface HubOptions {
@@ -54,11 +54,11 @@ export interface HubOptions {
   readonly monotonicMs: () => number
   /** How many changes the log holds. */
   readonly logCount?: number
-  /** What comes within so long is merged to one change a user; 0: each change is told as it comes. */
+  /** Changes within this time are merged to one per user; 0: each change is sent as it comes. */
   readonly windowMs?: number
   /** Ids that one user may watch. */
   readonly watchedIdsPerUser?: number
-  /** Fewer, for a test of what happens beyond it. */
+  /** Lower in tests of what happens beyond it. */
   readonly waitingMost?: number
 }
 
@@ -85,12 +85,12 @@ export function createHub({
     announcedAtMs: number
   }>()
   const stopListening: (() => void)[] = []
-  /** How far it has heard. */
+  /** The position of the last entry received. */
   let head: Position = { epoch: '', seq: 0 }
-  /** How far it has told: `head`, but for what waits in a window. */
+  /** The position up to which changes are sent: `head`, except for what waits in a window. */
   let announced = head
   let gathered: LogEntry[] = []
-  /** They began within a window, and must not be told what was merged with what came before them. */
+  /** Subscriptions that began within a window: they must not get changes merged with earlier ones. */
   const early = new Set<Subscription>()
   const traffic = { behindCount: 0, replayCount: 0 }
   const replays = createReplays({
@@ -123,7 +123,7 @@ export function createHub({
     if (windowMs === 0) tell()
   }
 
-  /** Tells what has gathered, merged to one change a user. */
+  /** Sends the gathered changes, merged to one per user. */
   function tell(): void {
     if (gathered.length === 0) return
     const entries = gathered
@@ -131,7 +131,7 @@ export function createHub({
     announced = head
     const isMerged = entries.length > 1
     for (const change of mergedChanges(entries, { kind: 'everyone' })) {
-      // To a watch list a user's change is the same as to everyone.
+      // For a watch list a user's change is the same as for everyone.
       offer(change, isMerged, index.everyone(), index.ofUser(change.user.id))
     }
     for (const [room, concerning] of entriesByRoom(entries)) {
@@ -146,7 +146,7 @@ export function createHub({
     }
   }
 
-  /** The entries that may be a change in a room, of each room that somebody subscribed to. */
+  /** The entries that may be a change in a room, for each room with subscribers. */
   function entriesByRoom(entries: readonly LogEntry[]): ReadonlyMap<string, LogEntry[]> {
     const byRoom = new Map<string, LogEntry[]>()
     for (const entry of entries) {
@@ -159,7 +159,7 @@ export function createHub({
     return byRoom
   }
 
-  /** Rooms with subscribers that an entry may be a change in. */
+  /** Rooms with subscribers in which an entry may be a change. */
   function* watchedRooms({ before, after, movedRooms }: LogEntry): Iterable<string> {
     if (hasSamePublicFields(before.user, after.user)) {
       for (const room of movedRooms) if (index.ofRoom(room).size > 0) yield room
@@ -180,7 +180,7 @@ export function createHub({
     }
   }
 
-  /** The same event for all who ask until the number changes. */
+  /** The same event for every caller until the number changes. */
   function countOf(room: string | null): Promise<CountEvent> {
     return shareRequest(counted, room, async () => ({ room, count: await store.count(room) }))
   }
@@ -189,7 +189,7 @@ export function createHub({
     counted.delete(room)
     const streams = countsByRoom.get(room)
     if (streams === undefined) return
-    // Each stream is woken and written to. A crowd waits for the next tick, which runs in slices.
+    // Each stream is woken and written to. A crowd of streams waits for the next tick, which runs in slices.
     const isCrowd = streams.size > MAX_COUNTS_AT_A_CHANGE
     for (const paced of streams) {
       if (isCrowd) throttled.add(paced)
@@ -214,11 +214,11 @@ export function createHub({
     for (const subscription of lost) subscription.lose()
     void inSlices(lost, monotonicMs, async (subscription) => subscription.fail(positionExpired()))
     for (const room of countsByRoom.keys()) recount(room)
-    // The new log begins with small numbers.
+    // The new log begins again with small numbers.
     for (const entry of positionsByGroup) entry.announcedSeq = -1
   }
 
-  /** Keeps a paced stream under its key for as long as somebody reads it. */
+  /** Keeps a paced stream under its key while somebody reads it. */
   function paced<Key, Event>(
     registry: Map<Key, Set<Paced<Event>>>,
     key: Key,
@@ -268,7 +268,7 @@ export function createHub({
       if (after !== null) follower.charge(REPLAY_UNITS_AN_ENTRY * Math.max(0, head.seq - after.seq))
       const unwatch = watchedIds.add(follower.userId, filter)
       const startSeq = after?.seq ?? head.seq
-      // Within a window it is behind until the window ends; without one, it is told nothing twice.
+      // Within a window the subscription is behind until the window ends; without one, it gets nothing twice.
       const isAtHead = startSeq === announced.seq || (windowMs === 0 && startSeq > announced.seq)
       const indexedFilter = index.keep(filter)
       const subscription = new Subscription(context, indexedFilter, startSeq, isAtHead, (ended) => {
@@ -278,7 +278,7 @@ export function createHub({
         early.delete(ended)
         all.delete(ended)
       })
-      // Into the index before anything is read, so that changes in between are not lost.
+      // Index the subscription before anything is read, so that changes in between are not lost.
       index.add(indexedFilter, subscription)
       group?.subscriptions.add(subscription)
       all.add(subscription)
@@ -336,12 +336,12 @@ export function createHub({
 
     async tickPositions() {
       const nowMs = monotonicMs()
-      // Silence says that what is shown may be old.
+      // Silence tells clients that what they show may be old.
       if (store.trouble() !== null) return
       await inSlices(positionsByGroup, monotonicMs, (entry) => {
         if (nowMs - entry.announcedAtMs < POSITION_INTERVAL_MS) return
         const position = written(entry.group)
-        // A subscription that just began further back: silence says that not all is shown yet.
+        // A subscription has just begun further back: silence tells its client that not everything is shown yet.
         if (position === null || position.seq < entry.announcedSeq) return
         entry.announcedSeq = position.seq
         entry.announcedAtMs = nowMs
@@ -361,14 +361,14 @@ export function createHub({
     },
   }
 
-  /** @throws always: another node may have given a position of a log that this one has not heard of yet */
+  /** @throws always: another node may have issued a position in a log that this node does not know of yet */
   async function refuse(after: Position): Promise<never> {
     const { epoch } = await store.changes.position()
     if (epoch === after.epoch) throw unavailable('store', 'The live state was rebuilt just now: ask again.')
     throw positionExpired()
   }
 
-  /** Null where a subscription is to be told that its log is lost: a position of the new one would hide it. */
+  /** Null if a subscription has yet to learn that its log is lost: a position in the new log would hide that. */
   function written(group: FeedGroup): Position | null {
     let seq = announced.seq
     for (const subscription of group.subscriptions) {

@@ -8,16 +8,16 @@ import { isUnavailable } from '../presence/errors.ts'
 export interface Paced<Event> extends AsyncIterableIterator<Event> {
   return(): Promise<IteratorResult<Event>>
   throw(error: unknown): Promise<IteratorResult<Event>>
-  /** Something changed. @returns false where it was too soon for a word: nudge again later */
+  /** Reports a change. @returns false if it is too soon for an item: nudge again later */
   nudge(nowMs: number): boolean
   end(): void
 }
 
 export interface PacedOptions<Event> {
-  /** The state, at the moment when the reader takes it. */
+  /** Reads the state at the moment when the reader takes it. */
   readonly read: () => Promise<Event>
   readonly paceMs: number
-  /** It could not be read just now: nudge again later. */
+  /** Called when the state cannot be read just now: nudge again later. */
   readonly onDelay: () => void
   readonly onEnd: () => void
 }

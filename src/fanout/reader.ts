@@ -1,13 +1,13 @@
-/** A stream of changes for one who asks for one event after the other. */
+/** A stream of changes for a reader that asks for one event after the other. */
 import type { ChangeEvent, ChangeOutlet, ChangeStream } from '../presence/feed.ts'
 
 export interface Reader {
   next(): Promise<IteratorResult<ChangeEvent>>
-  /** The oldest event that may not have been written yet: it waits, or was taken and nobody asked for the next. */
+  /** The oldest event that may not be written yet: it waits, or was taken and the next was not asked for. */
   unwrittenSeq(): number | null
 }
 
-/** @param waitingMost - events that may wait for it: they are shared, eight bytes each */
+/** @param waitingMost - how many events may wait: they are shared, eight bytes each */
 export function createReader(stream: ChangeStream, waitingMost: number): Reader {
   const waiting: ChangeEvent[] = []
   let inHand: ChangeEvent | null = null
@@ -58,7 +58,7 @@ export function createReader(stream: ChangeStream, waitingMost: number): Reader 
         }
         const resume = resumeStream
         resumeStream = null
-        // It may write at once.
+        // The stream may write at once.
         resume?.()
         if (waiting.length > 0) continue
         await new Promise<void>((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * What subscriptions that are behind have missed, merged to one change a user. Those at one place share one reading of
- * the log and one merging, and changes that come out the same are the same event for all.
+ * What subscriptions that are behind have missed, merged to one change per user. Subscriptions at the same place share
+ * one read of the log and one merge, and equal changes are the same event for all.
  */
 import { LRUCache } from 'lru-cache'
 import { type Change, type ChangeFilter, mergedChanges } from '../presence/changes.ts'
@@ -14,35 +14,35 @@ import type { ChangeLog } from '../presence/store.ts'
 import type { IndexedFilter } from './filter-index.ts'
 import { shareRequest } from './share-request.ts'
 
-/** Entries that one replay merges: a few milliseconds' work. */
+/** Entries that one replay merges: a few milliseconds of work. */
 const MAX_REPLAY = 5000
-/** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: some 2 MB. */
+/** The last entries are kept at hand, so that a crowd that comes back asks the store for nothing: about 2 MB. */
 const MAX_AT_HAND = 5000
-/** Fewer, where their users entered so many rooms by them: some 10 MB. */
+/** Fewer entries are kept if their users entered more rooms than this: about 10 MB. */
 const MAX_AT_HAND_ROOMS = 50_000
-/** Events kept to be handed out again: what a crowd that comes back missed is mostly the same for all. Some 1 MB. */
+/** Events kept for reuse: the members of a crowd that comes back have missed mostly the same. About 1 MB. */
 const MAX_EVENTS = 1000
 
 export interface Replay {
   readonly events: readonly ChangeEvent[]
-  /** Everything up to it is in the events. */
+  /** The events cover everything up to this number. */
   readonly upToSeq: number
 }
 
 export interface Replays {
-  /** An entry that follows the last one. */
+  /** Adds the entry that follows the last one. */
   add(entry: LogEntry): void
-  /** The log starts over. */
+  /** Forgets everything: the log starts over. */
   clear(): void
-  /** The event of a change: the same object for every caller. To a watch list a change is the same as to everyone. */
+  /** The event of a change: the same object for every caller. For a watch list a change is the same as for everyone. */
   eventOf(change: Change): ChangeEvent
   /**
-   * What the filter lets through after `seq`, up to what has been told, or up to a bound before it.
+   * What the filter lets through after `seq`, up to what has been sent, or up to a bound before that.
    *
-   * @throws PresenceError `POSITION_EXPIRED` where the log does not reach back any more
+   * @throws PresenceError `POSITION_EXPIRED` if the log no longer reaches back to `seq`
    */
   after(seq: number, filter: IndexedFilter, mayHaveSeenLater: boolean): Promise<Replay>
-  /** Forgets what was read and merged to be shared. To be called every now and then: it bounds what is kept. */
+  /** Forgets the shared reads and merges. Call it now and then: it bounds what is kept. */
   forget(): void
 }
 
@@ -53,18 +53,18 @@ interface Reading {
 
 export interface ReplaysOptions {
   readonly read: ChangeLog['read']
-  /** How far the subscriptions that are not behind have come: a replay never gets ahead of them. */
+  /** How far the subscriptions that are not behind have got: a replay never gets ahead of them. */
   readonly announced: () => Position
-  /** What the log holds: no more is kept at hand. */
+  /** How many changes the log holds: no more are kept at hand. */
   readonly logCount: number
 }
 
 export function createReplays({ read, announced, logCount }: ReplaysOptions): Replays {
   let atHand = createNumberedLog<LogEntry>()
-  /** Of the entries at hand that brought rooms, how many. */
+  /** The number of rooms that each entry at hand brought, if any. */
   const roomCounts = new Map<number, number>()
   let roomCount = 0
-  /** Entries share the rooms of users who hide and come back. */
+  /** Room sets already counted: entries of users who hide and come back share theirs. */
   let seenRooms = new WeakSet<RoomSet>()
   const events = new LRUCache<string, ChangeEvent>({ max: MAX_EVENTS })
   const readings = new Map<number, Promise<Reading>>()
@@ -97,7 +97,7 @@ export function createReplays({ read, announced, logCount }: ReplaysOptions): Re
   }
 
   function eventOf(change: Change): ChangeEvent {
-    // By its number an entry says what the user was after it; the rest is what a change says of before.
+    // An entry's number identifies the user's state after it; the rest is what a change says about the state before.
     const key = `${change.seq} ${change.kind} ${change.previousStatus} ${change.room ?? ''}`
     const known = events.get(key)
     if (known !== undefined) return known
@@ -150,7 +150,7 @@ export function createReplays({ read, announced, logCount }: ReplaysOptions): Re
 
     async after(seq, filter, mayHaveSeenLater) {
       if (seq >= announced().seq) return { events: [], upToSeq: seq }
-      // Hardly two lists are the same, and merging for one costs its few users.
+      // Hardly two watch lists are the same, and merging for one costs only its few users.
       if (filter.kind === 'users')
         return merge(seq, { kind: 'users', userIds: new Set(filter.userIds) }, mayHaveSeenLater)
       const room = filter.kind === 'room' ? filter.room : ''

@@ -1,10 +1,10 @@
 /**
- * GraphQL subscriptions in which one execution, and one writing as JSON, serves every subscriber of the same event and
- * the same selection.
+ * GraphQL subscriptions in which one execution and one JSON text serve every subscriber to the same event with the same
+ * selection.
  *
- * An event that is shared is the same object for all of them; a selection is the document, the operation's name and
- * the variables that the payload depends on. Whatever else a subscriber asked (room, ids, position) only chose the
- * events. What may not be shared (src/fanout/shareable.ts) is executed for its subscriber alone.
+ * A shared event is the same object for all of them; a selection is the document, the operation's name and the
+ * variables that the payload depends on. Other arguments of a subscriber (room, ids, position) only chose the events.
+ * A payload that may not be shared (src/fanout/shareable.ts) is executed for its subscriber alone.
  */
 import {
   createSourceEventStream,
@@ -19,20 +19,19 @@ import { LRUCache } from 'lru-cache'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../presence/feed.ts'
 
 /**
- * @param outlet - where given, payloads that are shared go there, and the generator brings none of them: only the rest,
- *   and the end
+ * @param outlet - if given, shared payloads go there, and the generator yields only the rest, and the end
  */
 export type Subscribe = (args: ExecutionArgs, outlet: PayloadOutlet | null) => Promise<Results | ExecutionResult>
 
 export interface SelectionsOptions {
-  /** Whether its payloads are the same for every caller. */
+  /** Whether an operation's payloads are the same for every caller. */
   readonly isShareable: (args: Pick<ExecutionArgs, 'document' | 'operationName'>) => boolean
-  /** A result as its outlets take it: as JSON. */
+  /** Writes a result as JSON, the form that outlets take. */
   readonly write: (result: ExecutionResult) => string
 }
 
 export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
-  /** By the document, which is parsed once for all who send the same text. */
+  /** By document, which is parsed once for all who send the same text. */
   const selections = new WeakMap<DocumentNode, Map<string, Selection>>()
 
   function selectionOf(args: ExecutionArgs): Selection {
@@ -58,10 +57,10 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
   }
 }
 
-/** Payloads that a selection remembers: what a crowd that comes back missed is mostly the same for all. */
+/** Payloads that a selection remembers: the members of a crowd that comes back have missed mostly the same. */
 const MAX_PAYLOADS = 64
 
-/** A selection that somebody is subscribed with. */
+/** A selection that has subscribers. */
 interface Selection {
   resultOf(event: object): ExecutionResult
   payloadOf(event: object): string
@@ -69,7 +68,7 @@ interface Selection {
   removeUser(): void
 }
 
-/** What is shared must not know who asks: a field that looks at its context fails, for all and at once. */
+/** A shared field must not depend on the caller: a field that reads its context fails at once, for all. */
 const NO_CALLER = new Proxy(
   {},
   {
@@ -79,7 +78,7 @@ const NO_CALLER = new Proxy(
   },
 )
 
-/** @param onUnused - nobody is subscribed with it any more */
+/** @param onUnused - called when the selection has no subscribers left */
 function createSelection(
   { schema, document, operationName, variableValues }: ExecutionArgs,
   write: SelectionsOptions['write'],
@@ -91,13 +90,13 @@ function createSelection(
     document: part.document,
     operationName,
     variableValues: Object.fromEntries(valuesOf(part, variableValues)),
-    // Neither the caller nor anything else of the first subscriber is kept.
+    // Nothing of the first subscriber is kept, not even its caller.
     contextValue: NO_CALLER,
   }
   const results = new LRUCache<object, ExecutionResult>({ max: MAX_PAYLOADS })
-  /** Readers that are behind come for the last few. A text for each event that the hub remembers would be 300 KB a selection. */
+  /** Readers that are behind need only the last few. A text for each event in the hub would be 300 KB a selection. */
   const payloads = new LRUCache<object, string>({ max: MAX_PAYLOADS })
-  // An event goes to all whom it concerns before the next one comes.
+  // An event goes to all subscribers that it concerns before the next one comes.
   let lastEvent: object | null = null
   let lastPayload = ''
   let userCount = 0
@@ -147,7 +146,7 @@ const OVER = { value: undefined, done: true } as const
 abstract class Results implements AsyncGenerator<ExecutionResult, void, void> {
   abstract next(): Promise<IteratorResult<ExecutionResult, void>>
 
-  /** Lets go of what it holds. May come twice. */
+  /** Releases what it holds. May be called twice. */
   protected abstract end(): unknown
 
   async return(): Promise<IteratorReturnResult<void>> {
@@ -186,7 +185,7 @@ class OwnResults extends Results {
   }
 }
 
-/** Executed once for all, and read by each. */
+/** Executed once for all subscribers, and read by each. */
 class SharedResults extends Results {
   readonly #events: AsyncIterator<unknown>
   #selection: Selection | null
@@ -203,7 +202,7 @@ class SharedResults extends Results {
       const { value, done } = await this.#events.next()
       if (!done && this.#selection !== null) return { value: this.#selection.resultOf(value as object), done: false }
     } catch (error) {
-      // A reader that was told of the end does not report it.
+      // A reader that gets an error does not call `return`.
       this.#release()
       throw error
     }
@@ -222,7 +221,7 @@ class SharedResults extends Results {
   }
 }
 
-/** Executed and written once for all, and put into each one's outlet: nothing of it is read but the end. */
+/** Executed and written once for all, and put into each subscriber's outlet: the generator yields only the end. */
 class FlowingResults extends Results implements ChangeOutlet {
   readonly #stream: ChangeStream
   readonly #selection: Selection
@@ -269,15 +268,15 @@ class FlowingResults extends Results implements ChangeOutlet {
   }
 }
 
-/** What two subscribers to the same document must have in common to share. */
+/** The key under which subscribers to the same document share a selection. */
 function keyOf({ document, operationName, variableValues }: ExecutionArgs): string {
   return JSON.stringify([operationName ?? null, valuesOf(payloadPartOf(document), variableValues)])
 }
 
-/** A document without what only chose the events. */
+/** A document without the parts that only chose the events. */
 interface PayloadPart {
   readonly document: DocumentNode
-  /** The variables that it still has. */
+  /** The variables that the document still has. */
   readonly names: readonly string[]
 }
 
@@ -292,7 +291,7 @@ function payloadPartOf(document: DocumentNode): PayloadPart {
   return part
 }
 
-/** Without the arguments of the subscription's own field, and the variables that stand in nothing else. */
+/** Removes the arguments of the subscription's root field, and the variables that are used nowhere else. */
 function cutPayloadPart(document: DocumentNode): PayloadPart {
   const rootFields = new Set<unknown>(
     document.definitions.flatMap((definition) =>
@@ -312,7 +311,7 @@ function cutPayloadPart(document: DocumentNode): PayloadPart {
   }
 }
 
-/** A variable that was left out has its default, which differs from null: it is left out here too. */
+/** An omitted variable has its default, which differs from null: it is omitted here too. */
 function valuesOf(
   { names }: PayloadPart,
   variableValues: ExecutionArgs['variableValues'],

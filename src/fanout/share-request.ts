@@ -1,6 +1,6 @@
 /**
- * Returns the remembered answer to this key, or asks for it. Callers that arrive while it is asked for share one request.
- * A failure is forgotten. The owner of `answers` decides how long an answer stays.
+ * Returns the remembered answer for this key, or requests it. Callers that arrive while the request runs share it. A
+ * failure is forgotten. The owner of `answers` decides how long an answer stays.
  */
 export function shareRequest<Key, Value>(
   answers: Map<Key, Promise<Value>>,

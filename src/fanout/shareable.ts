@@ -1,8 +1,8 @@
 /**
  * Which subscriptions have payloads that are the same for every caller.
  *
- * A type says so by its extension `isSameForAll`; a field of it that needs to know who asks says `needsCaller`.
- * Everything else counts as personal: what is forgotten costs time, and shares nothing wrongly.
+ * A type declares it with the extension `isSameForAll`; a field of it that depends on the caller declares
+ * `needsCaller`. Everything else counts as personal: a forgotten declaration costs time, and shares nothing wrongly.
  */
 import {
   type DocumentNode,
@@ -20,7 +20,7 @@ import {
 
 /**
  * @returns whether an operation may be shared
- * @throws Error where a field of a type that is the same for all is of one that is not, and does not say so
+ * @throws Error if a type that is the same for all has a field of a type that is not, without `needsCaller`
  */
 export function createShareability(
   schema: GraphQLSchema,
@@ -34,7 +34,7 @@ export function createShareability(
     if (!operation || !root) return false
     let isPersonal = false
     const types = new TypeInfo(schema)
-    // Its fragments too, whether or not this operation has them: one that is shared seldom is no loss.
+    // Check all fragments, whether or not this operation uses them: sharing too seldom does no harm.
     visit(
       document,
       visitWithTypeInfo(types, {

@@ -1,8 +1,9 @@
 /**
  * One subscription to the change log.
  *
- * While its outlet takes them it gets each event as it comes. An outlet that is full is *behind*: nothing is kept for
- * it but its place, and when it has drained it is replayed from the log, merged to one change a user.
+ * While its outlet has room, a subscription gets each event as it comes. If the outlet is full, the subscription is
+ * *behind*: only its place is kept, and once the outlet drains it is replayed from the log, merged to one change per
+ * user.
  *
  * A class, because a node has tens of thousands of them.
  */
@@ -15,13 +16,13 @@ import type { Replays } from './replays.ts'
 /** What the subscriptions of a hub share. */
 export interface SubscriptionContext {
   readonly replays: Replays
-  /** How far the subscriptions that are not behind have come. */
+  /** How far the subscriptions that are not behind have got. */
   readonly announcedSeq: () => number
-  /** Resolves a little later. */
+  /** Resolves at the next tick. */
   readonly untilTick: () => Promise<void>
-  /** How many events may wait for one who reads. */
+  /** How many events may wait for a reader. */
   readonly waitingMost: number
-  /** Told of each time when a subscription falls behind, and when it is not any more. */
+  /** Called each time a subscription falls behind, and when it has caught up or ended. */
   readonly fellBehind: () => void
   readonly caughtUp: () => void
 }
@@ -30,21 +31,21 @@ export class Subscription implements ChangeStream {
   readonly #filter: IndexedFilter
   readonly #context: SubscriptionContext
   readonly #onEnd: (subscription: Subscription) => void
-  /** What it has taken in, while it is behind; else at least so far. */
+  /** The last number that it has taken in, if it is behind; otherwise a lower bound. */
   #takenSeq: number
   #isBehind: boolean
   #isCatchingUp = false
-  /** Its reader may know later states than its place says: from a page, or from a merging that it saw a part of. */
+  /** Its reader may know later states than its place says: from a page, or from a merge that it saw a part of. */
   #mayHaveSeenLater: boolean
   #outlet: ChangeOutlet | null = null
   #reader: Reader | null = null
-  /** Its log is lost: it takes no event any more, and will fail. */
+  /** Its log is lost: it takes no more events, and will fail. */
   #isLost = false
   #isOver = false
   #failure: Error | null = null
   #settle: { readonly resolve: () => void; readonly reject: (error: Error) => void } | null = null
 
-  /** @param startSeq - its reader knows everything up to here */
+  /** @param startSeq - its reader knows everything up to this number */
   constructor(
     context: SubscriptionContext,
     filter: IndexedFilter,
@@ -61,12 +62,12 @@ export class Subscription implements ChangeStream {
     if (this.#isBehind) context.fellBehind()
   }
 
-  /** Reads what is between its start and now, so that a start that expired fails at once. */
+  /** Reads from its start to now, so that an expired start fails at once. */
   async prepare(): Promise<void> {
     if (this.#isBehind) await this.#replay()
   }
 
-  /** @param isMerged - of several entries: it may say less than what came before it */
+  /** @param isMerged - whether the event merges several entries: it may say less than what came before it */
   offer(event: ChangeEvent, isMerged: boolean): void {
     // A subscription that is behind reads this event from the log later.
     if (this.#isBehind || this.#isDone || event.position.seq <= this.#takenSeq) return
@@ -90,18 +91,18 @@ export class Subscription implements ChangeStream {
     return over
   }
 
-  /** Whether nothing may be written to it any more. */
+  /** Whether no more events may be written. */
   get #isDone(): boolean {
     return this.#isLost || this.#isOver
   }
 
-  /** Catches up where it can. */
+  /** Catches up if it can. */
   resume(): void {
     if (!this.#isBehind || this.#isCatchingUp || this.#isDone || this.#outlet === null) return
     this.#catchUp(this.#outlet).catch((error) => this.fail(error))
   }
 
-  /** Everything up to it that the filter lets through has been written. Null where its log is lost. */
+  /** Every event up to this number that the filter lets through has been written. Null if its log is lost. */
   writtenSeq(): number | null {
     if (this.#isLost) return null
     const unwrittenSeq = this.#reader?.unwrittenSeq() ?? null
@@ -109,7 +110,7 @@ export class Subscription implements ChangeStream {
     return this.#isBehind ? this.#takenSeq : this.#context.announcedSeq()
   }
 
-  /** The log is lost: what comes from now on is of another one. `fail` is to follow. */
+  /** The log is lost: later events belong to another log. `fail` follows. */
   lose(): void {
     this.#isLost = true
   }
@@ -154,7 +155,7 @@ export class Subscription implements ChangeStream {
         if (!isWritten) return this.#resumeWhenDrained()
         this.#takenSeq = replay.upToSeq
         const announcedSeq = this.#context.announcedSeq()
-        // Ahead of what the others have been told, it waits for them.
+        // The subscription is ahead of the others, and waits for them.
         if (replay.upToSeq > announcedSeq) return
         if (replay.upToSeq === announcedSeq) {
           this.#isBehind = false
@@ -167,12 +168,12 @@ export class Subscription implements ChangeStream {
     }
   }
 
-  /** @returns false where the outlet was full before the end */
+  /** @returns false if the outlet was full before the end */
   #writeAll(events: readonly ChangeEvent[], outlet: ChangeOutlet): boolean {
     for (const event of events) {
       if (this.#isDone) return false
       if (outlet.isFull()) {
-        // In the middle of a merged replay it lacks what was merged into the changes that it did not get.
+        // A part of a merged replay lacks what was merged into the changes that were not written.
         this.#mayHaveSeenLater = true
         return false
       }
@@ -185,11 +186,11 @@ export class Subscription implements ChangeStream {
     return this.#context.replays.after(this.#takenSeq, this.#filter, this.#mayHaveSeenLater)
   }
 
-  /** @returns null where the log could not be read just now: it gets everything, late, when it can be again */
+  /** @returns null if the log cannot be read just now: the subscription gets everything later, when it can be read */
   async #replayWhenAvailable() {
     try {
       const replay = await this.#replay()
-      // The store may be a moment behind what was heard of it.
+      // The store may be a moment behind what we have heard from it.
       if (replay.upToSeq > this.#takenSeq || this.#takenSeq >= this.#context.announcedSeq()) return replay
     } catch (error) {
       if (!isUnavailable(error)) throw error

@@ -1,21 +1,21 @@
-/** How many ids each user watches, in all watch lists that they have open here: each takes some 200 bytes. */
+/** How many ids each user watches, in all watch lists open on this node: each id takes about 200 bytes. */
 import type { ChangeFilter } from '../presence/changes.ts'
 import { rateLimited } from '../presence/errors.ts'
 
-/** A client that closes a list and opens the next may find the first one counted still. */
+/** A client may open a list while the one that it has just closed still counts. */
 const RETRY_AFTER_MS = 1000
 
 export interface WatchedIds {
   /**
-   * Counts a list in.
+   * Counts a new list.
    *
-   * @returns counts it out again
+   * @returns a function that removes the list from the count
    * @throws PresenceError `RATE_LIMITED`
    */
   add(userId: string, filter: ChangeFilter): () => void
 }
 
-/** @param most - ids of one user */
+/** @param most - how many ids one user may watch */
 export function createWatchedIds(most: number): WatchedIds {
   const counts = new Map<string, number>()
 

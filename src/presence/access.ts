@@ -1,27 +1,27 @@
 /**
- * Who may see and do what: the claims of a token, and the questions that are asked of them.
+ * Who may see and do what: the claims of a token, and the checks against them.
  *
- * Pure. What concerns oneself is always allowed.
+ * Pure. Callers may always see and do what concerns themselves.
  */
 import { forbidden, unauthenticated } from './errors.ts'
 import type { Profile } from './model.ts'
 
-/** Who asks, as their token says. */
+/** The caller of a request, as their token identifies them. */
 export interface Caller {
   readonly userId: string
-  /** Null where the token has neither a name nor a picture. */
+  /** Null if the token has neither a name nor a picture. */
   readonly profile: Profile | null
-  /** Patterns of the rooms that they may enter and see. */
+  /** Patterns of the rooms that the caller may enter and see. */
   readonly rooms: readonly string[]
-  /** Whether they may see others outside rooms. */
+  /** Whether the caller may see others outside rooms. */
   readonly everyone: boolean
   readonly role: 'member' | 'service'
-  /** When the token was issued, and when it runs out, in epoch ms by the issuer's clock; null where it does not say. */
+  /** When the token was issued, and when it expires, in epoch ms by the issuer's clock; null if it does not say. */
   readonly issuedAtMs: number
   readonly expiresAtMs: number | null
 }
 
-/** @throws PresenceError `UNAUTHENTICATED` where there was no token */
+/** @throws PresenceError `UNAUTHENTICATED` if there was no token */
 export function requireCaller(caller: Caller | null): Caller {
   if (caller === null)
     throw unauthenticated('Send a token: `Authorization: Bearer …`, or `authorization` in connectionParams.')
@@ -34,7 +34,7 @@ export function requireService(caller: Caller): void {
 }
 
 /**
- * A caller asks for others within a room, or may see everyone.
+ * Requires that the caller asks for users within a room that they may see, or may see everyone.
  *
  * @throws PresenceError `FORBIDDEN`
  */
@@ -43,7 +43,7 @@ export function requireAudience(caller: Caller, room: string | null): void {
   else if (!caller.everyone) throw forbidden('This token may only see users within a room: name one in `room`.')
 }
 
-/** @throws PresenceError `FORBIDDEN` where one of the ids is not the caller's own, and they may not see everyone */
+/** @throws PresenceError `FORBIDDEN` if one of the ids is not the caller's own, and they may not see everyone */
 export function requireUsers(caller: Caller, userIds: Iterable<string>): void {
   if (caller.everyone) return
   for (const userId of userIds) {
@@ -61,23 +61,23 @@ export function requireRooms(caller: Caller, rooms: Iterable<string>): void {
   for (const room of rooms) requireRoom(caller, room)
 }
 
-/** `*` stands for any text within one part between colons, `**` for any text. */
+/** Whether the pattern matches the room. `*` stands for any text within one part between colons, `**` for any text. */
 export function matchesRoom(pattern: string, room: string): boolean {
   return compareRoom(pattern, room).matches
 }
 
 export interface RoomComparison {
   readonly matches: boolean
-  /** Characters that were compared: at most twice the pattern's length times one more than the room's. */
+  /** The number of characters compared: at most twice the pattern's length times one more than the room's length. */
   readonly steps: number
 }
 
 /**
- * Follows every way through the pattern at once. A regular expression tries one after the other, and a pattern with a
- * dozen stars has more of them than anything can try.
+ * Follows every path through the pattern at once. A regular expression tries one path after the other, and a pattern
+ * with a dozen stars has more paths than anything can try.
  */
 export function compareRoom(pattern: string, room: string): RoomComparison {
-  // 1 where the part of the pattern that was read so far matches that many characters of the room.
+  // An entry is 1 if the part of the pattern read so far matches that many characters of the room.
   let matched = new Uint8Array(room.length + 1)
   matched[0] = 1
   let steps = 0

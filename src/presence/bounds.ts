@@ -1,7 +1,7 @@
 /**
- * The bounds of what clients send, and the functions that hold input against them.
+ * The bounds of what clients send, and the functions that check input against them.
  *
- * Every refusal is `BAD_USER_INPUT` and names the argument and the bound.
+ * Every error is `BAD_USER_INPUT` and names the argument and the bound.
  */
 import { badInput } from './errors.ts'
 
@@ -11,7 +11,7 @@ export const BOUNDS = {
   roomBytes: 128,
   /** Rooms of one session. A client that shows more at once is better served by watch lists. */
   roomsPerSession: 100,
-  /** Of one token, or of `DEFAULT_ROOMS`: each room that a caller names is compared with every pattern. */
+  /** Patterns of one token, or of `DEFAULT_ROOMS`: each room that a caller names is compared with every pattern. */
   roomPatterns: 100,
   roomPatternBytes: 256,
   roomPatternsBytes: 8192,
@@ -25,15 +25,15 @@ export const BOUNDS = {
   pageSize: 1000,
 } as const
 
-/** The session of who beats over HTTP without naming one (rule 7). */
+/** The session of a client that sends heartbeats over HTTP without naming a session (rule 7). */
 export const DEFAULT_SESSION_ID = 'default'
 
-/** Where a request over HTTP names its session once, for every `sessionId` argument that it leaves out (rule 7). */
+/** The header in which an HTTP request names its session once, for all `sessionId` arguments left out (rule 7). */
 export const SESSION_HEADER = 'Rollcall-Session'
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i
 const CONTROL_CHARACTER = /\p{Cc}/u
-/** Half of a surrogate pair: it has no UTF-8, so neither store nor database could keep it. */
+/** Half of a surrogate pair: it has no UTF-8 encoding, so neither store nor database could keep it. */
 const LONE_SURROGATE = /\p{Cs}/u
 
 const utf8 = new TextEncoder()
@@ -52,7 +52,7 @@ export function parseRoom(argument: string, value: string): string {
   return parseName(argument, value, BOUNDS.roomBytes)
 }
 
-/** @returns the rooms without repetitions */
+/** @returns the rooms without duplicates */
 export function parseRooms(argument: string, values: readonly string[]): readonly string[] {
   for (const [index, value] of values.entries()) parseRoom(`${argument}[${index}]`, value)
   const rooms = [...new Set(values)]
@@ -62,7 +62,7 @@ export function parseRooms(argument: string, values: readonly string[]): readonl
   return rooms
 }
 
-/** @returns the patterns without repetitions */
+/** @returns the patterns without duplicates */
 export function parseRoomPatterns(argument: string, values: readonly string[]): readonly string[] {
   const { roomPatterns, roomPatternBytes, roomPatternsBytes, roomPatternsStars } = BOUNDS
   if (values.length > roomPatterns) throw badInput(argument, `at most ${roomPatterns} patterns, not ${values.length}`)
@@ -75,7 +75,7 @@ export function parseRoomPatterns(argument: string, values: readonly string[]): 
   return patterns
 }
 
-/** @returns the id in lower case, so that one UUID is one session however it was written */
+/** @returns the id in lower case, so that one UUID is one session in whatever case it was sent */
 export function parseSessionId(argument: string, value: string): string {
   if (value === DEFAULT_SESSION_ID) return value
   if (!UUID.test(value)) throw badInput(argument, `a UUID or \`${DEFAULT_SESSION_ID}\``)
@@ -97,7 +97,7 @@ export function parseDisplayName(argument: string, value: string): string {
   return name
 }
 
-/** Only web addresses: an app shows this as a picture, and `javascript:` must not get there. */
+/** Accepts web addresses only: an app shows the avatar as a picture, and `javascript:` must not get there. */
 export function parseAvatarUrl(argument: string, value: string): string {
   const bound = `an http or https address of at most ${BOUNDS.avatarUrlCharacters} characters`
   if (value.length > BOUNDS.avatarUrlCharacters || !URL.canParse(value)) throw badInput(argument, bound)
@@ -113,7 +113,7 @@ export function parsePageSize(argument: string, value: number): number {
 
 function parseName(argument: string, value: string, mostBytes: number): string {
   const bound = `1 to ${mostBytes} bytes of UTF-8 without control characters`
-  // A character is at least one byte, so a long text need not be encoded to be refused.
+  // A character is at least one byte, so a long text is rejected without being encoded.
   if (value.length === 0 || value.length > mostBytes || utf8.encode(value).length > mostBytes)
     throw badInput(argument, bound)
   if (CONTROL_CHARACTER.test(value) || LONE_SURROGATE.test(value)) throw badInput(argument, bound)

@@ -1,12 +1,12 @@
 /**
- * What a subscriber sees of the change log: filters, and the merging of many entries into one change a user.
+ * What a subscriber sees of the change log: filters, and the merging of many entries into one change per user.
  *
- * Pure. The hub uses it for what happens now, and the replay for what a subscriber missed.
+ * Pure. The hub uses this module for live changes, and the replay for changes that a subscriber missed.
  */
 import type { ChangeKind, LogEntry, PresenceStatus, PublicStanding, PublicUser } from './model.ts'
 import { hasSamePublicFields } from './rules.ts'
 
-/** Which changes a subscriber gets. */
+/** Selects the changes that a subscriber gets. */
 export type ChangeFilter =
   | { readonly kind: 'everyone' }
   | { readonly kind: 'room'; readonly room: string }
@@ -16,29 +16,29 @@ export interface Change {
   readonly kind: ChangeKind
   readonly user: PublicUser
   readonly previousStatus: PresenceStatus
-  /** The room of the filter, null where it has none. */
+  /** The room of the filter; null if it has none. */
   readonly room: string | null
   readonly seq: number
   readonly atMs: number
 }
 
-/** @returns null where the entry is no change by this filter */
+/** @returns null if the entry is no change under this filter */
 export function changeOf(entry: LogEntry, filter: ChangeFilter): Change | null {
   return changeBetween(entry.before, entry.after, entry.seq, entry.atMs, filter)
 }
 
 /**
- * Merges entries into at most one change a user: from before the user's first entry to after the last one that the
+ * Merges entries into at most one change per user: from before the user's first entry to after the last one that the
  * filter shows.
  *
- * Where all public fields are equal again, that is no change for a reader who has seen exactly what came before the
- * entries. A reader who comes with a position (`mayHaveSeenLater`) need not have: who reads a list in pages takes the
- * position with the first one, and finds in a later page what came and went since; who stopped in the middle of a
- * merged replay lacks what was merged into the changes that did not arrive. Such a reader is told where every user
- * ended.
+ * If all public fields are equal again, that is no change for a reader who has seen exactly what came before the
+ * entries. A reader who comes with a position (`mayHaveSeenLater`) may have seen something else. One who reads a list
+ * in pages takes the position with the first page, and finds in a later page what came and went since. One who stopped
+ * in the middle of a merged replay lacks what was merged into the changes that did not arrive. Such a reader receives
+ * the final state of every user.
  *
- * Each change carries the number of the last entry that it merged, and they come in that order: so a reader that
- * stops after any of them and comes back with its number misses nothing, for whatever is still open has a later one.
+ * Each change carries the number of the last entry that it merged, and the changes come in that order. So a reader that
+ * stops after any change and comes back with its number misses nothing, because all changes still due have later ones.
  */
 export function mergedChanges(
   entries: Iterable<LogEntry>,
@@ -50,7 +50,7 @@ export function mergedChanges(
     if (changeOf(entry, filter) === null) continue
     const userId = entry.after.user.id
     const before = spans.get(userId)?.before ?? entry.before
-    // Deleted and set again, not in place: the map's order is that of each user's last entry.
+    // Deleted and set again, not updated in place, so that the map's order is that of each user's last entry.
     spans.delete(userId)
     spans.set(userId, { before, last: entry })
   }
@@ -84,7 +84,7 @@ function changeBetween(
   }
 }
 
-/** Where a user ended who is again as they were: in the list, or out of it. */
+/** The final state, in the list or out of it, of a user who is again as they were. */
 function lastWord(before: PublicStanding, last: LogEntry, filter: ChangeFilter): Change {
   return {
     kind: isIn(last.after, filter) ? 'UPDATE' : 'LEAVE',

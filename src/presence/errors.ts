@@ -1,7 +1,7 @@
 /**
- * Every error that a client may see, each with a stable code, and the functions that make them.
+ * Every error that a client may see, each with a stable code, and the functions that create them.
  *
- * Whatever is thrown that is not a `PresenceError` is masked as `INTERNAL` at the edge.
+ * Any other error than a `PresenceError` is masked as `INTERNAL` at the edge.
  */
 
 /** Clients branch on the code, never on the message: a code is never renamed or reused. */
@@ -27,7 +27,7 @@ export function isErrorCode(code: unknown): code is ErrorCode {
 
 type Details = Readonly<Record<string, string | number>>
 
-/** The only error that a client sees unmasked. A class, because the mask asks `instanceof`. */
+/** The only error that a client sees unmasked. A class, because the mask checks `instanceof`. */
 export class PresenceError extends Error {
   override readonly name = 'PresenceError'
   readonly code: ErrorCode
@@ -40,17 +40,17 @@ export class PresenceError extends Error {
   }
 }
 
-/** Whether a part is out of reach, so that the same may be tried again. */
+/** Whether the error says that a part is out of reach, so that the request may be retried. */
 export function isUnavailable(error: unknown): boolean {
   return error instanceof PresenceError && error.code === 'UNAVAILABLE'
 }
 
-/** @param bound - what the argument has to be, as it completes "<argument> must be …" */
+/** @param bound - what the argument has to be: it completes "<argument> must be …" */
 export function badInput(argument: string, bound: string): PresenceError {
   return new PresenceError('BAD_USER_INPUT', `${argument} must be ${bound}.`, { argument, bound })
 }
 
-/** @param reason - what is wrong with the form of the request, before anything of it is looked at */
+/** @param reason - what is wrong with the form of the request, which is checked before any of its content */
 export function badRequest(reason: string): PresenceError {
   return new PresenceError('BAD_REQUEST', reason)
 }
@@ -61,7 +61,7 @@ export function unauthenticated(reason: string): PresenceError {
 
 /**
  * @param claim - the path of the claim within the token
- * @param bound - what the claim has to be, as it completes "The token's claim … must be …"
+ * @param bound - what the claim has to be: it completes "The token's claim … must be …"
  */
 export function badClaim(claim: string, bound: string): PresenceError {
   return new PresenceError('UNAUTHENTICATED', `The token's claim \`${claim}\` must be ${bound}.`, { claim, bound })

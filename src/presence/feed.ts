@@ -3,18 +3,18 @@ import type { Change, ChangeFilter } from './changes.ts'
 import type { Position } from './position.ts'
 
 /**
- * What one socket follows. It only knows its subscriptions, so that `positions` never runs ahead of one of them.
- * Server-sent events have none.
+ * The subscriptions of one socket. The group knows only these, so that `positions` never runs ahead of any of them.
+ * Server-sent events have no group.
  */
 export interface FeedGroup {
   readonly subscriptions: Set<{ writtenSeq(): number | null }>
 }
 
-/** Who follows, and pays for what is read for them. */
+/** The user who follows, and pays for what is read for them. */
 export interface Follower {
   readonly userId: string
   /**
-   * @param units - of about a microsecond (src/server/limits/limits.ts)
+   * @param units - units of about a microsecond (src/server/limits/limits.ts)
    * @throws PresenceError `RATE_LIMITED`
    */
   charge(units: number): void
@@ -30,45 +30,44 @@ export interface CountEvent {
   readonly count: number
 }
 
-/** Takes what one subscription brings, at the moment when it happens. */
+/** Receives the items of one subscription as they happen. */
 export interface Outlet<Item> {
-  /** Whether nothing may be written until it has drained. */
+  /** Whether nothing may be written until the outlet has drained. */
   isFull(): boolean
-  /** What it throws ends the stream. */
+  /** Writes an item. An error that `write` throws ends the stream. */
   write(item: Item): void
-  /** Calls back once, when it is not full any more. */
+  /** Calls `resume` once, when the outlet is no longer full. */
   onceDrained(resume: () => void): void
 }
 
 export type ChangeOutlet = Outlet<ChangeEvent>
-/** Of payloads as JSON, in the form that its owner writes them in. */
+/** An outlet of JSON payloads, in the form in which its owner writes them. */
 export type PayloadOutlet = Outlet<string>
 
-/** The changes of one subscription: read one by one, or flowing into an outlet. Either, not both. */
+/** The changes of one subscription: either read one by one, or flowing into an outlet, not both. */
 export interface ChangeStream extends AsyncIterableIterator<ChangeEvent> {
   return(): Promise<IteratorResult<ChangeEvent>>
   throw(error: unknown): Promise<IteratorResult<ChangeEvent>>
   /**
-   * Hands each event to the outlet in the moment when it happens. While the outlet is full nothing is kept for it but
-   * its place in the log.
+   * Writes each event to the outlet as it happens. While the outlet is full, only its place in the log is kept for it.
    *
-   * Resolves when the stream is ended.
+   * Resolves when the stream has ended.
    *
-   * @throws PresenceError `POSITION_EXPIRED` where the log is lost, or what the outlet threw
+   * @throws PresenceError `POSITION_EXPIRED` if the log is lost; else the error that the outlet threw
    */
   flowInto(outlet: ChangeOutlet): Promise<void>
 }
 
 export interface ChangeFeed {
   /**
-   * Follows the changes that the filter lets through: after a position, or from now on. A follower that does not
-   * read is no burden: what it missed is read from the log later, merged to one change a user.
+   * Follows the changes that pass the filter: after a position, or from now on. A follower that does not read is no
+   * burden: the changes that it missed are read from the log later, merged into one change per user.
    *
-   * Events that are the same for many followers are the same object, so that work on them can be shared.
+   * An event that is the same for many followers is one shared object, so that work on it can be shared.
    *
-   * @param follower - whose watched ids are counted, and who pays for the log that is read for them
-   * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream where the log is lost; `RATE_LIMITED` where they
-   *   watch too many ids
+   * @param follower - the user whose watched ids are counted, and who pays for the log that is read for them
+   * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream if the log is lost; `RATE_LIMITED` if the
+   *   follower watches too many ids
    */
   changes(
     filter: ChangeFilter,
@@ -77,12 +76,12 @@ export interface ChangeFeed {
     follower: Follower,
   ): Promise<ChangeStream>
 
-  /** The number online now, and then whenever it changed, at most once a second. */
+  /** Yields the number of users online now, and again whenever it has changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>
 
-  /** Whenever the user's own view changed, at most once a second. */
+  /** Yields whenever the user's own view has changed, at most once a second. */
   viewerTicks(userId: string): AsyncIterableIterator<string>
 
-  /** Now and every ten seconds: up to where everything that the group's subscriptions had to get has been written. */
+  /** Yields, now and every ten seconds, the position up to which all of the group's subscriptions have been written. */
   positions(group: FeedGroup): AsyncIterableIterator<Position>
 }

@@ -1,8 +1,8 @@
 /**
- * The words of the domain as types. docs/architecture.md says what each word means.
+ * The terms of the domain as types. docs/architecture.md defines each term.
  *
- * Moments are epoch milliseconds of the store's wall clock (`…AtMs`), lengths of time are milliseconds (`…Ms`). What an
- * adapter counts on its steady clock, for itself, is `…SteadyMs` (src/presence/timing.ts).
+ * Moments are epoch milliseconds of the store's wall clock (`…AtMs`), durations are milliseconds (`…Ms`). Times that an
+ * adapter counts internally on its steady clock are `…SteadyMs` (src/presence/timing.ts).
  */
 import type { RoomSet } from './room-set.ts'
 
@@ -11,7 +11,7 @@ export type StatusChoice = 'AUTOMATIC' | 'AWAY' | 'BUSY'
 export type Visibility = 'EVERYONE' | 'NOBODY'
 export type ChangeKind = 'JOIN' | 'UPDATE' | 'LEAVE'
 
-/** Name and picture, as the newest token or `updateUser` gave them. Null where none ever did. */
+/** Name and picture, as the newest token or `updateUser` gave them. Null if none ever did. */
 export interface Profile {
   readonly name: string | null
   readonly avatarUrl: string | null
@@ -19,7 +19,7 @@ export interface Profile {
   readonly issuedAtMs: number
 }
 
-/** What a user chose. The higher `version` wins, wherever two of them meet (`newerSettings`). */
+/** The settings that a user chose. Wherever two of them meet, the higher `version` wins (`newerSettings`). */
 export interface Settings {
   readonly version: number
   readonly statusChoice: StatusChoice
@@ -47,9 +47,9 @@ export interface SessionView {
   readonly rooms: readonly string[]
   readonly startedAtMs: number
   readonly lastActiveAtMs: number
-  /** The socket that the session hangs on, null where it has none. */
+  /** The fence of the socket that the session is attached to; null if it has none. */
   readonly fence: string | null
-  /** The end of the lease of a session without a socket, null where it has one. */
+  /** When the lease of a session without a socket ends; null if it has a socket. */
   readonly leaseEndsAtMs: number | null
 }
 
@@ -67,26 +67,26 @@ export interface ViewerState {
 }
 
 /**
- * One step of one user in the change log, whatever number of rooms it is a change in.
+ * One step of one user in the change log, no matter in how many rooms it is a change.
  *
- * `rooms` are those in which everyone could see the user: none where `user.isOnline` is false.
+ * `rooms` are those in which everyone could see the user: none if `user.isOnline` is false.
  */
 export interface LogEntry {
   readonly seq: number
   readonly atMs: number
   readonly before: PublicStanding
   readonly after: PublicStanding
-  /** Rooms of either `before.rooms` or `after.rooms`, not of both. */
+  /** The rooms in either `before.rooms` or `after.rooms`, but not in both. */
   readonly movedRooms: RoomSet | readonly string[]
 }
 
 export interface PublicStanding {
   readonly user: PublicUser
-  /** Entries share it: an entry takes constant memory, however many rooms its user is in. */
+  /** Shared by entries, so an entry takes constant memory, however many rooms its user is in. */
   readonly rooms: RoomSet
 }
 
-/** Why a session ended, as the database keeps it. A reason is never renamed or reused. */
+/** Why a session ended, as stored in the database. A reason is never renamed or reused. */
 export type EndReason =
   | 'CLOSED' // its client closed the socket, and CLOSE_GRACE passed
   | 'LOST' // its connection was lost, and RECONNECT_GRACE passed
@@ -106,17 +106,17 @@ export type EndReason =
 export interface PresenceRecord {
   readonly seq: number
   readonly userId: string
-  /** Null where no token and no `updateUser` has given one. */
+  /** Null if no token and no `updateUser` has given one. */
   readonly profile: Profile | null
-  /** The public columns. Null while the user's settings are not known: then they stay as they are. */
+  /** The public columns. Null while the user's settings are not known: the columns then stay as they are. */
   readonly columns: PublicColumns | null
-  /** What the live store goes by, so that a database that went back learns it. Null while it is not known. */
+  /** The settings that the live store uses, so that a database that went back gets them. Null while not known. */
   readonly settings: Settings | null
   /** The rows of the sessions that this step touched. */
   readonly sessions: readonly SessionRow[]
 }
 
-/** What any program may read of a user in the database: the same as everyone sees through the API. */
+/** The columns that any program may read of a user in the database: the same as everyone sees through the API. */
 export interface PublicColumns {
   readonly isOnline: boolean
   readonly onlineSinceMs: number | null
@@ -131,9 +131,9 @@ export interface SessionRow {
   readonly sessionId: string
   readonly device: string | null
   readonly rooms: readonly string[]
-  /** The node of its last socket, null where it never had one. */
+  /** The node of the session's last socket; null if it never had one. */
   readonly nodeId: string | null
-  /** Whether it ever had a socket. */
+  /** Whether the session ever had a socket. */
   readonly hadSocket: boolean
   readonly startedAtMs: number
   readonly lastActiveAtMs: number
@@ -141,15 +141,15 @@ export interface SessionRow {
   readonly endReason: EndReason | null
 }
 
-/** What the store must know of a user that it does not know yet: their row, and where that is out of reach, less. */
+/** What the store must be given about a user whom it does not know: their row, or less if the row is out of reach. */
 export interface UserSeed {
-  /** Null where Postgres did not answer in time: the user counts as hidden until `setUser` brings them. */
+  /** Null if Postgres did not answer in time: the user counts as hidden until `setUser` brings the settings. */
   readonly settings: Settings | null
   readonly profile: Profile | null
-  /** The last known activity, null where there never was any. */
+  /** The last known activity; null if there never was any. */
   readonly lastActiveAtMs: number | null
-  /** The last activity that everyone may see; differs for users who were hidden since. */
+  /** The last activity that everyone may see; differs from `lastActiveAtMs` for users who were hidden since. */
   readonly shownLastActiveAtMs: number | null
-  /** Whether `goOffline` ended the user's last session: then only new activity brings them back. */
+  /** Whether `goOffline` ended the user's last session: only new activity then brings the user back. */
   readonly isActivityOver: boolean
 }

@@ -1,6 +1,6 @@
 /**
- * This process as a node of the live state: it keeps its lease, learns what its sockets lost, and brings its sessions
- * back where that state was lost.
+ * This process as a node of the live state: it renews its lease, learns which sockets lost their session, and brings
+ * its sessions back if the live state was lost.
  */
 import { isUnavailable } from './errors.ts'
 import type { SocketRegistry } from './socket-registry.ts'
@@ -9,21 +9,21 @@ import type { Dismissal, PresenceStore } from './store.ts'
 export interface NodeOptions {
   readonly store: PresenceStore
   readonly sockets: SocketRegistry
-  /** Their tokens no longer hold, here and now. `unknown`: it can be anyone's. */
+  /** Called with the users whose tokens are no longer valid from now on. `unknown`: it can be anyone's. */
   readonly dismissed: (dismissals: readonly Dismissal[] | 'unknown') => void
-  /** Brings to the store what the database has open. */
+  /** Brings the sessions that are open in the database to the store. */
   readonly adopt: () => Promise<void>
   readonly onError: (error: unknown) => void
 }
 
 export interface NodeLease {
   /**
-   * Renews the lease, and does what follows from the answer.
+   * Renews the lease, and acts on the answer.
    *
    * @throws PresenceError `UNAVAILABLE`
    */
   renew(): Promise<void>
-  /** Resolves when no work of its own is under way. */
+  /** Resolves when none of the lease's own work is under way. */
   stop(): Promise<void>
 }
 
@@ -35,7 +35,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
   let adopting: Promise<void> | null = null
   let renewing: Promise<void> | null = null
   let telling: Promise<void> | null = null
-  /** Something came while a renewal was under way. */
+  /** Whether news came while a renewal was under way. */
   let mustRenewAgain = false
   let isStopped = false
 
@@ -46,7 +46,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
     },
     startAnew() {
       hasAnnounced = false
-      // Who was dismissed at the end of the life before is not known to the new one.
+      // The new epoch does not know who was dismissed at the end of the epoch before.
       if (seenDismissalCount !== null) seenDismissalCount = -1
       sockets.startAnew()
       announce()
@@ -55,7 +55,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
 
   const unlistenViewers = store.viewers.listen(sockets.returns.look)
 
-  /** One at a time: the next one tells what this one learnt. */
+  /** One renewal runs at a time: the next one sends what this one learnt. */
   function renew(): Promise<void> {
     renewing ??= renewNow().finally(() => {
       renewing = null
@@ -99,7 +99,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
   async function adoptNow(): Promise<void> {
     const nodeId = sockets.nodeId()
     await adopt()
-    // If another epoch began in between, a part of them went to the one before.
+    // If another epoch began in between, a part of the sessions went to the epoch before.
     if (nodeId === sockets.nodeId()) await store.adopted()
   }
 
@@ -114,14 +114,14 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
   async function announceNow(): Promise<void> {
     const nodeId = sockets.nodeId()
     const awayCount = await sockets.comeBack()
-    // The rest, or another epoch that began in between, is for the next renewal.
+    // The next renewal handles the rest, and another epoch that began in between.
     if (hasAnnounced || awayCount > 0 || nodeId !== sockets.nodeId() || isStopped) return
     await store.announced()
     if (nodeId === sockets.nodeId()) hasAnnounced = true
   }
 
   function quietly(error: unknown): void {
-    // Away: the next renewal tries again.
+    // If the store is unavailable, the next renewal tries again.
     if (!isUnavailable(error)) onError(error)
   }
 

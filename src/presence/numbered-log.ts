@@ -1,7 +1,7 @@
-/** A list of numbered items that grows at its end and is cut at its start: logs, and the part of one that is at hand. */
+/** A list of numbered items that grows at its end and is cut at its start: a log, or the part of one kept in memory. */
 
 export interface NumberedLog<Item extends { readonly seq: number }> {
-  /** The number of the newest item there ever was, 0 before the first. */
+  /** The number of the newest item ever added, 0 before the first. */
   lastSeq(): number
   /** Whether everything after `seq` is still there. */
   reaches(seq: number): boolean
@@ -10,7 +10,7 @@ export interface NumberedLog<Item extends { readonly seq: number }> {
   at(seq: number): Item | undefined
   size(): number
   push(item: Item): void
-  /** Drops all up to this number. */
+  /** Drops all items up to and including this number. */
   dropThrough(seq: number): void
   after(seq: number, limit: number): Item[]
 }
@@ -39,7 +39,7 @@ export function createNumberedLog<Item extends { readonly seq: number }>(): Numb
     dropThrough(seq) {
       const end = Math.min(head + seq - firstSeq() + 1, items.length)
       if (end <= head) return
-      // Released at once; the array itself is moved seldom enough to cost nothing an item.
+      // Items are released at once. The array itself is copied so rarely that it costs next to nothing per item.
       for (; head < end; head += 1) items[head] = undefined
       if (head > 1024 && head > items.length / 2) {
         items = items.slice(head)

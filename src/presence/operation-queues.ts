@@ -1,18 +1,18 @@
 /**
- * The operations of each user on this node, in the order in which they came: also where one takes several steps, such
+ * Runs the operations of each user on this node in the order in which they came, even if one takes several steps, such
  * as a heartbeat that finds no session and starts it. A `goOffline` that came later must not end the session between
- * the two.
+ * the two steps.
  *
- * A user has a queue while one of their operations is under way, and while they have a socket here: a queue made and
- * dropped for each heartbeat would cost more than the rest of its order.
+ * A user has a queue while one of their operations is under way, and while they have a socket on this node: creating
+ * and dropping a queue for each heartbeat would cost more than the rest of the ordering.
  */
 
 /**
- * Instead of a result: the operation has to wait for something that must not hold up the user's other operations, and
- * runs again then, before all that came after it.
+ * Returned instead of a result: the operation has to wait for something that must not hold up the user's other
+ * operations. It then runs again, before all operations that came after it.
  */
 export class Postponed {
-  /** Takes what runs the operation again, and what fails it: one of them is to be called, once. */
+  /** Calls either `resume`, which runs the operation again, or `fail`, exactly once. */
   readonly wait: (resume: () => void, fail: (error: Error) => void) => void
 
   constructor(wait: Postponed['wait']) {
@@ -22,32 +22,32 @@ export class Postponed {
 
 type Run<Result> = () => Promise<Result | Postponed>
 
-/** A sender of heartbeats. Methods and no closures, because a node does nothing more often. */
+/** A sender of heartbeats. It has methods instead of closures, because heartbeats are a node's most frequent work. */
 export interface BeatSender<Beat, Answer, Result> {
-  /** The heartbeat's only step in most cases; null where it takes more. */
+  /** The heartbeat's only step in most cases; null if the heartbeat takes more steps. */
   tryBeat(beat: Beat): Promise<Answer> | null
-  /** @returns null where the heartbeat takes more than that step */
+  /** @returns null if the heartbeat takes more than that step */
   resultOf(answer: Answer): Result | null
-  /** All of its steps. */
+  /** Runs all steps of the heartbeat. */
   beat(beat: Beat): Promise<Result | Postponed>
 }
 
 interface Waiting {
-  /** In the order in which operations came. */
+  /** Numbers the operations in the order in which they came. */
   readonly number: number
-  /** Whose heartbeat it is; null for what runs alone. */
+  /** The sender, if the operation is a heartbeat; null for an operation that runs alone. */
   readonly beatOf: object | null
   readonly start: () => void
 }
 
 interface Queue {
-  /** Sockets of the user that are open here. */
+  /** The number of the user's sockets that are open on this node. */
   socketCount: number
-  /** Operations that run now: several heartbeats of one sender, or one operation alone. */
+  /** The number of operations that run now: several heartbeats of one sender, or one operation alone. */
   runningCount: number
-  /** Whose heartbeats run now. */
+  /** The sender whose heartbeats run now. */
   beatsOf: object | null
-  /** In order. */
+  /** In the order in which the operations came. */
   readonly waiting: Waiting[]
 }
 
@@ -55,15 +55,15 @@ export class OperationQueues {
   readonly #queues = new Map<string, Queue>()
   #operationCount = 0
 
-  /** Runs an operation after all those of its user that came before, and before all that come later. */
+  /** Runs an operation after all operations of its user that came before, and before all that come later. */
   run<Result>(userId: string, operation: Run<Result>): Promise<Result> {
     this.#operationCount += 1
     return this.#runInOrder(userId, this.#operationCount, operation)
   }
 
   /**
-   * Runs a heartbeat like any operation, but beside other heartbeats of the same sender, so that those sent together
-   * share a batch.
+   * Runs a heartbeat like any operation, but concurrently with other heartbeats of the same sender, so that heartbeats
+   * sent together share a batch.
    */
   runBeat<Beat, Answer, Result>(userId: string, sender: BeatSender<Beat, Answer, Result>, beat: Beat): Promise<Result> {
     this.#operationCount += 1
@@ -78,25 +78,25 @@ export class OperationQueues {
     })
   }
 
-  /** The user has one more socket here. */
+  /** The user has one more socket on this node. */
   socketOpened(userId: string): void {
     this.#queueOf(userId).socketCount += 1
   }
 
-  /** To be called once for each `socketOpened`. */
+  /** Must be called once for each `socketOpened`. */
   socketClosed(userId: string): void {
     const queue = this.#queueOf(userId)
     queue.socketCount -= 1
     this.#dropIfUnused(userId, queue)
   }
 
-  /** Whether nothing is under way. */
+  /** Whether no operation is under way. */
   isIdle(): boolean {
     for (const { runningCount } of this.#queues.values()) if (runningCount > 0) return false
     return true
   }
 
-  /** Users who have a queue. */
+  /** The number of users who have a queue. */
   size(): number {
     return this.#queues.size
   }
@@ -178,7 +178,7 @@ export class OperationQueues {
       return
     }
     next.start()
-    // The first may be followed by its other steps, which run alone.
+    // The first heartbeat may be followed by its other steps, which run alone.
     while (next.beatOf !== null && queue.beatsOf === next.beatOf && queue.waiting[0]?.beatOf === next.beatOf) {
       queue.waiting.shift()?.start()
     }

@@ -1,4 +1,4 @@
-/** What an operator reads. Details come first; an error is under `err`, as pino and others expect it. */
+/** The log that an operator reads. Details come first; an error is under `err`, as pino and others expect it. */
 export interface OperatorLog {
   info(details: object, message: string): void
   warn(details: object, message: string): void

@@ -1,18 +1,18 @@
 /**
- * Who may use a connection: as many at once as there are connections, the others in line.
+ * Permits to use a connection: as many at once as there are connections. The other callers wait in line.
  *
- * The line is ours and not the driver's, because who waited too long has to leave it, and a query that the driver
- * has not sent yet cannot be taken back from it safely.
+ * The line is here and not in the driver, because a caller that waited too long has to leave it, and a query that the
+ * driver has not sent yet cannot be withdrawn from the driver safely.
  */
 
 export interface Permits {
-  /** @returns a function that gives it back; null where none is free */
+  /** @returns a function that releases the permit; null if no permit is free */
   tryAcquire(): (() => void) | null
-  /** @returns a function that gives it back */
+  /** @returns a function that releases the permit */
   acquire(withinMs: number): Promise<() => void>
-  /** Sends everybody in line away. */
+  /** Rejects all callers in line. */
   turnAway(reason: Error): void
-  /** Sends everybody away, from now on. @returns when all permits are back */
+  /** Rejects all callers, in line and from now on. @returns when all permits have been released */
   close(reason: Error): Promise<void>
 }
 
@@ -21,7 +21,7 @@ interface Waiting {
   readonly refuse: (reason: Error) => void
 }
 
-/** @param tooLate - makes the error of who waited too long */
+/** @param tooLate - creates the error for a caller that waited too long */
 export function createPermits(count: number, tooLate: () => Error): Permits {
   const line = new Set<Waiting>()
   let freeCount = count

@@ -1,4 +1,4 @@
-/** A place in the change log, and its form for clients: opaque to them, `epoch:seq` to us. */
+/** A position in the change log, and its form for clients: opaque to them, `epoch:seq` to the server. */
 import { badInput } from './errors.ts'
 
 export interface Position {

@@ -1,7 +1,7 @@
 /**
- * What can be asked of presence, and done to it: the domain's own functions, over the ports.
+ * The queries and operations of presence: the domain's own functions, over the ports.
  *
- * Arguments are parsed here, so that every way in refuses the same things in the same words.
+ * Arguments are parsed here, so that every entry point rejects the same input with the same messages.
  */
 import { type Caller, requireAudience, requireRoom, requireRooms, requireService, requireUsers } from './access.ts'
 import {
@@ -41,12 +41,12 @@ import type { PresenceTiming } from './timing.ts'
 /** Rule 8: if Postgres does not answer within this time, the user is admitted and counts as hidden until it does. */
 const SEED_WAIT_MS = 1000
 
-/** The session that a request acts on: one over HTTP, or the socket's own. */
+/** The session that a request acts on: a session over HTTP, or the socket's own. */
 export interface SessionChannel {
   heartbeat(words: HeartbeatInput): Promise<HeartbeatResult>
   changeRoom(kind: 'join' | 'leave', room: string): Promise<SessionView>
   goOffline(): Promise<void>
-  /** The session that `isCurrent` means, null where the channel has none. */
+  /** The session that `isCurrent` refers to; null if the channel has none. */
   readonly sessionId: string | null
 }
 
@@ -56,7 +56,7 @@ export interface HeartbeatInput {
   readonly rooms?: readonly string[]
 }
 
-/** `HeartbeatInput` as a client gives them. */
+/** `HeartbeatInput` as a client sends it. */
 export interface GivenWords {
   readonly active?: boolean | null | undefined
   readonly device?: string | null | undefined
@@ -64,12 +64,12 @@ export interface GivenWords {
 }
 
 export interface HeartbeatResult {
-  /** Null where the beat counted for the user alone. */
+  /** Null if the heartbeat counted for the user alone. */
   readonly session: SessionView | null
   readonly nextHeartbeatInMs: number
 }
 
-/** An attach as the sockets ask for it; the rest is filled in here. */
+/** An attach as sockets request it; `createPresence` fills in the rest. */
 export type Attach = Omit<AttachRequest, 'seed' | 'profile'>
 
 export interface PresenceOptions {
@@ -77,7 +77,7 @@ export interface PresenceOptions {
   readonly directory: UserDirectory
   readonly settings: UserSettings
   readonly timing: PresenceTiming
-  /** Told of sockets that a session's end or a user's dismissal concerns. */
+  /** Notified of the end of sessions and of dismissed users, for the sockets concerned. */
   readonly sockets: {
     ended(fences: readonly string[]): void
     /** @param sessionId - null: all of the user's sessions */
@@ -89,10 +89,10 @@ export interface PresenceOptions {
 export type Presence = ReturnType<typeof createPresence>
 
 export function createPresence({ store, directory, settings, timing, sockets }: PresenceOptions) {
-  /** Who was let in without their row, with the caller to read it for. */
+  /** Users who were admitted without their row, each with the caller to read the row for. */
   const unseeded = new Map<string, Caller>()
   const operations = new OperationQueues()
-  /** The last change of each user's row that is under way, by what was asked here. */
+  /** By user: the last change of their row that was requested in this process and is under way. */
   const rowChanges = new Map<string, Promise<unknown>>()
 
   async function attach(caller: Caller, request: Attach): Promise<Exclude<AttachAnswer, { kind: 'unseeded' }>> {
@@ -111,7 +111,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
   async function attachSeeded(caller: Caller, request: Attach): Promise<AttachAnswer> {
     const stored = await readSeed(caller)
     if (stored === null) unseeded.set(caller.userId, caller)
-    // The look before may have been too slow to tell.
+    // The earlier check may have been too slow to decide.
     else refuseDismissed(caller, stored.tokensValidAfterMs)
     return store.attach({ ...request, profile: caller.profile, seed: stored?.seed ?? UNKNOWN })
   }
@@ -126,12 +126,12 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
   }
 
   /**
-   * Changes a user's row after the changes that were asked for before: two statements on two connections to Postgres
-   * could pass each other. Heartbeats do not wait for it: Postgres may be slow.
+   * Changes a user's row after the changes that were requested before: two statements on two connections to Postgres
+   * could overtake each other. Heartbeats do not wait for row changes, because Postgres may be slow.
    */
   async function inRowOrder<Result>(userId: string, change: () => Promise<Result>): Promise<Result> {
     const before = rowChanges.get(userId)
-    // Where the one before had no answer in time, those behind it need not wait for the same.
+    // If the change before got no answer in time, the changes behind it fail at once instead of waiting as well.
     const mine = before === undefined ? change() : before.catch(throwUnavailable).then(change)
     rowChanges.set(userId, mine)
     try {
@@ -158,8 +158,9 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     requireUsers(caller, userIds)
     if (userIds.length === 0) return []
     const live = await store.lookup(userIds)
-    // A user who left the live store is in the database: they leave only when their last record is written. Who is there and
-    // not to be seen is read as well, so that an outage or its time does not tell them from who is away (rule 8).
+    // A user who left the live store is in the database: they leave only when their last record is written. A user who
+    // is there but hidden is read as well, so that neither an outage nor the response time sets them apart from a user
+    // who is away (rule 8).
     const missing = userIds.filter((_, index) => live[index]?.isOnline !== true)
     if (missing.length === 0) return [...live]
     const stored = new Map(missing.map((userId) => [userId, null as PublicUser | null]))
@@ -168,12 +169,12 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     return userIds.map((userId, index) => {
       const [known, row] = [live[index] ?? null, stored.get(userId) ?? null]
       if (known === null || row === null) return known ?? row
-      // Let in without their row: what was shown of them before still is.
+      // For a user admitted without their row, what was shown before is still shown.
       return unseeded.has(userId) && !known.isOnline ? row : known
     })
   }
 
-  /** The session of an HTTP request, and of an observer's socket. */
+  /** The session channel of an HTTP request, and of an observer's socket. */
   function httpChannel(caller: Caller, namedSessionId: string | null): SessionChannel {
     const sessionId = namedSessionId ?? DEFAULT_SESSION_ID
     return {
@@ -199,7 +200,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
 
       async goOffline() {
         const endedCount = await end(caller, sessionId)
-        // Who names a session wants it over, and so it is. Who names none may think that their tab is meant.
+        // A client that names a session wants it over, and it is. A client that names none may mean its own tab.
         if (endedCount === 0 && namedSessionId === null) {
           throw noDefaultSession(`Name the session ${NAMED}, or end all of them by \`everywhere: true\`.`)
         }
@@ -212,7 +213,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
   }
 
   /**
-   * @param sessionId - null: all of them
+   * @param sessionId - null: all of the user's sessions
    * @returns how many sessions ended
    */
   function end({ userId }: Caller, sessionId: string | null): Promise<number> {
@@ -231,11 +232,11 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     httpChannel,
     heartbeatResult,
 
-    /** @param argument - what the session id is called where it came from */
+    /** @param argument - the name of the session id in the request */
     parseSessionId: (argument: string, value: string | null | undefined): string | null =>
       value === null || value === undefined ? null : parseSessionId(argument, value),
 
-    /** @param prefix - goes before the names of the arguments, for those that are fields of another */
+    /** @param prefix - precedes the argument names in errors, for arguments that are fields of another argument */
     parseHeartbeatInput(caller: Caller, { active, device, rooms }: GivenWords, prefix = ''): HeartbeatInput {
       const words: { isActive: boolean; device?: string; rooms?: readonly string[] } = { isActive: active ?? true }
       if (device !== null && device !== undefined) words.device = parseDevice(`${prefix}device`, device)
@@ -278,7 +279,7 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
 
     position: (): Promise<Position> => store.changes.position(),
 
-    /** @param message - null clears it, left out it stays */
+    /** @param message - null clears the message, undefined keeps it */
     setStatus(caller: Caller, statusChoice: StatusChoice, message: string | null | undefined): Promise<void> {
       if (message === undefined) return changeSettings(caller, { statusChoice })
       const statusMessage = message === null ? null : parseStatusMessage('message', message)
@@ -329,22 +330,22 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     },
 
     /**
-     * Reads the rows of users who were let in without them, and says what they ask for.
+     * Reads the rows of users who were admitted without them, and applies each row.
      *
-     * @returns how many still wait
+     * @returns how many users still wait
      */
     async seedWaiting(): Promise<number> {
       for (const userId of [...unseeded.keys()]) {
         const caller = unseeded.get(userId)
         if (caller === undefined) continue
-        // To the end of the line: a row that is locked or refused holds up nobody for longer than a round.
+        // The user moves to the end of the line: a locked or refused row holds up the others for one round at most.
         unseeded.delete(userId)
         unseeded.set(userId, caller)
         const stored = await readSeed(caller)
-        // Where the database is away still, the others would wait for it in vain as well.
+        // If the database is still unavailable, the others would wait in vain as well.
         if (stored === null) break
         if (stored.tokensValidAfterMs !== null) sockets.dismiss(userId, stored.tokensValidAfterMs)
-        // Where the live state cannot take it, the user waits on.
+        // If the live state cannot take the seed, `setUser` throws, and the user stays in the line.
         await store.setUser({ userId, seed: stored.seed })
         if (unseeded.get(userId) === caller) unseeded.delete(userId)
       }
@@ -366,19 +367,19 @@ function throwUnavailable(error: unknown): void {
 
 const NAMED = `by \`sessionId\`, or over HTTP by the header \`${SESSION_HEADER}\``
 
-/** A request named no session, and its user has none that lives by heartbeats without a name. */
+/** The error for a request that named no session, of a user without a session that lives by unnamed heartbeats. */
 function noDefaultSession(hint: string): PresenceError {
   return notFound('sessionId', `session as \`${DEFAULT_SESSION_ID}\``, hint)
 }
 
-/** The session of an answer about rooms. */
+/** @returns the session of a room answer. @throws PresenceError `BAD_USER_INPUT` for `full`, else `NOT_FOUND` */
 export function sessionOf(answer: Awaited<ReturnType<PresenceStore['join']>>): SessionView {
   if (answer.kind === 'done') return answer.session
   if (answer.kind === 'full') throw badInput('room', `one of at most ${BOUNDS.roomsPerSession} rooms of a session`)
   throw notFound('sessionId', 'session')
 }
 
-/** What is known of a user whose row did not come in time. */
+/** The seed of a user whose row did not arrive in time. */
 const UNKNOWN: UserSeed = {
   settings: null,
   profile: null,
@@ -387,7 +388,7 @@ const UNKNOWN: UserSeed = {
   isActivityOver: false,
 }
 
-/** The own view of who has no session, from their row. */
+/** The viewer state of a user without a session, from their row. */
 function viewerAway({ userId, seed }: StoredUser, timing: PresenceTiming): ViewerState {
   const { settings, lastActiveAtMs } = seed
   const facts = { id: userId, ...seed, hasLiveSession: false, lastActiveSteadyMs: null, shownSinceMs: null }

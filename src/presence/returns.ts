@@ -1,17 +1,17 @@
 /**
- * Brings a tab's session back where it went offline and the app goes on to send heartbeats over HTTP (rule 7): else
- * they would make a session `default`, which outlives the tab.
+ * Brings a tab's session back if it went offline and the app continues to send heartbeats over HTTP (rule 7): otherwise
+ * the heartbeats would start a session `default`, which outlives the tab.
  *
- * Whether a user is back is for the store to say, in the step of the attach. Here only the users of this node's sockets
- * without a session are asked about, whenever something of them changed.
+ * The store decides whether a user is back, in the step of the attach. This module only asks, for the users of this
+ * node's sockets without a session, whenever their state changed.
  */
 import { isUnavailable } from './errors.ts'
 import type { SocketSession } from './socket-session.ts'
 
 export interface Returns {
-  /** Something of the user's own state changed; null: it can be anyone's. */
+  /** The user's own state changed; null: it can be anyone's. */
   look(userId: string | null): void
-  /** Asks again about those whom the store could not answer for. Resolves when it has asked about all. */
+  /** Asks again about the users for whom the store could not answer. Resolves when it has asked about all. */
   ask(): Promise<void>
 }
 
@@ -25,7 +25,7 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
   const waiting = new Set<string>()
   let asking: Promise<void> | null = null
 
-  /** The newest first. */
+  /** The user's sockets whose session went offline, newest first. */
   function parted(userId: string): SocketSession[] {
     const sockets: SocketSession[] = []
     for (const open of byUser.get(userId) ?? []) if (open.isParted()) sockets.unshift(open)
@@ -33,7 +33,7 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
   }
 
   function ask(): Promise<void> {
-    // Sockets that go offline in one step are told one after the other: the newest of them is known after the last.
+    // Sockets that go offline in one step are reported one after the other: the newest is known only after the last.
     asking ??= Promise.resolve()
       .then(askNow)
       .finally(() => {
@@ -42,15 +42,15 @@ export function createReturns({ byUser, onError }: ReturnsOptions): Returns {
     return asking
   }
 
-  /** One after the other: there are few of them, and the store has others to serve. */
+  /** Asks about one user after the other: there are few of them, and the store has others to serve. */
   async function askNow(): Promise<void> {
-    // A user who is named while they are asked about comes again.
+    // A user who is added again during their own turn gets another turn.
     for (const userId of waiting) {
       waiting.delete(userId)
       try {
         const [newest, ...others] = parted(userId)
         await newest?.returnAfterBeats('any')
-        // A beat that named no session may have come by now, and it is the newest tab's.
+        // A heartbeat that named no session may have come by now, and it belongs to the newest tab.
         for (const open of others) await open.returnAfterBeats('own')
       } catch (error) {
         if (!isUnavailable(error)) onError(error)

@@ -1,16 +1,16 @@
 /**
- * A set of rooms that never changes. A changed copy shares all but a few nodes with its original, so a log can name
- * the rooms of a user before and after each of a thousand steps, whatever number of rooms that is.
+ * An immutable set of rooms. A changed copy shares all but a few tree nodes with its original, so a log can name the
+ * rooms of a user before and after each of a thousand steps, however many rooms there are.
  */
 import sortedBTree from 'sorted-btree'
 
-// A CommonJS package: its class is the `default` of what Node imports as the default.
+// A CommonJS package: its class is the `default` property of Node's default import.
 const { default: BTree } = sortedBTree
 type Tree = InstanceType<typeof BTree<string, undefined>>
 
-/** Most users are in a few rooms. A list of one takes a fifth of the memory of a tree. */
+/** Most users are in a few rooms. A list of one room takes a fifth of the memory of a tree. */
 const MAX_LIST = 16
-/** A smaller node costs less to copy and makes the tree higher: with 5,000 rooms a changed copy has four new nodes. */
+/** A smaller node is cheaper to copy but makes the tree higher: with 5,000 rooms a changed copy has four new nodes. */
 const NODE_SIZE = 16
 
 export interface RoomChanges {
@@ -18,7 +18,7 @@ export interface RoomChanges {
   readonly removed: Iterable<string>
 }
 
-/** A class: there is one for each user and each entry, and they share their methods. */
+/** A class, because there is one set for each user and each entry, and all sets share their methods. */
 export class RoomSet implements Iterable<string> {
   static readonly empty = new RoomSet([])
 
@@ -45,9 +45,9 @@ export class RoomSet implements Iterable<string> {
   }
 
   /**
-   * Costs what changes. What both name is removed.
+   * The cost grows with the number of changes. A room in both `added` and `removed` is removed.
    *
-   * @returns this set itself where nothing changes
+   * @returns this set itself if nothing changes
    */
   changed({ added, removed }: RoomChanges): RoomSet {
     let draft: Set<string> | Tree | null = null

@@ -1,8 +1,8 @@
 /**
  * The rules of presence of docs/architecture.md, as decisions.
  *
- * Pure: the clock is an argument; nothing here waits, reads or writes. Time is that of the steady clock (`…SteadyMs`)
- * wherever something is decided by it; moments are only passed on.
+ * Pure: the clock is an argument; nothing here waits, reads or writes. Decisions use the time of the steady clock
+ * (`…SteadyMs`); moments are only passed on.
  */
 import type { EndReason, PresenceStatus, Profile, PublicUser, Settings, StatusChoice } from './model.ts'
 import type { PresenceTiming } from './timing.ts'
@@ -11,10 +11,10 @@ import type { PresenceTiming } from './timing.ts'
 export interface UserFacts {
   readonly id: string
   readonly profile: Profile | null
-  /** Null while they are not known: then the user counts as hidden (rule 8). */
+  /** Null while the settings are not known: the user then counts as hidden (rule 8). */
   readonly settings: Settings | null
   readonly hasLiveSession: boolean
-  /** By the steady clock. Null where there never was any activity. */
+  /** By the steady clock. Null if there never was any activity. */
   readonly lastActiveSteadyMs: number | null
   /** Whether `goOffline` ended the last session, and no activity came since (rule 5). */
   readonly isActivityOver: boolean
@@ -24,7 +24,7 @@ export interface UserFacts {
 export function isOnline(user: UserFacts, steadyMs: number, timing: PresenceTiming): boolean {
   if (!user.hasLiveSession) return false
   if (user.lastActiveSteadyMs === null || user.isActivityOver) return false
-  // At the deadline itself it is due: the sweep looks then, and not again.
+  // At the deadline itself the user is already idle: the sweep checks at that time, and not again.
   return steadyMs < user.lastActiveSteadyMs + timing.idleTimeoutMs
 }
 
@@ -36,13 +36,13 @@ export function statusOf(user: UserFacts, steadyMs: number, timing: PresenceTimi
   return steadyMs < (user.lastActiveSteadyMs ?? 0) + timing.awayAfterMs ? 'ONLINE' : 'AWAY'
 }
 
-/** Rule 8: whether everyone may see that the user is there. */
+/** Rule 8: whether everyone may see that the user is online. */
 export function isVisible(settings: Settings | null): boolean {
   return settings !== null && settings.visibility === 'EVERYONE'
 }
 
 /**
- * When time alone changes what `isOnline` or `statusOf` say next, null where it never does.
+ * When time alone next changes the result of `isOnline` or `statusOf`; null if it never does.
  *
  * An automatic status falls to `AWAY` first, and every online user falls idle.
  */
@@ -56,11 +56,11 @@ export function nextFlipSteadyMs(user: UserFacts, steadyMs: number, timing: Pres
 
 /** How a session lost its socket (rule 5). */
 export type DetachCause =
-  | 'closed' // by the client, who wished it
-  | 'ended' // by the network, by us, or by a client that lost us
+  | 'closed' // by the client, on purpose
+  | 'ended' // by the network, by the server, or by a client that lost the server
   | 'silent' // the connection or the page did not answer a ping
 
-/** The codes of RFC 6455 with which a client closes by its own wish: done, leaving the page, and no code at all. */
+/** The RFC 6455 codes with which a client closes on purpose: done, leaving the page, and no code at all. */
 const CODES_OF_A_WISH: ReadonlySet<number> = new Set([1000, 1001, 1005])
 /** RFC 6455: the connection ended without a close frame. */
 const NO_CLOSE_FRAME = 1006
@@ -68,14 +68,14 @@ const NO_CLOSE_FRAME = 1006
 /**
  * Rule 5: how a socket was lost.
  *
- * @param code - of the client's close frame, else 1006. A client that we told to close answers with our code
- * @param isSilent - we ended the connection because a ping was not answered
+ * @param code - of the client's close frame, else 1006. A client that the server told to close echoes the server's code
+ * @param isSilent - whether the server ended the connection because a ping was not answered
  */
 export function detachCauseOf(
   code: number,
   { isClosedByUs, isSilent }: { readonly isClosedByUs: boolean; readonly isSilent: boolean },
 ): DetachCause {
-  // A close frame that came unasked was the last thing that a client said, however the connection ended then.
+  // An unprompted close frame was the client's last message, no matter how the connection ended afterwards.
   if (!isClosedByUs && code !== NO_CLOSE_FRAME) return CODES_OF_A_WISH.has(code) ? 'closed' : 'ended'
   return isSilent ? 'silent' : 'ended'
 }
@@ -84,7 +84,7 @@ export function detachCauseOf(
  * Rule 5: how long a session without its socket stays live.
  *
  * @param silentForMs - since the last proof of life, by the node's monotonic clock
- * @returns 0 or less where it ends in this very step
+ * @returns 0 or less if the session ends in this very step
  */
 export function graceMs(cause: DetachCause, silentForMs: number, timing: PresenceTiming): number {
   if (cause === 'closed') return timing.closeGraceMs
@@ -97,9 +97,9 @@ export function endReasonOf(cause: DetachCause): EndReason {
 }
 
 /**
- * The profile after a token or `updateUser` brought another: the newer one wins, and what it leaves out stays.
+ * Merges the profile from a token or `updateUser`: the newer one wins, and the fields that it leaves out stay.
  *
- * @returns `current` itself where nothing changes
+ * @returns `current` itself if nothing changes
  */
 export function newerProfile(current: Profile | null, brought: Profile | null): Profile | null {
   if (brought === null || (brought.name === null && brought.avatarUrl === null)) return current
@@ -113,12 +113,12 @@ export function newerProfile(current: Profile | null, brought: Profile | null): 
 }
 
 /**
- * The settings after others came for the same user: the higher version wins.
+ * Merges two settings of the same user: the higher version wins.
  *
- * Two that differ under one version are of two histories, because one of the stores went back. Nobody knows which of
- * them the user asked for last, so the more private holds, field by field, until a higher version comes.
+ * Two settings that differ under one version belong to two histories, because one of the stores went back. Nobody knows
+ * which of them the user chose last, so the more private value holds, field by field, until a higher version comes.
  *
- * @returns `current` itself where nothing changes
+ * @returns `current` itself if nothing changes
  */
 export function newerSettings(current: Settings | null, brought: Settings | null): Settings | null {
   if (brought === null) return current
@@ -127,7 +127,7 @@ export function newerSettings(current: Settings | null, brought: Settings | null
   const merged: Settings = {
     version: current.version,
     statusChoice: current.statusChoice,
-    // A message that one of them lacks is shown to nobody.
+    // A message that one of the two lacks is shown to nobody.
     statusMessage: brought.statusMessage === null ? null : current.statusMessage,
     visibility: brought.visibility === 'NOBODY' ? 'NOBODY' : current.visibility,
     hideLastActive: brought.hideLastActive || current.hideLastActive,
@@ -146,25 +146,26 @@ export function hasSameSettings(one: Settings, other: Settings): boolean {
 }
 
 /**
- * The last activity that everyone may see, after the settings changed. A step into hiding takes its `hideLastActive`
- * along; another one of a hidden user waits until they are seen again, for an offline user changes nothing that others see (rule 8).
+ * The last activity that everyone may see, after the settings changed. A step into hiding applies its `hideLastActive`
+ * at once. A later change of a hidden user applies when they are visible again, because an offline user changes nothing
+ * that others see (rule 8).
  */
 export function shownLastActiveAfter(shownAtMs: number | null, former: Settings | null, next: Settings | null) {
   const isStepIntoHiding = isVisible(former) && !isVisible(next)
   return isStepIntoHiding && next?.hideLastActive === true ? null : shownAtMs
 }
 
-/** Rule 8: whether everyone sees a user without their last activity. What is shown of a hidden one stands still. */
+/** Rule 8: whether everyone sees a user without their last activity. That of a hidden user stays as last shown. */
 export function hidesLastActive(settings: Settings | null): boolean {
   return isVisible(settings) && settings?.hideLastActive === true
 }
 
-/** What everyone sees of a user. Who is hidden looks exactly like who is offline (rule 8). */
+/** What everyone sees of a user. A hidden user looks exactly like an offline one (rule 8). */
 export function publicUser(
   user: UserFacts & {
     /** Since when everyone has seen the user online. */
     readonly shownSinceMs: number | null
-    /** The last activity that everyone may see: it stands still while the user hides. */
+    /** The last activity that everyone may see: it does not change while the user is hidden. */
     readonly shownLastActiveAtMs: number | null
   },
   steadyMs: number,
@@ -174,7 +175,7 @@ export function publicUser(
   const isShownOnline = status !== 'OFFLINE'
   return {
     id: user.id,
-    // Who never had a name shows their id.
+    // A user who never had a name is shown by their id.
     name: user.profile?.name ?? user.id,
     avatarUrl: user.profile?.avatarUrl ?? null,
     isOnline: isShownOnline,
@@ -185,7 +186,7 @@ export function publicUser(
   }
 }
 
-/** Rule 9: `lastActive` alone is no change. */
+/** Rule 9: whether two views are equal. A difference in `lastActive` alone is no change. */
 export function hasSamePublicFields(one: PublicUser, other: PublicUser): boolean {
   return (
     one.isOnline === other.isOnline &&

@@ -1,10 +1,11 @@
 /**
- * What users chose, in two places that have to agree: their rows in Postgres, which are written first, and the live
- * store, which decides what everyone sees.
+ * The settings of users, in two places that have to agree: the users' rows in Postgres, which are written first, and
+ * the live store, which decides what everyone sees.
  *
- * Either of them may go back (a standby that lacks the last commits, an older backup, an older snapshot), and a change
- * may stop half-way (the other part is away, the process dies). So a change builds on the newer of both, holds only
- * when both have it, and what did not get so far is in doubt until a later round has brought the two together.
+ * Either place may go back (a standby that lacks the last commits, an older backup, an older snapshot), and a change
+ * may stop half-way (the other place is unavailable, the process dies). So a change builds on the newer of the two, and
+ * holds only when both have it. A user whose change did not get that far is in doubt until a later round has made both
+ * agree.
  */
 import type { SettingsChange, UserDirectory } from './directory.ts'
 import { isUnavailable, unavailable } from './errors.ts'
@@ -14,29 +15,29 @@ import type { PresenceStore } from './store.ts'
 
 /** Limits the retries: each one means that another request changed the settings first. */
 const MOST_ROUNDS = 5
-/** Some 1 MB. Who does not fit is found by their next record. */
+/** About 1 MB. A doubt that does not fit is found by the user's next record. */
 const MAX_DOUBTS = 10_000
 const BATCH_DOUBTS = 500
-/** Longer than a statement that was given up may still be under way in Postgres. */
+/** Longer than an abandoned statement may still be under way in Postgres. */
 const DOUBTED_FOR_MS = 30_000
 
 export interface UserSettings {
   /**
-   * Changes what is given. When it resolves, the change holds in the row and in the live store.
+   * Changes the given settings. When the promise resolves, the change holds in the row and in the live store.
    *
-   * @param makeRow - called where the user has none
-   * @returns false where there is no such user
-   * @throws PresenceError `UNAVAILABLE`: whether it took effect is not known, and `settle` finds out
+   * @param makeRow - called if the user has no row
+   * @returns false if there is no such user
+   * @throws PresenceError `UNAVAILABLE`: whether the change took effect is not known, and `settle` finds out
    */
   change(userId: string, change: SettingsChange, makeRow: () => Promise<unknown>): Promise<boolean>
 
-  /** The row and the live store may differ: the next `settle` looks. */
+  /** Notes that the row and the live store of these users may differ: the next `settle` checks them. */
   doubt(userIds: readonly string[]): void
 
   /**
-   * Brings together what is in doubt.
+   * Makes the row and the live store of users in doubt agree.
    *
-   * @throws PresenceError `UNAVAILABLE`: the next call goes on
+   * @throws PresenceError `UNAVAILABLE`: the next call continues
    */
   settle(): Promise<void>
 }
@@ -48,7 +49,7 @@ export interface UserSettingsOptions {
 }
 
 export function createUserSettings({ store, directory, monotonicMs }: UserSettingsOptions): UserSettings {
-  /** Until when a change that was given up may still arrive in the row, the oldest doubt first. */
+  /** By user: until when an abandoned change may still arrive in the row. The oldest doubt comes first. */
   const doubts = new Map<string, { readonly untilMs: number }>()
 
   function doubt(userId: string, forMs: number): void {
@@ -62,7 +63,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
   }
 
   async function write(userId: string, change: SettingsChange, makeRow: () => Promise<unknown>): Promise<boolean> {
-    // What the live store goes by may be newer than a row that went back.
+    // The settings of the live store may be newer than a row that went back.
     let base = await store.setUser({ userId })
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       let written: Settings | null
@@ -84,7 +85,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
     throw unavailable('store', 'Other requests keep changing these settings: try again.')
   }
 
-  /** Brings what the row has to the live store, and what only that has back to the row. */
+  /** Brings the row's settings to the live store, and those that only the live store has back to the row. */
   async function agree(userId: string, row: Settings): Promise<void> {
     const live = await store.setUser({ userId, settings: row })
     if (live === null || hasSameSettings(live, row)) return
@@ -104,7 +105,7 @@ export function createUserSettings({ store, directory, monotonicMs }: UserSettin
       if (page.length === 0) return
       const rows = await directory.settings(page.map(([userId]) => userId))
       for (const [index, [userId, known]] of page.entries()) {
-        // To the end of the line: a row that is locked holds up nobody for longer than a round.
+        // The user moves to the end of the line: a locked row holds up the others for one round at most.
         if (doubts.get(userId) === known) {
           doubts.delete(userId)
           doubts.set(userId, known)

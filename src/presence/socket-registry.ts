@@ -1,4 +1,4 @@
-/** The sockets of this node, by user and by fence, and what the live state has to be told of them. */
+/** The sockets of this node, by user and by fence, and what the node has yet to report of them to the live state. */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import type { HeartbeatInput, Presence } from './presence.ts'
@@ -10,7 +10,7 @@ export type SocketRegistryOptions = Pick<SocketsOfNode, 'store' | 'timing' | 'mo
 
 export type SocketRegistry = ReturnType<typeof createSocketRegistry>
 
-/** Detaches that are told together, when the store is back. */
+/** How many detaches are sent together when the store is back. */
 const BATCH_DETACHES = 64
 
 export function createSocketRegistry({ store, timing, monotonicMs, onError }: SocketRegistryOptions) {
@@ -18,9 +18,9 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
   const byFence = new Map<string, SocketSession>()
   const challenged = new Set<SocketSession>()
   const absent = new Set<SocketSession>()
-  /** Detaches that the store could not be told. As many as there were sockets when it went away. */
+  /** By fence: detaches that did not reach the store. As many as there were sockets when the outage began. */
   const pendingDetaches = new Map<string, DetachRequest>()
-  /** The process's name in the live state: new at each start, and whenever that state is rebuilt. */
+  /** The process's name in the live state: new at each start, and whenever the live state is rebuilt. */
   let nodeId: string = randomUUID()
   let mintedCount = 0
   const returns = createReturns({ byUser, onError })
@@ -44,7 +44,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
       try {
         await store.detach(request)
       } catch (error) {
-        // Told again when the store is back. Its grace counts from then, because nobody could come back before.
+        // Sent again when the store is back. The grace counts from then, because no client could come back before.
         pendingDetaches.set(request.fence, { ...request, silentForMs: 0 })
         throw error
       }
@@ -81,7 +81,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
     open.removed()
   }
 
-  /** One of this node's sockets no longer has its session. */
+  /** Notifies one of this node's sockets that it no longer has its session. */
   function lost(loss: Loss): void {
     const open = byFence.get(loss.fence)
     if (open?.fence === loss.fence) open.lost(loss.cause)
@@ -90,7 +90,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
 
   return {
     /**
-     * Takes in a socket whose client said who they are, and starts or attaches its session.
+     * Registers an authenticated socket, and starts or attaches its session.
      *
      * @param session - null for an observer
      */
@@ -121,17 +121,17 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
 
     userIds: (): Iterable<string> => byUser.keys(),
 
-    /** How many sockets a user has open here. */
+    /** The number of open sockets that a user has on this node. */
     countOf(userId: string): number {
       return byUser.get(userId)?.size ?? 0
     },
 
-    /** Their sessions ended by a word from elsewhere. */
+    /** The sessions of these fences were ended by a request from elsewhere. */
     ended(fences: readonly string[]): void {
       for (const fence of fences) lost({ fence, cause: 'WENT_OFFLINE' })
     },
 
-    /** The user ended a session over HTTP, whether it hung on a socket or not. @param sessionId - null: all */
+    /** The user ended a session over HTTP, attached to a socket or not. @param sessionId - null: all */
     endedByUser(userId: string, sessionId: string | null): void {
       for (const open of byUser.get(userId) ?? []) {
         if (sessionId === null) open.endedEverywhere()
@@ -148,29 +148,29 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
 
     nodeId: (): string => nodeId,
 
-    /** Whether the store has still to hear of sockets here: that they hold their session again, or how they closed. */
+    /** Whether the node has yet to report to the store which sockets hold their session again, or how they closed. */
     isReturning: (): boolean => absent.size > 0 || pendingDetaches.size > 0,
 
     returns,
     lost,
 
-    /** The live state is being rebuilt: every session has to be attached again, under another node id (`comeBack`). */
+    /** The live state is being rebuilt: `comeBack` has to attach every session again, under another node id. */
     startAnew(): void {
       nodeId = randomUUID()
       for (const open of [...byFence.values()]) if (open.fence !== null) open.letGo()
     },
 
     /**
-     * Attaches again what has to be, without waiting for clients to prove that they are there.
+     * Attaches all sessions again that have to be, except those whose clients must first prove that they are there.
      *
-     * @returns how many could not be: they are tried again at the next call
+     * @returns how many could not be attached: the next call retries them
      */
     async comeBack(): Promise<number> {
       await Promise.allSettled(away().map((open) => open.comeBack()))
       return away().length
     },
 
-    /** Tells the store of sockets that closed while it was away. */
+    /** Sends the store the detaches of sockets that closed while it was unavailable. */
     async sendPendingDetaches(): Promise<void> {
       const requests = [...pendingDetaches.values()]
       for (let from = 0; from < requests.length; from += BATCH_DETACHES) {
@@ -184,7 +184,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
     },
 
     /**
-     * Closes replaced and reaped sockets that did not answer.
+     * Closes replaced and reaped sockets whose clients did not answer in time.
      *
      * @param wasLate - the check itself came late, so it closes no socket
      */

@@ -1,9 +1,9 @@
 /**
- * One socket and the session that hangs on it: it speaks for it, loses it, proves that it is no duplicate, and brings
- * it back (rules 5 and 6).
+ * One socket and the session that is attached to it. The socket operates on its session, loses it, proves that it is
+ * no duplicate, and brings the session back (rules 5 and 6).
  *
  * A socket's session can be taken by a newer socket, ended from elsewhere, or lost with the node's lease; the socket
- * learns it by its fence. It knows no socket library: an adapter fills `NodeSocket`.
+ * learns this by its fence. This module knows no socket library: an adapter implements `NodeSocket`.
  */
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
@@ -24,93 +24,93 @@ import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
   /**
-   * Asks whether the client is there. Whatever its browser or its system answers for it must not count: the adapter
-   * calls `Attachment.pong` with the nonce when the client itself answered this very question.
+   * Asks whether the client is there. An answer by its browser or its system must not count: the adapter calls
+   * `Attachment.pong` with the nonce only when the client itself has answered this very ping.
    */
   ping(nonce: string): void
-  /** Whether the client was still reading what was sent before the last question: it may not have seen it yet. */
+  /** Whether the client is still reading what was sent before the last ping, so it may not have seen the ping yet. */
   isReadingUpToPing(): boolean
-  /** Ends the connection without a word: nobody answers there. */
+  /** Ends the connection without a close frame, because the client does not answer. */
   terminate(): void
-  /** Closes because the token no longer holds. */
+  /** Closes the socket because its token is no longer valid. */
   dismiss(): void
 }
 
 /** One authenticated socket. */
 export interface Attachment extends SessionChannel {
   readonly caller: Caller
-  /** Null for an observer, and while its session is over. */
+  /** Null for an observer, and for a socket whose session is over. */
   readonly fence: string | null
-  /** Whether its session was live when it was attached to this socket the last time. */
+  /** Whether the session was already live when it was last attached to this socket. */
   readonly isResumed: boolean
-  /** The rooms of its session, as far as this socket was told. */
+  /** The rooms of the session, as far as this socket knows. */
   readonly rooms: readonly string[]
   pong(nonce: string): void
-  /** @param silentForMs - where it is silent, since the last proof of what did not answer: connection or page */
+  /** @param silentForMs - for `silent`: since the last proof of life of what did not answer, connection or page */
   closed(cause: DetachCause, silentForMs: number): Promise<void>
 }
 
 interface Challenge {
   readonly nonce: string
   untilMs: number
-  /** What the socket says while the challenge is open, in order. */
+  /** The operations requested by the socket while the challenge is open, in order. */
   readonly waiting: { readonly resume: () => void; readonly fail: (error: Error) => void }[]
-  /** An error: why nothing that the socket says counts any more. */
+  /** An error says why the socket's requests no longer count. */
   outcome: 'open' | 'passed' | Error
-  /** Whether its user ended all sessions while the challenge was open: then it starts none of its own. */
+  /** Whether the user ended all sessions while the challenge was open: the socket then starts none of its own. */
   isEnded: boolean
-  /** The session that the socket was a duplicate of, as far as it is known. */
+  /** The session that the socket duplicates; null if it is not known. */
   readonly other: Pick<SessionView, 'device' | 'rooms'> | null
 }
 
-/** A session that its node lost, and will attach again. */
+/** The state of a session that its node lost and will attach again. */
 interface Absence {
-  /** Names by which it may hang on this socket: the one that it had, and those of comebacks without an answer. */
+  /** Fences under which the session may be attached here: the one it had, and those of unanswered comebacks. */
   readonly formerFences: readonly string[]
-  /** The name that was reaped with its node: as long as it is absent, the store may be told how it closed. */
+  /** The fence that was reaped with its node: during the absence, the store still accepts how the socket closed. */
   readonly reapedFence: string | null
-  /** What the client has to answer first, and until when; null where it need not prove that it is there. */
+  /** What the client has to answer first, and until when; null if it need not prove that it is there. */
   readonly proof: { readonly nonce: string; readonly untilMs: number } | null
 }
 
-/** What the node knows of a socket's session, to bring it back by itself. Moments by the monotonic clock. */
+/** What the node knows of a socket's session, to bring it back by itself. Moments are by the monotonic clock. */
 interface Known {
   readonly device: string | null
   readonly rooms: readonly string[]
   readonly startedAtMs: number
 }
 
-/** What the sockets of a node share. */
+/** What all sockets of a node share. */
 export interface SocketsOfNode {
   readonly store: PresenceStore
   readonly timing: PresenceTiming
-  /** Ages are measured with it: monotonic ms. */
+  /** The clock that measures ages, in monotonic ms. */
   readonly monotonicMs: () => number
   readonly onError: (error: unknown) => void
-  /** The socket that a fence names, from the attach by it on. */
+  /** The socket of each fence, from the start of the attach under that fence. */
   readonly byFence: Map<string, SocketSession>
   readonly challenged: Set<SocketSession>
-  /** Those whose session has to be attached again. */
+  /** Sockets whose session has to be attached again. */
   readonly absent: Set<SocketSession>
   nodeId(): string
   mintFence(): string
-  /** Where the store is away it is told later. */
+  /** Sends a detach to the store; if the store is unavailable, the detach is sent later. */
   tellDetach(request: DetachRequest): Promise<void>
   tellLater(request: DetachRequest): void
-  /** It has its session from now on. */
+  /** The socket owns its session from now on. */
   attached(open: SocketSession): void
-  /** Its session went offline, and its client may be back over HTTP by now. */
+  /** The socket's session went offline, and the client may be back over HTTP by now. */
   parted(open: SocketSession): void
-  /** It is closed. */
+  /** The socket is closed. */
   remove(open: SocketSession): void
 }
 
 type Request = Omit<Attach, 'userId' | 'fence' | 'nodeId'>
 
-/** Comebacks without an answer whose names are kept: hours of an outage, at one a heartbeat. */
+/** How many fences of unanswered comebacks are kept: enough for hours of an outage, at one comeback per heartbeat. */
 const MAX_FORMER = 100
 
-/** One authenticated socket, as its node has it. A class, because a node has tens of thousands of them. */
+/** One authenticated socket on its node. A class, because a node has tens of thousands of them. */
 export class SocketSession implements Attachment, BeatSender<HeartbeatInput, BeatAnswer, HeartbeatResult> {
   readonly caller: Caller
   readonly socket: NodeSocket
@@ -125,15 +125,15 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   #absenceNow: Absence | null = null
   #returning: Promise<void> | null = null
   #closedAs: { cause: DetachCause; silentForMs: number; atMs: number } | null = null
-  /** The attach under way: what the socket says of its session waits for it. */
+  /** The attach under way: operations on the session wait for it. */
   #attaching: Promise<SessionView | null> | null = null
-  /** What was lost by an attach whose answer is on its way still. */
+  /** The loss of an attach whose answer has not arrived yet. */
   #lostEarly: Loss | null = null
-  /** Told to close: nothing that it says starts a session any more. */
+  /** The socket was told to close: none of its requests starts a session any more. */
   #isDismissed = false
-  /** Its session went offline, and the socket stays open. */
+  /** The session went offline, and the socket stays open. */
   #isParted = false
-  /** It is closed, and all that it said before has been done. */
+  /** The socket is closed, and all operations requested before that are done. */
   #isLeft = false
 
   /** @param namedSessionId - null for an observer */
@@ -154,7 +154,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     presence.operations.socketOpened(caller.userId)
   }
 
-  /** Its node has forgotten it. To be called once. */
+  /** The node has removed this socket. Called once. */
   removed(): void {
     this.#presence.operations.socketClosed(this.caller.userId)
   }
@@ -178,7 +178,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     if (observer !== null) return observer.heartbeat(words)
     if (this.#closedAs !== null) return Promise.reject(closedError())
     this.#speaks()
-    // Whether the store hears of it or not, for it may have to be told later.
+    // Kept even if the heartbeat does not reach the store: a later comeback reports this age.
     if (words.isActive) this.#lastActiveAtMs = this.#node.monotonicMs()
     return this.#presence.operations.runBeat(this.caller.userId, this, words)
   }
@@ -207,19 +207,19 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
         this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
       )
       if (answer instanceof Postponed) return answer
-      // Nor does it come back where a new epoch began while the answer was on its way.
+      // If a new epoch began while the answer was on its way, the session does not come back either.
       this.#absence = null
       this.#part()
     })
   }
 
-  /** Hangs the session that the client named on the socket. */
+  /** Attaches the session that the client named to the socket. */
   start(words: HeartbeatInput): Promise<SessionView | null> {
     return this.#run(() => this.#start(words))
   }
 
   pong(nonce: string): void {
-    // Out of `challenged` first, so that `checkChallenges` no longer times it out.
+    // `challenged` drops the socket first, so that `checkChallenges` no longer times it out.
     if (this.challenge?.nonce === nonce && this.#node.challenged.delete(this))
       this.#becomeOwn(this.challenge).catch(this.#node.onError)
     if (this.#absence?.proof?.nonce === nonce) this.comeBack().catch(this.#node.onError)
@@ -235,36 +235,36 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   #challengeFailed(): void {
     this.#node.challenged.delete(this)
     this.#failChallenge(unauthenticated('Another socket has taken this session.'))
-    // It is another socket's, or so it seems: where it hangs on this one after all, nobody else lets it go.
+    // The session seems to be another socket's. If it is attached here after all, nothing else detaches it.
     this.#release('ended', 0).catch(this.#node.onError)
     this.socket.terminate()
   }
 
-  /** Whether its client did not prove in time that it is there. */
+  /** Whether the client failed to prove in time that it is there. */
   isUnproved(nowMs: number): boolean {
     const untilMs = this.#absence?.proof?.untilMs
     return untilMs !== undefined && nowMs >= untilMs
   }
 
-  /** Nobody answers there: its session is no longer held for it. */
+  /** The client did not prove that it is there: the node no longer holds the session for it. */
   proofFailed(): void {
     this.#release('silent', this.#node.timing.pongTimeoutMs).catch(this.#node.onError)
     this.socket.terminate()
   }
 
-  /** A loss of a fence whose attach has not been answered yet: `#attachNow` handles it then. */
+  /** Keeps the loss of a fence whose attach has not been answered yet: `#attachNow` handles the loss. */
   lostBeforeAnswer(loss: Loss): void {
     this.#lostEarly = loss
   }
 
-  /** Its user ended its session over HTTP: where it did not hang on this socket, it is not brought back. */
+  /** The user ended the session over HTTP: if it is not attached to this socket, it is not brought back. */
   ended(): void {
     if (this.#absence === null) return
     this.#absence = null
     this.#part()
   }
 
-  /** Its user ended all sessions: what waits for a proof came before that, and starts none. */
+  /** The user ended all sessions: operations that wait for a challenge came before that, and start none. */
   endedEverywhere(): void {
     this.ended()
     if (this.challenge === null) return
@@ -280,18 +280,18 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     else this.#forget()
   }
 
-  /** Whether its session went offline, and starts again as soon as its client is back. */
+  /** Whether the session went offline, and starts again as soon as the client is back. */
   isParted(): boolean {
-    // What it said before it closed may still have to take the session again.
+    // `#isLeft`, because an operation requested before the close may still have to take the session again.
     return this.#isParted && this.fence === null && !this.#isLeft && !this.#isDismissed
   }
 
-  /** A newer socket has the session that went offline here: this one does not take it again by itself (rule 6). */
+  /** A newer socket owns the session that went offline here: this one does not take it again by itself (rule 6). */
   superseded(): void {
     this.#isParted = false
   }
 
-  /** Takes its session again where its client came back by heartbeats over HTTP: the store knows. */
+  /** Takes the session again if the client came back by heartbeats over HTTP, which the store decides. */
   returnAfterBeats(onlyAfterBeats: 'own' | 'any'): Promise<void> {
     return this.#presence.operations.run(this.caller.userId, () => this.#returnAfterBeats(onlyAfterBeats))
   }
@@ -302,20 +302,20 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     )
   }
 
-  /** Its session has to be attached again, to a live state that is being rebuilt. */
+  /** The session has to be attached again, to a live state that is being rebuilt. */
   letGo(): void {
     this.#absence = { formerFences: this.fence === null ? [] : [this.fence], reapedFence: null, proof: null }
     this.#forget()
   }
 
-  /** Whether its session has to be attached again, and nothing has to be proved first. */
+  /** Whether the session has to be attached again, and the client need not prove anything first. */
   mustComeBack(): boolean {
-    // While it has to prove that it is no duplicate, nothing is said for it.
+    // While the socket has to prove that it is no duplicate, the node requests nothing for it.
     return this.#absence !== null && this.#absence.proof === null && this.challenge === null
   }
 
   comeBack(): Promise<void> {
-    // Its callers know that the client is there; if it fails now, it is tried again.
+    // Callers know that the client is there, so it need not prove that; a comeback that fails now is retried.
     if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
     this.#returning ??= this.#presence.operations
       .run(this.caller.userId, () => this.#return())
@@ -336,7 +336,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.#closedAs = { cause, silentForMs, atMs: this.#node.monotonicMs() }
     this.#node.remove(this)
     if (this.challenge !== null) this.#failChallenge(closedError())
-    // What it said before it closed counts, and comes first.
+    // Operations requested before the close count, and run first.
     await this.#presence.operations.run(this.caller.userId, async () => {
       while (this.#attaching !== null) await this.#attaching.catch(() => null)
       this.#isLeft = true
@@ -348,14 +348,14 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return this.#closedAs !== null
   }
 
-  /** Runs it after all that was asked for the user before. */
+  /** Runs an operation after all those requested for the user before. */
   async #run<Result>(operation: () => Promise<Result | Postponed>): Promise<Result> {
     this.#refuseIfClosed()
     this.#speaks()
     return this.#presence.operations.run(this.caller.userId, operation)
   }
 
-  /** Its client said something, so it is there: whatever it said may wait for a while now. */
+  /** The client sent a message, so it is there, and need not prove that while the message waits for its turn. */
   #speaks(): void {
     if (this.#absence !== null) this.#absence = { ...this.#absence, proof: null }
   }
@@ -377,7 +377,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return this.#presence.heartbeatResult(answer.session)
   }
 
-  /** All that a heartbeat may need: its socket's proof, its session's comeback, its session's start. */
+  /** All steps that a heartbeat may need: the socket's proof, the session's comeback, the session's start. */
   async beat(words: HeartbeatInput): Promise<HeartbeatResult | Postponed> {
     const answer = await this.#speak((sessionId, fence) =>
       this.#node.store.beat(beatOf(this.caller, words, sessionId, fence)),
@@ -395,9 +395,9 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   }
 
   /**
-   * Hangs a session on this socket. One at a time.
+   * Attaches a session to this socket, one attach at a time.
    *
-   * @param ask - says what to attach when its turn has come, null where there is nothing to attach any more
+   * @param ask - returns what to attach when its turn has come; null if there is nothing to attach any more
    */
   #attach(ask: () => Request | null): Promise<SessionView | null> {
     const attached = (this.#attaching ?? Promise.resolve(null))
@@ -413,7 +413,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return attached
   }
 
-  /** By a new fence. */
+  /** Attaches under a new fence. */
   async #attachNow(request: Request): Promise<SessionView | null> {
     if (this.#isDismissed) throw unauthenticated('The socket was told to close.')
     const mintedBy = this.#node.nodeId()
@@ -429,7 +429,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
       })
     } catch (error) {
       this.#node.byFence.delete(fence)
-      // A comeback is tried again; whatever else may have taken effect must not matter.
+      // A comeback is retried. Any other attach is disowned, because it may have taken effect.
       if (this.#absence !== null && request.comeback !== null) {
         this.#absence = { ...this.#absence, formerFences: [...this.#absence.formerFences.slice(-MAX_FORMER), fence] }
       } else this.#disown(fence, request.sessionId)
@@ -453,7 +453,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
       const replaced = this.#node.byFence.get(answer.replacedFence)
       if (replaced !== undefined && replaced !== this) startChallenge(this.#node, replaced, answer.session)
     }
-    // It may have closed while the store worked: then nobody else would take the session from it.
+    // The socket may have closed while the store worked: nothing else would then detach the session.
     if (this.#isLeft) await this.#releaseClosed()
     else if (this.#isDismissed) {
       const sessionId = answer.session.id
@@ -485,7 +485,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.#known = { ...this.#known, device: session.device, rooms: session.rooms }
   }
 
-  /** The session hangs on this socket no more, by whatever name it may have: it gets its grace. */
+  /** Detaches the session from this socket, under every fence that it may have: the session gets its grace. */
   async #release(cause: DetachCause, silentForMs: number): Promise<void> {
     const { sessionId } = this
     const fence = this.fence ?? this.#absence?.reapedFence ?? null
@@ -503,9 +503,9 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   }
 
   /**
-   * Says something of the socket's own session; where another socket took it, after proving to be there.
+   * Runs an operation on the socket's own session. If another socket took the session, the challenge comes first.
    *
-   * @returns null where it has no session
+   * @returns null if the socket has no session
    */
   async #speak<Answer extends { readonly kind: string }>(
     words: (sessionId: string, fence: string) => Promise<Answer>,
@@ -514,7 +514,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
       if (this.#attaching !== null && this.challenge === null) await this.#attaching.catch(() => null)
       if (this.challenge !== null) return afterChallenge(this.challenge)
       if (this.#absence !== null) await this.#return()
-      // Its app may have beaten over HTTP a moment ago: then it speaks of that session.
+      // The app may have sent a heartbeat over HTTP a moment ago: the operation is then for that session.
       if (this.isParted()) await this.#returnAfterBeats('any')
       if (this.challenge !== null) continue
       if (this.sessionId === null || this.fence === null) return null
@@ -525,12 +525,12 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     }
   }
 
-  /** What an observer asks for a session is answered as over HTTP. */
+  /** An observer's requests for a session are answered as over HTTP. Null if the socket is no observer. */
   #observerChannel(): SessionChannel | null {
     return this.sessionId === null ? this.#presence.httpChannel(this.caller, null) : null
   }
 
-  /** The duplicated tab is a session of its own from now on, and nobody did anything in it. */
+  /** Gives the duplicated tab a session of its own, which starts without activity. */
   async #becomeOwn(challenge: Challenge): Promise<void> {
     try {
       const other = challenge.other ?? (await this.#otherSession())
@@ -554,7 +554,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return session === undefined ? null : { device: session.device, rooms: session.rooms }
   }
 
-  /** The node was thought dead, so it may have been away itself: does anybody still hold this socket? */
+  /** The node was thought dead and may have stalled: asks the client to prove that it is still there. */
   #provesToBeThere(): void {
     const untilMs = this.#node.monotonicMs() + this.#node.timing.pongTimeoutMs
     const proof = { nonce: randomUUID(), untilMs }
@@ -563,12 +563,12 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     if (this.#closedAs === null) this.socket.ping(proof.nonce)
   }
 
-  /** Hangs the session on the socket again, unless it moved on or is over. */
+  /** Attaches the session to the socket again, unless the session moved on or is over. */
   async #return(): Promise<void> {
     let isAsked = false
     try {
       const session = await this.#attach(() => {
-        // By its turn it may be there again, or closed.
+        // By its turn the session may be attached again, or the socket closed.
         if (this.#absence === null || this.#isLeft || this.sessionId === null) return null
         isAsked = true
         return this.#comebackOf(this.#absence, this.sessionId)
@@ -595,7 +595,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences } }
   }
 
-  /** Its session went offline; the socket stays. */
+  /** The session went offline; the socket stays open. */
   #part(): void {
     this.#forget()
     this.#isParted = true
@@ -609,14 +609,14 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     for (const { fail } of challenge.waiting.splice(0)) fail(error)
   }
 
-  /** The session is over, or another's; the socket stays. */
+  /** Drops the fence, because the session is over or another socket's. The socket stays open. */
   #forget(): void {
     if (this.fence !== null) this.#node.byFence.delete(this.fence)
     this.fence = null
   }
 }
 
-/** Field by field: a spread costs more than all the rest of a heartbeat here. */
+/** Builds the beat field by field: a spread costs more than all the rest of a heartbeat here. */
 function beatOf(
   { userId, profile }: Caller,
   { isActive, device, rooms }: HeartbeatInput,
@@ -629,7 +629,7 @@ function beatOf(
   return beat
 }
 
-/** Pings a client whose session another socket took: one that answers is a duplicated tab. */
+/** Pings a client whose session another socket took: a client that answers is a duplicated tab. */
 function startChallenge(
   { timing, monotonicMs, challenged }: SocketsOfNode,
   open: SocketSession,
@@ -648,7 +648,7 @@ function startChallenge(
   open.socket.ping(open.challenge.nonce)
 }
 
-/** What a challenged socket says holds nobody up: the socket that took its session is the user's as well. */
+/** Operations of a challenged socket hold up no others: the socket that took its session is the same user's. */
 function afterChallenge(challenge: Challenge): Postponed {
   return new Postponed((resume, fail) => {
     const { outcome, waiting } = challenge

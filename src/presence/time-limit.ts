@@ -1,6 +1,6 @@
-/** Waiting no longer than is useful. */
+/** Limits the time for which a caller waits. */
 
-/** @returns what the promise brings, or `otherwise` where it takes longer; a failure in time is thrown */
+/** @returns the result of the promise, or `otherwise` if it takes longer than `limitMs`; throws a failure in time */
 export function withinTime<Result, Otherwise>(
   promise: Promise<Result>,
   limitMs: number,

@@ -1,5 +1,5 @@
 /**
- * The lengths of time and the sizes that the rules work with. src/config.ts says what each means and why.
+ * The durations and sizes that the rules use. src/config.ts says what each means and why.
  */
 export interface PresenceTiming {
   readonly heartbeatIntervalMs: number
@@ -21,35 +21,35 @@ export interface PresenceTiming {
 }
 
 /**
- * One look at the two clocks of a store.
+ * One reading of the two clocks of a store.
  *
- * Ages and deadlines are counted on the steady clock: no step of the wall clock moves it. What is told or written as a
- * moment is read from the wall clock, so it follows a step at once.
+ * Ages and deadlines are counted on the steady clock, which no step of the wall clock moves. Moments that are returned
+ * or written are read from the wall clock, so they follow a step at once.
  */
 export interface Now {
-  /** Counts milliseconds from some start, and never goes back. */
+  /** Milliseconds since an arbitrary start. Never goes back. */
   readonly steadyMs: number
-  /** Epoch milliseconds, as the host has them. It may be set forward and back. */
+  /** Epoch milliseconds by the host's clock. It may be set forward and back. */
   readonly wallMs: number
 }
 
 export type Clock = () => Now
 
 /**
- * The clocks of one process. Linux does not count the time in which the host is suspended in the steady one, so ages
- * do not grow while the host sleeps; moments are right as soon as it wakes.
+ * The clocks of one process. Linux does not count the time in which the host is suspended on the steady clock, so ages
+ * do not grow while the host sleeps. Moments are right as soon as it wakes.
  */
 export function processClock(): Clock {
   return () => ({ steadyMs: Math.floor(performance.now()), wallMs: Date.now() })
 }
 
 /**
- * A wall clock that a time service keeps is slewed, by 0.5 ms a second at most, and stepped where it is off by more
- * than a service can slew away soon: by 128 ms and more. Below a second a step harms nobody who reads a log.
+ * A time service slews the wall clock, by 0.5 ms a second at most, and steps it if it is off by more than the service
+ * can slew away soon: by 128 ms and more. A step below a second harms nobody who reads a log.
  */
 const LOGGED_STEP_MS = 1000
 
-/** @returns what to call every second: it tells how far the wall clock was stepped since the last call, 0 if it was not */
+/** @returns a function to call every second: it returns the step of the wall clock since the last call in ms, else 0 */
 export function createStepWatch(clock: Clock): () => number {
   const offsetOf = ({ wallMs, steadyMs }: Now): number => wallMs - steadyMs
   let knownOffsetMs = offsetOf(clock())
@@ -62,14 +62,14 @@ export function createStepWatch(clock: Clock): () => number {
 }
 
 /**
- * Whether a check that should come every `intervalMs` comes so late that it must judge nobody (rule 10): after a
- * stall, what proves life may wait unread behind the timer.
+ * Whether a check that should run every `intervalMs` runs so late that it must put nobody offline (rule 10): after a
+ * stall, proofs of life may wait unread behind the timer.
  */
 export function isLate(sinceLastMs: number, intervalMs: number): boolean {
   return sinceLastMs > lateAfterMs(intervalMs)
 }
 
-/** Half a second is what a busy event loop is late without having stalled. */
+/** @returns ms since the last check after which the next one is late. A busy loop is 500 ms late without a stall. */
 export function lateAfterMs(intervalMs: number): number {
   return 2 * intervalMs + 500
 }

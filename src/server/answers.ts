@@ -1,14 +1,14 @@
-/** The answers to a request that GraphQL never gets to see: one form for all of them. */
+/** Answers to requests that never reach GraphQL: one form for all of them. */
 import { STATUS_CODES } from 'node:http'
 import type { GraphQLError } from 'graphql'
 import { ERROR_CODES, type ErrorCode, type PresenceError } from '../presence/errors.ts'
 
-/** The reason is for the operator: `/readyz` and the log say it. */
+/** The reason is for the operator: `/readyz` and the log give it. */
 export const NOT_SERVING = 'The server does not serve just now.'
 
 export const ORIGIN_REFUSED = 'This origin is not allowed: see ALLOWED_ORIGINS.'
 
-/** @param code - a row of ERROR_CODES, whose status it gets where none is given */
+/** @param code - a row of ERROR_CODES, which gives the status if none is passed */
 export function problem(
   code: ErrorCode,
   message: string,
@@ -23,7 +23,7 @@ export function problem(
   )
 }
 
-/** @returns `Retry-After` as a number of seconds, rounded up (RFC 9110, 10.2.3), where there is something to wait for */
+/** @returns `Retry-After` as a number of seconds, rounded up (RFC 9110, 10.2.3), if there is something to wait for */
 export function retryHeadersOf({ retryAfterMs }: { readonly [name: string]: unknown }): Record<string, string> {
   return typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {}
 }
@@ -32,7 +32,7 @@ export function problemOf({ code, message, details }: PresenceError, status?: nu
   return problem(code, message, status === undefined ? { details } : { details, status })
 }
 
-/** @param error - as the mask made it, so that its code is a row of ERROR_CODES */
+/** @param error - from the mask, so that its code is a row of ERROR_CODES */
 export function problemOfMasked(error: GraphQLError): Response {
   const { code, ...details } = error.extensions
   return problem(code as ErrorCode, error.message, { details })
@@ -45,7 +45,7 @@ export function text(status: number, body: string): Response {
   })
 }
 
-/** The whole of an answer as HTTP/1.1 writes it, for a connection that Node has handed over. It closes after it. */
+/** A whole answer in HTTP/1.1 form, for a connection that Node has handed over. The connection closes after it. */
 export async function rawAnswer(response: Response): Promise<string> {
   const body = await response.text()
   const { status, headers } = response

@@ -1,4 +1,4 @@
-/** Who sends a token: JWTs by shared secret or by published keys, and outside production `dev:<userId>`. */
+/** Authenticates tokens: JWTs by shared secret or by published keys, and `dev:<userId>` outside production. */
 import { webcrypto } from 'node:crypto'
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
@@ -10,9 +10,9 @@ import type { Profile } from '../presence/model.ts'
 import { refuseDismissed } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
 
-/** How long a look at dismissed users may take: beyond it presence goes on without (rule 8's second). */
+/** How long a lookup of dismissed users may take: after that presence goes on without it (rule 8's second). */
 const REVOCATION_WAIT_MS = 1000
-/** Issuers' clocks differ from ours by a few seconds at most where they are kept at all. */
+/** Issuers' clocks differ from ours by a few seconds at most, if they are synchronised at all. */
 const CLOCK_TOLERANCE_SECONDS = 5
 /** What a `Date` can hold, from 1970 on: Postgres takes no year before that in the form that `Date` writes. */
 const LATEST_SECOND = 8.64e12
@@ -20,9 +20,9 @@ const TIME_BOUND = `a number of seconds since 1970, at most ${LATEST_SECOND}`
 
 export interface Authenticator {
   /**
-   * @param authorization - `Bearer <token>` or the token itself; null where there is none
+   * @param authorization - `Bearer <token>` or the token itself; null if there is none
    * @returns null without a token
-   * @throws PresenceError `UNAUTHENTICATED` for a token that does not hold; `UNAVAILABLE` where its keys cannot be read
+   * @throws PresenceError `UNAUTHENTICATED` for an invalid token; `UNAVAILABLE` if its keys cannot be read
    */
   authenticate(authorization: string | null): Promise<Caller | null>
 }
@@ -33,9 +33,9 @@ export function createAuthenticator(
 ): Authenticator {
   const isDevelopment = config.NODE_ENV !== 'production'
   const defaultRooms = config.DEFAULT_ROOMS ?? (isDevelopment ? ['**'] : [])
-  // Imported once: jose would import bytes, and a key object too, for each token.
+  // Imported once: jose would import bytes, and a key object too, for every token.
   const secret = config.JWT_SECRET === null ? null : importSecret(config.JWT_SECRET)
-  // It fails each token, and not the process.
+  // A failed import must fail each token, and not the process.
   secret?.catch(() => {})
   const publishedKeys = config.JWKS_URL === null ? null : createRemoteJWKSet(new URL(config.JWKS_URL))
   const checks = {
@@ -47,7 +47,7 @@ export function createAuthenticator(
 
   async function verify(token: string): Promise<JWTPayload> {
     try {
-      // Which key a token is held against is never the token's choice alone: a secret only takes HS256.
+      // The token alone never chooses the key that verifies it: a secret only takes HS256.
       if (secret !== null && algorithmOf(token) === 'HS256') {
         return (await jwtVerify(token, await secret, { ...checks, algorithms: ['HS256'] })).payload
       }
@@ -92,10 +92,10 @@ export function createAuthenticator(
   }
 }
 
-/** Of each token that was refused though its signature holds: its `sub`. */
+/** The `sub` of each token that was refused although its signature is valid, by the error. */
 const subjects = new WeakMap<object, string>()
 
-/** @returns whose token was refused, null where its signature does not hold: then anybody may have made it */
+/** @returns the user whose token was refused; null if its signature is invalid: then anybody may have made it */
 export function subjectOfRefused(error: unknown): string | null {
   return (typeof error === 'object' && error !== null ? subjects.get(error) : undefined) ?? null
 }
@@ -105,12 +105,12 @@ function refusedWithSignature(error: unknown, { sub }: JWTPayload): unknown {
   return error
 }
 
-/** What jose says where the keys' server is away, or answers with something else. */
+/** jose's error codes if the key server is unreachable, or answers with something else. */
 const KEYS_OUT_OF_REACH: ReadonlySet<string> = new Set(['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC'])
 
 const TIME_CLAIMS: ReadonlySet<string> = new Set(['iat', 'exp', 'nbf'])
 
-/** Signatures by a private key, which only the issuer has. */
+/** Algorithms that sign with a private key, which only the issuer has. */
 const ASYMMETRIC = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
 
 function importSecret(secret: string): Promise<webcrypto.CryptoKey> {
@@ -159,8 +159,8 @@ function devCaller(userId: string, rooms: readonly string[]): Caller {
 }
 
 /**
- * A claim that gives rights is taken in its one form. Where it is there in another, nobody can tell what its issuer
- * meant, and the default may be more than that.
+ * A claim that gives rights must have its one form. If it has another form, nobody can tell what its issuer meant, and
+ * the default may give more rights than that.
  *
  * @throws PresenceError `UNAUTHENTICATED` that names the claim and its bound
  */
@@ -203,7 +203,7 @@ function userIdOf(subject: unknown): string {
   return withinClaim('sub', () => parseUserId('sub', subject))
 }
 
-/** What the bounds of input say of a claim, said of the token: no argument is wrong. */
+/** Turns an input error about a claim into one about the token: no argument is wrong. */
 function withinClaim<Value>(path: string, parse: () => Value): Value {
   try {
     return parse()
@@ -220,10 +220,10 @@ function timeOf(claim: string, seconds: unknown): number {
 }
 
 /**
- * A claim by its whole name, else by its path: names may hold dots themselves.
+ * Finds a claim by its whole name, else by its path: names may contain dots.
  *
- * @param refuse - makes the error where a part of the path is there and holds no others; left out, that claim is absent
- * @returns undefined where the claim is absent
+ * @param refuse - makes the error if a part of the path is present but no object; without it, the claim is absent
+ * @returns undefined if the claim is absent
  */
 function claimAt(payload: JWTPayload, path: string, refuse?: (claim: string, bound: string) => PresenceError): unknown {
   if (Object.hasOwn(payload, path)) return payload[path]
@@ -240,7 +240,7 @@ function claimAt(payload: JWTPayload, path: string, refuse?: (claim: string, bou
   return value
 }
 
-/** What an identity provider says beyond our bounds is cut or left out: nobody is locked out for a long name. */
+/** Profile values beyond our bounds are cut or left out: a long name locks nobody out. */
 function profileOf(name: unknown, picture: unknown, issuedAtMs: number): Profile | null {
   const shortName =
     typeof name === 'string'

@@ -1,4 +1,4 @@
-/** What a client gets to see of an error: a code always, and nothing of the inside. */
+/** What a client sees of an error: always a code, and nothing internal. */
 import { randomUUID } from 'node:crypto'
 import { type ExecutionResult, GraphQLError } from 'graphql'
 import { ERROR_CODES, type ErrorCode, isErrorCode, PresenceError } from '../presence/errors.ts'
@@ -6,9 +6,9 @@ import type { Log } from '../presence/operator-log.ts'
 
 export type ErrorMask = (error: unknown) => GraphQLError
 
-/** @param count - told of each error's code, and of the part that is away */
+/** @param count - called with each error's code, and with the part that is unavailable */
 export function createErrorMask(log: Log, count: (code: ErrorCode, part: string) => void = () => {}): ErrorMask {
-  /** An error may come by twice: from its execution, and with the whole answer. */
+  /** An error may be masked twice: from its execution, and with the whole answer. */
   const counted = new WeakSet<PresenceError>()
 
   return function mask(error) {
@@ -20,10 +20,10 @@ export function createErrorMask(log: Log, count: (code: ErrorCode, part: string)
       return located(cause.message, { code: cause.code, ...cause.details }, place, cause)
     }
     if (error instanceof GraphQLError && (cause === error || cause instanceof GraphQLError)) {
-      // GraphQL's own words about the request: a variable that cannot be coerced, an operation that is not there.
+      // GraphQL's own message about the request: a variable that cannot be coerced, an operation that does not exist.
       const { code } = error.extensions
       if (isErrorCode(code)) return error
-      // A library's own code is none that clients could look up.
+      // Clients could not look up a library's own code.
       return located(
         error.message,
         { ...error.extensions, code: code === undefined ? 'BAD_USER_INPUT' : 'BAD_REQUEST' },
@@ -46,7 +46,7 @@ export function maskedResult<Result extends ExecutionResult>(result: Result, mas
   return result.errors === undefined ? result : { ...result, errors: result.errors.map(mask) }
 }
 
-/** A result's status over HTTP, where there is no data at all: for clients that look at nothing else. */
+/** The HTTP status of an error, if there is no data at all: for clients that look at nothing else. */
 export function httpStatusOf({ extensions: { code } }: GraphQLError): number {
   return isErrorCode(code) ? ERROR_CODES[code].httpStatus : 400
 }
@@ -57,7 +57,7 @@ function causeOf(error: unknown): unknown {
   return cause
 }
 
-/** An error with other words or extensions, where another one stood in the document. */
+/** An error with another message or extensions, at the place of `place` in the document. */
 export function located(
   message: string,
   extensions: Record<string, unknown>,

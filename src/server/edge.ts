@@ -1,7 +1,7 @@
 /**
- * What stands before every route: an answer in one form whatever happens, before the server is ready too.
+ * The layer in front of every route: answers have one form whatever happens, even before the server is ready.
  *
- * Answers of `/graphql` are JSON with a code, and a browser's page of an allowed origin may read each of them.
+ * Answers of `/graphql` are JSON with a code, and a page of an allowed origin may read each of them.
  */
 import type { IncomingMessage } from 'node:http'
 import { SESSION_HEADER } from '../presence/bounds.ts'
@@ -16,14 +16,14 @@ export interface EdgeOptions {
   readonly origins: Origins
   readonly health: Pick<Health, 'notReadyBecause'>
   readonly mask: ErrorMask
-  /** @returns what serves the routes, null where nothing does */
+  /** @returns the function that serves the routes, null if there is none */
   readonly serving: () => ((request: Request, peer: string | null) => Promise<Response>) | null
 }
 
 const METHODS = ['GET', 'POST', 'OPTIONS']
 const PREFLIGHT_AGE_S = 600
 
-/** @returns `fetch`: `from` is `{ req }`, Node's own request, where there is one */
+/** @returns `fetch`: `from` is `{ req }`, Node's own request, if there is one */
 export function createEdge({
   origins,
   health,
@@ -55,12 +55,12 @@ export function createEdge({
   }
 
   function failure(request: Request, error: unknown): Response {
-    // Nobody reads it, and what was under way was ended on purpose.
+    // The client has gone: nobody reads the answer, and the work in progress was ended on purpose.
     if (request.signal.aborted) return problem('BAD_REQUEST', 'The client went away.')
     return problemOfMasked(mask(error))
   }
 
-  /** A browser shows an answer to a page only where it names the page's origin. */
+  /** A browser shows an answer to a page only if the answer names the page's origin. */
   function withOrigin(request: Request, response: Response): Response {
     const origin = request.headers.get('origin')
     response.headers.append('vary', 'Origin')
@@ -96,7 +96,7 @@ function preflight(): Response {
   })
 }
 
-/** Yoga refuses some requests with a status alone. */
+/** Gives a code to Yoga's refusals, some of which have only a status. */
 function conforming(response: Response): Response {
   const { status, headers } = response
   if (status < 400 || headers.has('content-type')) return response

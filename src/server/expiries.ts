@@ -1,10 +1,10 @@
-/** When tokens run out: a bucket a second, so that a check costs as much as there are expired tokens. */
+/** Token expiries in buckets of one second, so that a check costs only the expired tokens. */
 
 export interface Expiries<Item> {
-  /** @param atMs - epoch ms by the wall clock, as tokens have it */
+  /** @param atMs - epoch ms by the wall clock, as in tokens */
   add(item: Item, atMs: number): void
   remove(item: Item): void
-  /** Those that have run out, each taken out as it is asked for. */
+  /** Expired items, each removed when it is yielded. */
   due(nowMs: number): Iterable<Item>
 }
 
@@ -24,7 +24,7 @@ export function createExpiries<Item>(): Expiries<Item> {
 
   return {
     add(item, atMs) {
-      // Never into a second that was looked at already.
+      // Never into a second that has been checked already.
       const second = Math.max(Math.ceil(atMs / 1000), (checkedSecond ?? 0) + 1)
       secondOf.set(item, second)
       const bucket = buckets.get(second)
@@ -36,7 +36,7 @@ export function createExpiries<Item>(): Expiries<Item> {
 
     *due(nowMs) {
       const nowSecond = Math.floor(nowMs / 1000)
-      // A clock that was set forward skips many seconds: then the buckets are fewer than the seconds.
+      // A clock that is set forward skips many seconds: then there are fewer buckets than seconds.
       const due =
         checkedSecond !== null && nowSecond - checkedSecond <= buckets.size
           ? Array.from(
@@ -44,7 +44,7 @@ export function createExpiries<Item>(): Expiries<Item> {
               (_, index) => Number(checkedSecond) + 1 + index,
             )
           : [...buckets.keys()].filter((second) => second <= nowSecond)
-      // Also back, where the clock was ahead for a while: who comes then is not to wait until it has caught up.
+      // This also goes back, if the clock was ahead for a while: new items must not wait until it has caught up.
       checkedSecond = nowSecond
       for (const second of due) {
         for (const item of buckets.get(second) ?? []) {

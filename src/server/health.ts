@@ -5,22 +5,22 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export interface Health {
   /** Whether requests are answered. */
   isServing(): boolean
-  /** The same, after a moment where that is being found out: a process that stood still asks whether another serves. */
+  /** As `isServing`, after a short wait if that is unknown: a process that stood still asks whether another serves. */
   willServe(): Promise<boolean>
   /** Whether new clients are welcome. */
   isReady(): boolean
-  /** A sentence for an operator. */
+  /** The reason, as a sentence for an operator. */
   notReadyBecause(): string
   /**
-   * Both look at what comes and goes by itself, and say what stands in the way, or null.
+   * Both arguments check what comes and goes by itself, and return what is wrong, or null.
    *
-   * @param trouble - of who is served all the same, and told where an answer cannot be given
-   * @param exclusion - nothing may be served while it says something
+   * @param trouble - clients are served all the same, and receive an error if an answer is not possible
+   * @param exclusion - nothing may be served while it returns a reason
    */
   ready(trouble: () => string | null, exclusion?: () => string | null): void
-  /** @param reason - why nothing is served, not yet or no more */
+  /** @param reason - why nothing is served, not yet or no longer */
   notReady(reason: string): void
-  /** From here on clients should go elsewhere; those who are here are still served. */
+  /** From here on clients should go elsewhere; connected clients are still served. */
   drain(reason: string): void
 }
 

@@ -1,4 +1,4 @@
-/** GraphQL over HTTP by Yoga, the pages, and what load balancers ask. */
+/** GraphQL over HTTP by Yoga, the pages, and the endpoints for load balancers. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { type ExecutionArgs, GraphQLError } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
@@ -33,7 +33,7 @@ export interface HttpOptions {
   readonly admission: Admission
   readonly addresses: Addresses
   readonly limits: Pick<Limits, 'charge' | 'refusalDelay' | 'spend' | 'turns'>
-  /** How many sockets a user has open here. */
+  /** How many sockets a user has open on this node. */
   readonly socketCountOf: (userId: string) => number
   readonly presence: Presence
   readonly feed: ChangeFeed
@@ -45,19 +45,19 @@ export interface HttpOptions {
   readonly mask: ErrorMask
 }
 
-/** What is known of a request before its document is read. */
+/** What is known about a request before its document is read. */
 interface Admitted {
   readonly caller: Caller | null
   readonly payer: Payer
   readonly accept: string | null
   readonly signal: AbortSignal
-  /** What it asks for, parsed before Yoga sees it. */
+  /** The request's GraphQL parameters, parsed before Yoga sees them. */
   readonly params: Params
-  /** Written when its document was priced. */
+  /** Set when its document has been priced. */
   readonly cost: { units: number }
 }
 
-/** @returns answers a request; `peer`: the address of its connection, null where the server does not say */
+/** @returns a function that answers requests; `peer`: the address of the connection, null if the server lacks it */
 export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
   const { config, admission, addresses, limits, presence, feed, operations, streams } = options
   const { pages, health, metrics, mask } = options
@@ -68,16 +68,16 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     graphiql: false,
     landingPage: false,
     logging: false,
-    // Both are ours: one cache and one set of limits for HTTP and sockets.
+    // We do both: one cache and one set of limits for HTTP and sockets.
     parserAndValidationCache: false,
     plugins: [sharedOperations(operations, addStream)],
     multipart: false,
-    // The edge's: its answers have the same headers.
+    // The edge does CORS: its own answers have the same headers.
     cors: false,
     maskedErrors: {
       maskError(error) {
         const masked = mask(error)
-        // Without a path it concerns the whole request.
+        // An error without a path concerns the whole request.
         return masked.path === undefined ? withStatus(masked) : masked
       },
     },
@@ -99,7 +99,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     },
   })
 
-  /** @throws where it may not begin; then it is ended */
+  /** @throws if the stream may not begin; then it is ended */
   function addStream({ caller, accept, signal }: Admitted, results: Results): Results {
     if (caller === null) return results
     const isFull = options.socketCountOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER
@@ -112,7 +112,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
           )
         : null
     if (refusal === null) return streams.add(caller, results, signal)
-    // It has begun. What its end fails with concerns nobody any more.
+    // The stream has begun: an error while it ends concerns nobody.
     results.return().catch(() => {})
     throw refusal
   }
@@ -125,7 +125,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     try {
       limits.charge(payer, UNITS.request)
     } catch (error) {
-      // It was read all the same.
+      // The request has been read all the same.
       limits.spend(payer, UNITS.request)
       throw error
     }
@@ -134,7 +134,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       const params = paramsOfQuery(new URL(url).searchParams)
       return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, signal }, { ...admitted, params }))
     }
-    // A form of another page could send any other type without asking first.
+    // A form on another page could send any other type without a preflight.
     if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
       return problemOf(badInput('content-type', 'application/json'), 415)
     }
@@ -149,14 +149,14 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
     return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params }))
   }
 
-  /** Requests that arrive together are not executed in one piece. They are paid for, so few can wait. */
+  /** Requests that arrive together run in turns. Their payers have paid for them, so few can wait. */
   async function inTurn(payer: Payer, signal: AbortSignal, execute: () => Promise<Response> | Response) {
     if (payer.isFree) return execute()
-    // Nobody reads the answer of a client that has gone.
+    // The client has gone: nobody reads the answer.
     return limits.turns.run(callerOf(payer), async () => (signal.aborted ? new Response() : execute()))
   }
 
-  /** Who asks for too much waits for the answer. */
+  /** Delays the answer to a caller that asks for too much. */
   async function slowedDown(answer: Promise<Response>): Promise<Response> {
     const response = await answer.catch((error) => {
       if (!(error instanceof PresenceError)) throw error
@@ -193,19 +193,19 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
   }
 }
 
-/** Compared in a time that says nothing of where they differ. */
+/** The comparison takes the same time wherever the tokens differ. */
 function isBearer(request: Request, token: string): boolean {
   const hashed = (value: string) => createHash('sha256').update(value).digest()
   return timingSafeEqual(hashed(request.headers.get('authorization') ?? ''), hashed(`Bearer ${token}`))
 }
 
-/** Yoga's steps, done by the functions that sockets use. */
+/** Yoga's steps, run by the functions that sockets use. */
 function sharedOperations(
   operations: Operations,
   addStream: (admitted: Admitted, results: Results) => Results,
 ): Plugin<RequestContext & Admitted, Admitted> {
   return {
-    // Yoga looks at the form of each by itself.
+    // Yoga checks the form of each one itself.
     onRequestParse: ({ serverContext, setRequestParser }) =>
       setRequestParser(() => ({ ...serverContext.params }) as GraphQLParams),
     onParse({ context, params, setParseFn }) {
@@ -216,7 +216,7 @@ function sharedOperations(
         return prepared.document
       })
     },
-    // Done with the parsing.
+    // Parsing has validated the document already.
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
     onExecute: ({ setExecuteFn }) =>
       setExecuteFn((args: ExecutionArgs) => {
@@ -228,19 +228,19 @@ function sharedOperations(
         const admitted = args.contextValue as Admitted
         const results = await operations.subscribe(args, admitted.payer, null)
         if (Symbol.asyncIterator in results) return addStream(admitted, results)
-        // It did not begin.
+        // The subscription did not begin.
         return { ...results, errors: results.errors?.map(withStatus) }
       }),
   }
 }
 
 /**
- * For who looks at the status of an answer alone, where there is no data at all. A copy: what is wrong with a document
- * is kept, and sent to sockets too.
+ * Adds an HTTP status for clients that look only at the status, if there is no data at all. Returns a copy: the errors
+ * of a document are cached and sent to sockets too.
  */
 function withStatus(error: GraphQLError): GraphQLError {
   const own = error.extensions.http as { readonly status?: number; readonly spec?: boolean } | undefined
-  // Yoga takes a request without a query for a well-formed one.
+  // Yoga treats a request without a query as well-formed.
   const spec = own?.spec === true && error.extensions.code !== 'BAD_REQUEST'
   const http = { status: httpStatusOf(error), headers: retryHeadersOf(error.extensions), ...own, spec }
   return located(error.message, { ...error.extensions, http }, error)
@@ -253,16 +253,16 @@ const DOCUMENT_CODES: ReadonlySet<string> = new Set<ErrorCode>([
 ])
 
 /**
- * GraphQL over HTTP: the request was well-formed, and its document or variables are not. Its status is 400 where the
- * client takes `application/graphql-response+json`, and 200 where it takes only `application/json`.
+ * GraphQL over HTTP: the request is well-formed, but its document or variables are not. The status is 400 if the
+ * client accepts `application/graphql-response+json`, and 200 if it accepts only `application/json`.
  */
 function ofDocument(error: GraphQLError): GraphQLError {
-  // What its caller may not do, or not yet, says nothing of the document.
+  // What the caller may not do, or not yet, is no fault of the document.
   if (!DOCUMENT_CODES.has(String(error.extensions.code))) return withStatus(error)
   return located(error.message, { ...error.extensions, http: { status: httpStatusOf(error), spec: true } }, error)
 }
 
-/** Whether the answer may be a stream of events. Without the header it may be anything. */
+/** Whether the client accepts an event stream. Without the header it accepts anything. */
 function acceptsEventStream(accept: string | null): boolean {
   return accept === null || /(?:^|,)\s*(?:text\/event-stream|text\/\*|\*\/\*)\s*(?:[;,]|$)/i.test(accept)
 }
@@ -275,14 +275,14 @@ function notAcceptable(): GraphQLError {
 
 const TOO_LATE = Symbol('too late')
 
-/** @returns null where it is too long */
+/** @returns null if the body is too long */
 async function readBody(request: Request, mostBytes: number): Promise<string | null> {
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {
     for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
       bytes += chunk.length
-      // Read on for a while: cut off in the middle of its words, a client would not hear the answer.
+      // Keep reading for a while: a client that is cut off while it sends would not read the answer.
       if (bytes > 16 * mostBytes) return null
       if (bytes <= mostBytes) chunks.push(chunk)
     }

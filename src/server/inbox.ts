@@ -1,19 +1,19 @@
 /**
- * What a socket has sent, taken a few messages a turn of the event loop: hundreds may come in one piece, and others have
- * their turn in between.
+ * Messages from a socket, taken a few per turn of the event loop: hundreds may arrive at once, and other work has its
+ * turn in between.
  */
 
-/** Some 0.3 ms of ordinary operations. */
+/** About 0.3 ms of ordinary operations. */
 const MESSAGES_A_TURN = 10
-/** A watch list of 1,000 ids is 40 KB, and takes a millisecond. */
+/** A watch list of 1,000 ids is 40 KB and takes a millisecond. */
 const BYTES_A_TURN = 8 * 1024
-/** A socket that sends faster than its messages are taken is not read while more than this waits. */
+/** A socket is not read while more than this waits: it sends faster than its messages are taken. */
 const MAX_WAITING_BYTES = 256 * 1024
 
 let turn = 0
 let isTurnCounted = false
 
-/** A number that is another one in each turn. */
+/** A number that differs in each turn of the event loop. */
 function currentTurn(): number {
   if (!isTurnCounted) {
     isTurnCounted = true
@@ -33,7 +33,7 @@ export interface InboxWire {
   /** Stops reading from the network. */
   pause(): void
   resume(): void
-  /** Runs the work in a later turn of the event loop, when it is the turn of this socket's user. */
+  /** Runs the work in a later turn of the event loop, when this socket's user has their turn. */
   inTurn(work: () => void): void
 }
 
@@ -54,7 +54,7 @@ export class Inbox<Message extends Sized> {
     this.#wire = wire
   }
 
-  /** Takes the message now, or behind those that wait. A long one always waits: a user may have many sockets. */
+  /** Takes the message now, or after those that wait. A long message always waits: a user may have many sockets. */
   receive(message: Message): void {
     if (this.#waiting === null) {
       const now = currentTurn()
@@ -73,7 +73,7 @@ export class Inbox<Message extends Sized> {
     this.#wire.pause()
   }
 
-  /** Resolves when nothing waits. */
+  /** Resolves when no message waits. */
   emptied(): Promise<void> {
     if (this.#waiting === null) return Promise.resolve()
     return new Promise((resolve) => {
@@ -81,7 +81,7 @@ export class Inbox<Message extends Sized> {
     })
   }
 
-  /** Lets go of what waits. */
+  /** Drops the waiting messages. */
   close(): void {
     this.#letGo()
   }
@@ -106,7 +106,7 @@ export class Inbox<Message extends Sized> {
     this.#beginTurn(currentTurn())
     let count = 0
     try {
-      // A message may close the socket: then nothing is taken after it.
+      // A message may close the socket: then no more are taken.
       while (this.#waiting !== null && count < this.#waiting.length && this.#hasRoom()) {
         const message = this.#waiting[count] as Message
         count += 1

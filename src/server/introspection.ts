@@ -1,6 +1,6 @@
 /**
- * What it costs to read the schema. The complexity of a document does not see it: graphql-js answers `__schema` and
- * `__type` by itself, and a thousand bytes that select every type within every field of every type make megabytes.
+ * The cost of reading the schema. A document's complexity does not include it: graphql-js answers `__schema` and
+ * `__type` itself, and a thousand bytes that select every type within every field of every type make megabytes.
  */
 import {
   type DocumentNode,
@@ -17,11 +17,11 @@ import {
 } from 'graphql'
 
 export interface Introspection {
-  /** @returns about how many fields the answer has; 0 where the operation does not read the schema */
+  /** @returns about how many fields the answer has; 0 if the operation does not read the schema */
   costOf(document: DocumentNode, operation: OperationDefinitionNode): number
-  /** Of the usual whole query, with everything that it may ask for. */
+  /** The cost of the usual whole query, with everything that it may ask for. */
   readonly wholeCost: number
-  /** Whether it asks for the schema alone, without variables, and for no more of it than the usual query. */
+  /** Whether a document reads only the schema, without variables, and no more of it than the usual query does. */
   isUsual(document: DocumentNode): boolean
 }
 
@@ -33,7 +33,7 @@ export function createIntrospection(schema: GraphQLSchema): Introspection {
     for (const definition of document.definitions) {
       if (definition.kind === Kind.FRAGMENT_DEFINITION) fragments.set(definition.name.value, definition.selectionSet)
     }
-    /** Fragments are spread many times, and counted once. */
+    /** Fragments are spread many times, and their cost is computed once. */
     const costs = new Map<SelectionSetNode, number>()
 
     function costOfAll(selectionSet: SelectionSetNode): number {
@@ -54,7 +54,7 @@ export function createIntrospection(schema: GraphQLSchema): Introspection {
       return cost
     }
 
-    /** graphql-js executes a fragment once in a selection, however often it is spread there. */
+    /** graphql-js executes a fragment once per selection, however often it is spread there. */
     const seen = new Set<SelectionSetNode>()
 
     function costOfRoot(selectionSet: SelectionSetNode): number {
@@ -116,7 +116,7 @@ export function createIntrospection(schema: GraphQLSchema): Introspection {
   }
 }
 
-/** How many items a list of the schema's own description has, on an average. */
+/** How many items each list in the introspection schema has on average. */
 function itemCountsOf(schema: GraphQLSchema): ReadonlyMap<string, number> {
   const types = Object.values(schema.getTypeMap())
   const withFields = types.filter((type) => isObjectType(type) || isInterfaceType(type))

@@ -1,4 +1,4 @@
-/** The messages that are read and written past graphql-ws, in the same form: those that there are many of. */
+/** The most frequent messages, read and written past graphql-ws in the same form. */
 import type { ExecutionResult } from 'graphql'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import { latin1, type Outbox } from './outbox.ts'
@@ -32,7 +32,7 @@ export class OperationMessages implements PayloadOutlet {
   }
 }
 
-/** The form that `PayloadOutlet` takes a result in: the rest of a message, in which graphql-ws puts the errors last. */
+/** The form of a result that `PayloadOutlet` takes: the rest of a message, with the errors last as in graphql-ws. */
 export function payloadText(result: ExecutionResult): string {
   return latin1(`${JSON.stringify(result.errors === undefined ? result : errorsLast(result))}}`)
 }
@@ -42,9 +42,9 @@ function errorsLast({ errors, ...rest }: ExecutionResult): object {
 }
 
 /**
- * A message, parsed here: graphql-ws would hold on to its text for as long as the subscription that it begins.
+ * Parses a message here: graphql-ws would keep its text for the life of the subscription that it begins.
  *
- * @returns null where it is no JSON object
+ * @returns null if it is no JSON object
  */
 export function parsed(text: string): object | null {
   try {

@@ -1,10 +1,10 @@
-/** What an operator watches, for Prometheus: docs/operations.md says how to read it. */
+/** Metrics for operators, read by Prometheus: docs/operations.md says how to read them. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { RecorderState } from '../presence/recorder.ts'
 import type { StoreStats } from '../presence/store.ts'
 
 export interface Metrics {
-  /** Counts an answer with this code; `UNAVAILABLE` by the part that is away. */
+  /** Counts an answer with this error code; `UNAVAILABLE` by the part that is unavailable. */
   countError(code: string, part: string): void
   /** The page that Prometheus reads. */
   read(): Promise<{ readonly text: string; readonly contentType: string }>
@@ -23,7 +23,7 @@ export interface MetricsSources {
   readonly isReady: () => boolean
 }
 
-/** They list every socket at each look, which with 20,000 of them stops all else for 50 ms. */
+/** These metrics list every socket on each read, which blocks the process for 50 ms with 20,000 sockets. */
 const COUNTED_ONE_BY_ONE = [
   'process_open_fds',
   'nodejs_active_resources',
@@ -58,7 +58,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     })
   }
 
-  /** A count that is made elsewhere. @param read - where it is always at hand */
+  /** A count that is kept elsewhere. @param read - reads it, if it is always at hand */
   function counter(name: string, help: string, read?: () => number): Metric {
     const made = new Counter({
       name: `rollcall_${name}_total`,

@@ -1,7 +1,7 @@
 /**
- * Node's requests, brought to `fetch`: each form of target that RFC 9112 knows, and an answer to each that is none.
+ * Brings Node's requests to `fetch`: every form of target in RFC 9112, and an answer to a target that has no such form.
  *
- * Only `Upgrade: websocket` is an upgrade. A request that offers another protocol is served as if it had not: a server
+ * Only `Upgrade: websocket` is an upgrade. A request that offers another protocol is served as if it did not: a server
  * may ignore the offer (RFC 9110, 7.8).
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
@@ -11,20 +11,20 @@ import { problem, problemOfMasked, rawAnswer } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
 
 export interface NodeRequests {
-  /** What Node's server emits as `request`. */
+  /** Handles the `request` event of Node's server. */
   listener(request: IncomingMessage, response: ServerResponse): void
-  /** What Node's server emits as `upgrade`. */
+  /** Handles the `upgrade` event of Node's server. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** Answers everything that this server emits. */
+  /** Handles every event of this server. */
   mount(server: Server): void
 }
 
 export interface NodeRequestsOptions {
   readonly fetch: (request: Request, from?: object) => Promise<Response>
-  /** Takes over a WebSocket; its request has a target in origin form, and a host. */
+  /** Takes over a WebSocket; its request has an origin-form target and a host. */
   readonly openSocket: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
   readonly mask: ErrorMask
-  /** Told of connections that fail where nobody waits for an answer. */
+  /** Called when a connection fails while nobody waits for an answer. */
   readonly onConnectionError: (error: unknown) => void
 }
 
@@ -41,11 +41,11 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
         response,
       )
     } catch (error) {
-      // A client that went away is no fault.
+      // A client that has gone is not a fault.
       if (response.closed || request.socket.destroyed) return onConnectionError(error)
       const failure = problemOfMasked(mask(error))
       if (response.headersSent) {
-        // The adapter's listener cancels the body that has failed already, and nobody would catch that.
+        // The adapter's listener would cancel the body, which has failed already, and nobody would catch that.
         request.removeAllListeners('error').on('error', onConnectionError)
         response.destroy()
       } else await send(failure, request, response).catch(() => response.destroy())
@@ -61,7 +61,7 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
   }
 
   function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // Node takes its own listener off before it hands the socket over, and a reset must not end the process.
+    // Node removes its own listener before it hands the socket over, and a reset must not end the process.
     socket.on('error', onConnectionError)
     const refusal = normalise(request)
     if (refusal !== null) refuse(socket, refusal)
@@ -74,7 +74,7 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
     upgrade,
 
     mount(server) {
-      /** The answer of each connection that was begun last: Node writes answers in the order of their requests. */
+      /** The answer begun last on each connection: Node writes answers in the order of their requests. */
       const latest = new WeakMap<Duplex, ServerResponse>()
       server.on('request', (request: IncomingMessage, response: ServerResponse) => {
         latest.set(request.socket, response)
@@ -92,15 +92,15 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
           upgrade(request, socket, head)
           return
         }
-        // Node has stopped to parse, and has put what followed into `head`: the connection begins again without the
-        // offer, so that a body and the next requests are read as always.
+        // Node has stopped parsing and has put the rest into `head`: the connection begins again without the offer, so
+        // that a body and the next requests are read as usual.
         function beginAgain(): void {
           socket.off('error', onConnectionError)
           if (socket.destroyed) return
           socket.unshift(Buffer.concat([headWithoutUpgrade(request), head]))
           server.emit('connection', socket)
         }
-        // Node has taken its own listener off, and a reset must not end the process.
+        // Node has removed its own listener, and a reset must not end the process.
         socket.on('error', onConnectionError)
         const before = latest.get(socket)
         if (before === undefined || before.writableFinished) beginAgain()
@@ -110,9 +110,9 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
   }
 }
 
-/** Answers a request whose connection Node has handed over, and ends it. */
+/** Answers a request on a connection that Node has handed over, and ends the connection. */
 export function refuse(socket: Duplex, response: Response): void {
-  // A peer that sends on, or never closes, would keep its half open.
+  // A peer that keeps sending, or never closes, would keep its half open.
   socket.once('finish', () => socket.destroy())
   void rawAnswer(response).then((answer) => socket.end(answer))
 }
@@ -126,9 +126,9 @@ const HOST = /^(?:(?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d{0,5})?)?$/i
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
 /**
- * Gives the request a target in origin form, and the host that the target names, where it names one.
+ * Gives the request an origin-form target, and the host in the target, if it names one.
  *
- * @returns the answer to a request that has none of the forms
+ * @returns the answer that refuses an invalid target or host, otherwise null
  */
 function normalise(request: IncomingMessage): Response | null {
   const { headers, method } = request
@@ -138,7 +138,7 @@ function normalise(request: IncomingMessage): Response | null {
     target = target.slice(absolute.length)
     headers.host = authority ?? ''
   }
-  // `OPTIONS *` asks for what the server can do as a whole.
+  // `OPTIONS *` asks what the server as a whole can do.
   if (target === '*' && method === 'OPTIONS') target = '/'
   if (target === '' || target.startsWith('?')) target = `/${target}`
   if (!target.startsWith('/')) return problem('BAD_REQUEST', 'The target of the request must be a path.')
@@ -152,7 +152,7 @@ function normalise(request: IncomingMessage): Response | null {
   return null
 }
 
-/** The latest that could be parsed: most clients know a server by one name. */
+/** The last host that could be parsed: most clients know a server by one name. */
 let knownHost = ''
 
 function canParseHost(host: string): boolean {
@@ -174,7 +174,7 @@ function hostCount({ rawHeaders }: IncomingMessage): number {
   return count
 }
 
-/** The request's line and headers as they came, but for its offer of another protocol. */
+/** The request line and headers as received, without the offer of another protocol. */
 function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
   const lines = [`${method} ${url} HTTP/${httpVersion}`]
   for (let index = 0; index < rawHeaders.length; index += 2) {

@@ -1,16 +1,16 @@
 /**
  * The operations of one socket, each under the id that its client gave it.
  *
- * A client may use an id again as soon as it has ended the operation before. graphql-ws may be at work on that still,
- * and knows an operation by nothing but its id: both would count as the later one, and what was begun for the first
- * would have no end. So the later one has its turn when the first is done.
+ * A client may reuse an id as soon as it has ended the operation before. graphql-ws may still be running that one, and
+ * tells operations apart only by id: both would count as the later one, and what was started for the first would never
+ * end. So the later one begins when the first is done.
  */
 import { CloseCode } from 'graphql-ws'
 
-/** What a client may send (graphql-transport-ws): the other types are the server's own words. */
+/** Message types that a client may send (graphql-transport-ws): only the server sends the others. */
 const CLIENT_TYPES: ReadonlySet<unknown> = new Set(['connection_init', 'ping', 'pong', 'subscribe', 'complete'])
 
-/** Longer ids have no use, and each message of the operation carries its own. */
+/** Longer ids have no use, and each message of the operation carries its id. */
 const MAX_ID_CHARACTERS = 256
 
 interface Turn {
@@ -18,7 +18,7 @@ interface Turn {
   isStream: boolean
   /** Whether its client ended it. */
   isEnded: boolean
-  /** What begins when it is done. */
+  /** The `subscribe` message that begins when this operation is done. */
   next: object | null
 }
 
@@ -38,31 +38,31 @@ export class OperationIds<Link> {
   #isClosed = false
   #onceAnswered: (() => void) | null = null
 
-  /** @param take - takes a message; resolves when the operation that it began, if any, is over */
+  /** @param take - handles a message; resolves when the operation that it began, if any, is over */
   constructor(context: OperationIdsContext<Link>, link: Link, take: (message: object) => Promise<void>) {
     this.#context = context
     this.#link = link
     this.#take = take
   }
 
-  /** Operations that their client has begun and not ended. */
+  /** Operations that the client has begun and not ended. */
   openCount(): number {
     return this.#openCount
   }
 
-  /** Operations that are open, or at work still. */
+  /** Operations that are open or still running. */
   workCount(): number {
     return this.#turns.size
   }
 
-  /** The operation of this id is a subscription. */
+  /** Marks the operation as a subscription. */
   streams(id: string): void {
     const turn = this.#turns.get(id)
     if (turn !== undefined) turn.isStream = true
     this.#tellAnswered()
   }
 
-  /** Resolves when no query and no mutation is at work. */
+  /** Resolves when no query and no mutation is running. */
   answered(): Promise<void> {
     return new Promise((resolve) => {
       this.#onceAnswered = resolve
@@ -70,10 +70,10 @@ export class OperationIds<Link> {
     })
   }
 
-  /** @param message - as it was parsed, valid or not */
+  /** @param message - as parsed, valid or not */
   receive(message: object): void {
     const { id, type } = message as { readonly id?: unknown; readonly type?: unknown }
-    // graphql-ws fails at those, as at a fault of the server's.
+    // graphql-ws fails at these types, as at a fault of the server.
     if (!CLIENT_TYPES.has(type)) this.#context.close(this.#link, CloseCode.BadRequest, 'Invalid message received')
     else if (typeof id !== 'string') this.#pass(message)
     else if (id.length > MAX_ID_CHARACTERS) {
@@ -83,7 +83,7 @@ export class OperationIds<Link> {
     else this.#pass(message)
   }
 
-  /** Nothing begins any more. */
+  /** From here on no operation begins. */
   close(): void {
     this.#isClosed = true
   }
@@ -120,7 +120,7 @@ export class OperationIds<Link> {
       this.#tellAnswered()
     }
     this.#take(message).then(done, (error) => {
-      // It may close the socket: then nothing begins after it.
+      // `onError` may close the socket: then nothing begins.
       this.#context.onError(this.#link, error)
       done()
     })

@@ -1,6 +1,6 @@
 /**
- * From a document to its answer, the same over HTTP and sockets: parsing and validation with their limits, execution
- * and subscription with masked errors.
+ * Turns a document into its answer, the same way over HTTP and sockets: parsing and validation with their limits,
+ * execution and subscription with masked errors.
  */
 import { maxAliasesRule } from '@escape.tech/graphql-armor-max-aliases'
 import { maxDepthRule } from '@escape.tech/graphql-armor-max-depth'
@@ -29,17 +29,17 @@ import { createIntrospection } from './introspection.ts'
 import { callerOf, type Limits, type Payer, UNITS } from './limits/limits.ts'
 import { subscriptionRootRule } from './subscription-root-rule.ts'
 
-/** Documents that stay parsed and validated: apps have a few dozen. Parsed, a document takes some fifty times its text. */
+/** Documents kept parsed and validated: apps have a few dozen. A parsed document takes about fifty times its text. */
 const MAX_DOCUMENTS = 500
 const MAX_DOCUMENTS_CHARACTERS = 1024 * 1024
-/** What a document costs with these variables is kept too, where they are short: heartbeats are the same every time. */
+/** The cost of a document with short variables is cached too: heartbeats are the same every time. */
 const MAX_COSTS_PER_DOCUMENT = 50
 const MAX_KEY_CHARACTERS = 200
-/** From here on an operation waits for its turn: a millisecond or more. */
+/** From this cost on, an operation waits for its turn: it takes a millisecond or more. */
 const DEAR_UNITS = 1000
-/** How much more of the schema a document may read than the usual whole query does. */
+/** How much more of the schema a document may read than the usual whole introspection query. */
 const MAX_INTROSPECTION_WHOLES = 2
-/** Answers about the schema that are remembered: tools ask with two or three documents. */
+/** Introspection results that are cached: tools use two or three documents. */
 const MAX_INTROSPECTIONS = 4
 
 export interface Operation {
@@ -52,7 +52,7 @@ export type Prepared = Ready | Refused
 
 interface Ready {
   readonly document: DocumentNode
-  /** What its execution costs, in the units of src/server/limits/limits.ts. */
+  /** The cost of its execution, in the units of src/server/limits/limits.ts. */
   readonly units: number
   readonly readsSchema: boolean
 }
@@ -61,7 +61,7 @@ interface Refused {
   readonly errors: readonly GraphQLError[]
 }
 
-/** A document that is parsed and valid, with what it costs by the operations and variables that it was asked with. */
+/** A parsed and valid document, with its cost for each operation name and variables it was requested with. */
 interface Valid {
   readonly document: DocumentNode
   readonly costs: Map<string, Ready | Refused>
@@ -69,7 +69,7 @@ interface Valid {
 
 export interface Work {
   readonly payer: Payer
-  /** What it costs. */
+  /** Its cost in units of work. */
   readonly units: number
   /** Whether its client still waits for the answer. */
   isWanted(): boolean
@@ -77,14 +77,14 @@ export interface Work {
 
 export interface Operations {
   readonly schema: GraphQLSchema
-  /** Parses, validates and charges an operation. What the payer may not afford is among the errors. */
+  /** Parses, validates and charges an operation. If the payer cannot afford it, the errors say so. */
   prepare(operation: Operation, payer: Payer): Prepared
-  /** Dear queries of one user come one after the other. */
+  /** Runs an operation. Expensive queries of one caller run one after the other. */
   execute(args: ExecutionArgs, work: Work): Promise<ExecutionResult>
   /**
-   * Executes a subscription: one payload an event, or errors where it cannot begin.
+   * Executes a subscription: one payload per event, or errors if it cannot begin.
    *
-   * @param outlet - where given, payloads that are shared go there as text, and the generator brings the rest
+   * @param outlet - if given, shared payloads go there as text, and the generator yields the rest
    */
   subscribe(args: ExecutionArgs, payer: Payer, outlet: PayloadOutlet | null): ReturnType<Subscribe>
 }
@@ -97,11 +97,11 @@ export interface OperationsOptions {
   >
   readonly limits: Pick<Limits, 'charge' | 'dearTurns' | 'openSubscription'>
   readonly mask: ErrorMask
-  /** With unmasked errors. */
+  /** Returns unmasked errors. */
   readonly subscribe: Subscribe
 }
 
-/** Executes a subscription: one payload an event, or errors where it cannot begin. */
+/** Executes a subscription: one payload per event, or errors if it cannot begin. */
 export type Subscribe = (
   args: ExecutionArgs,
   outlet: PayloadOutlet | null,
@@ -145,12 +145,12 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
         ? { document, costs: new Map() }
         : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
-      // The rules of limits throw out of `validate`, which over a socket would close it.
+      // The limit rules throw out of `validate`, which over a socket would close it.
       return { errors: [coded(error, 'GRAPHQL_VALIDATION_FAILED')] }
     }
   }
 
-  /** What depends on the variables: whether they have the types that the document says, and what it costs with them. */
+  /** Checks what depends on the variables: whether they have the types in the document, and the cost with them. */
   function price(document: DocumentNode, { operationName, variables }: Operation): Ready | Refused {
     const operation = getOperationAST(document, operationName)
     if (!operation)
@@ -190,34 +190,34 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
       const tooDear = validate(schema, document, [rule])
       if (tooDear.length > 0) return { errors: tooDear.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
     } catch (error) {
-      // The rule coerces arguments by itself, and throws where a null stands against a type that has none.
+      // The rule coerces arguments itself, and throws if a null is given for a non-null type.
       return { errors: [coded(error, 'BAD_USER_INPUT')] }
     }
     return { document, units, readsSchema: schemaCost > 0 }
   }
 
-  /** The same, remembered for those who ask the same again: it depends on nothing but the document and the variables. */
+  /** `price`, cached: the result depends on nothing but the document and the variables. */
   function rememberedPrice(valid: Valid, operation: Operation): Ready | Refused {
     const variables = operation.variables ? JSON.stringify(operation.variables) : ''
-    // An empty name is no name that is left out: with it there is no such operation.
+    // An empty name is not an omitted name: no operation has an empty name.
     const key = `${JSON.stringify(operation.operationName ?? null)} ${variables}`
     if (key.length > MAX_KEY_CHARACTERS) return price(valid.document, operation)
     const { costs } = valid
     let found = costs.get(key)
     if (found === undefined) {
       found = price(valid.document, operation)
-      // Most are asked with the same few, and the others with new ones every time.
+      // Most documents come with the same few variables, the others with new ones every time.
       if (costs.size >= MAX_COSTS_PER_DOCUMENT) costs.clear()
       costs.set(key, found)
     }
     return found
   }
 
-  /** A document that nobody has asked before has to be parsed and validated. */
+  /** Parses and validates a document that is not cached, and charges for it. */
   function read(query: string, payer: Payer): Valid | Refused {
     limits.charge(payer, UNITS.document + UNITS.documentByte * query.length)
     const found = prepareDocument(query)
-    // Texts that are refused are made up, and would push out those that apps ask with.
+    // Refused documents are often made up, and would evict those that apps use.
     if (!('errors' in found)) prepared.set(query, found)
     return found
   }
@@ -230,12 +230,12 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
 
   async function executeNow(args: ExecutionArgs): Promise<ExecutionResult> {
     if (introspection.isUsual(args.document)) return usualIntrospection(args)
-    // Taken before anything else of the answer is read: then it is not later than any of it.
+    // Read the position before anything else of the answer: then it is not later than any of it.
     if (asksForPosition(args)) await (args.contextValue as RequestContext).position().catch(() => {})
     return maskedResult(await execute(args), mask)
   }
 
-  /** It depends on nothing but its document, and many tools ask with the same few. */
+  /** The result depends only on the document, and many tools use the same few. */
   async function usualIntrospection(args: ExecutionArgs): Promise<ExecutionResult> {
     const result = introspected.get(args.document) ?? maskedResult(await execute(args), mask)
     introspected.set(args.document, result)
@@ -261,7 +261,7 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
 
     execute(args, work) {
       const { payer } = work
-      // A mutation must not be overtaken by what comes after it.
+      // A later message must not overtake a mutation.
       if (work.units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
       return limits.dearTurns.run(callerOf(payer), async () => (work.isWanted() ? executeNow(args) : {}))
     },
@@ -288,7 +288,7 @@ class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
   readonly #mask: ErrorMask
   readonly #onEnd: () => void
 
-  /** @param onEnd - called when it is over, perhaps more than once */
+  /** @param onEnd - called when the stream ends, perhaps more than once */
   constructor(source: AsyncGenerator<ExecutionResult, void, void>, mask: ErrorMask, onEnd: () => void) {
     this.#source = source
     this.#mask = mask
@@ -303,7 +303,7 @@ class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
       return { value: undefined, done }
     } catch (error) {
       this.#onEnd()
-      // The stream's last word. graphql-ws and Yoga both take what is thrown as its errors.
+      // The stream ends with this error. graphql-ws and Yoga both take what is thrown as its errors.
       throw this.#mask(error)
     }
   }
@@ -323,11 +323,11 @@ class MaskedResults implements AsyncGenerator<ExecutionResult, void, void> {
   }
 }
 
-/** Whether `position` stands at the root of a query, in whatever selection. */
+/** Whether a document may have `position` at the root of a query, in any selection. */
 const asking = new WeakMap<DocumentNode, boolean>()
 
 function asksForPosition(args: ExecutionArgs): boolean {
-  // A mutation has none: where it waited for one, what came after it would overtake it.
+  // A mutation has no `position`: if it waited for one, later messages would overtake it.
   return mayAskForPosition(args.document) && isQuery(args)
 }
 

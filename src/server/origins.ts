@@ -4,7 +4,7 @@ import type { Config } from '../config.ts'
 export interface Origins {
   /** @param host - the request's own host: a page that we serve may always call */
   allows(origin: string | null, host: string | null): boolean
-  /** For the log at the start. */
+  /** For the log at startup. */
   readonly description: string
 }
 

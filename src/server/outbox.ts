@@ -1,19 +1,19 @@
 /**
- * What one socket is sent: gathered, and written once a turn of the event loop. The frames of a burst so cost one
- * system call, and a text that many sockets get is encoded once for all of them.
+ * The output of one socket: gathered, and written once a turn of the event loop. The frames of a burst then cost one
+ * system call, and a text that goes to many sockets is encoded once.
  */
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 
-/** More than this is written at once: nobody needs larger writes, and what waits is memory. */
+/** The outbox writes at once when it has gathered this much: larger writes gain nothing, and what waits is memory. */
 const MAX_GATHERED_BYTES = 64 * 1024
 /** RFC 6455, 5.2: the last frame of a text message. */
 const FINAL_TEXT = String.fromCharCode(0x81)
 
-/** Sockets written to before others have their turn: a write costs some 10 µs. */
+/** Sockets written to before other work has its turn: a write costs about 10 µs. */
 const BATCH_WRITTEN = 500
 
-/** What has something to be written. */
+/** Outboxes with something to write. */
 const gathering: Outbox[] = []
 
 function writeSome(): void {
@@ -32,16 +32,16 @@ export class Outbox {
   #isClosed = false
   #resumes: (() => void)[] | null = null
 
-  /** @param stream - what the socket's frames go through */
+  /** @param stream - carries the socket's frames */
   constructor(socket: WebSocket, stream: Duplex) {
     this.#socket = socket
     this.#stream = stream
   }
 
   /**
-   * Puts a message at the end of what is sent.
+   * Appends a message to the output.
    *
-   * @param message - by `latin1`: each character is a byte of it in UTF-8
+   * @param message - from `latin1`: each character is one byte of its UTF-8
    */
   send(message: string): void {
     if (this.#isClosed) return
@@ -54,9 +54,9 @@ export class Outbox {
   }
 
   /**
-   * Sends a frame now, after what was gathered before it.
+   * Sends a frame now, after everything gathered before it.
    *
-   * @param frame - whole: a ready text that many sockets get
+   * @param frame - a complete frame, ready for many sockets
    */
   sendFrame(frame: string): void {
     if (this.#isClosed) return
@@ -64,7 +64,7 @@ export class Outbox {
     this.flush()
   }
 
-  /** As `Outgoing` of the pinger says. */
+  /** As in `Outgoing` of the pinger. */
   mark(): number | null {
     return this.#stream.writableLength > 0 ? this.#takenBytes() : null
   }
@@ -73,14 +73,14 @@ export class Outbox {
     return mark !== null && this.#takenBytes() > mark
   }
 
-  /** Whether the client does not read as fast as it is written to: the stream's own bound is passed. */
+  /** Whether the client reads more slowly than we write: the stream's own bound is passed. */
   isFull(): boolean {
     // The stream may have drained while nobody listened for it.
     if (this.#isFull) this.#isFull = this.#stream.writableNeedDrain
     return this.#isFull
   }
 
-  /** Calls back once, when it is not full any more, or closed. */
+  /** Calls back once, when the outbox is no longer full, or closed. */
   onceDrained(resume: () => void): void {
     if (this.#resumes === null) {
       this.#resumes = []
@@ -89,7 +89,7 @@ export class Outbox {
     this.#resumes.push(resume)
   }
 
-  /** Writes what is gathered now, before something else is written to the socket. */
+  /** Writes what is gathered, before something else is written to the socket. */
   flush(): void {
     if (this.#gathered === '') return
     const frames = this.#gathered
@@ -100,14 +100,14 @@ export class Outbox {
     this.#isFull = !this.#stream.write(frames, 'latin1')
   }
 
-  /** The socket is closed: releases those who wait. */
+  /** Releases everyone who waits: the socket is closed. */
   close(): void {
     this.#isClosed = true
     this.#gathered = ''
     this.#drained()
   }
 
-  /** Bytes that have left this process: the kernel takes more when the client has read. */
+  /** Bytes that have left this process: the kernel accepts more when the client has read. */
   #takenBytes(): number {
     return this.#writtenBytes - this.#stream.writableLength
   }
@@ -120,7 +120,7 @@ export class Outbox {
   }
 }
 
-/** The bytes of a text in UTF-8, each as a character. */
+/** The UTF-8 bytes of a text, one character each. */
 export function latin1(text: string): string {
   return Buffer.byteLength(text) === text.length ? text : Buffer.from(text).toString('latin1')
 }
@@ -133,7 +133,7 @@ export function frameOf(message: string): string {
 let lastBytes = -1
 let lastHeader = ''
 
-/** Of a frame that is not masked, as a server's are not. A text that many get is as long for all of them. */
+/** The header of an unmasked frame, as servers send. A text for many sockets has the same length for all of them. */
 function headerOf(bytes: number): string {
   if (bytes !== lastBytes) {
     lastBytes = bytes

@@ -1,16 +1,16 @@
 /**
- * The pings of graphql-transport-ws that one client was sent, and which of them its pongs answer.
+ * The graphql-transport-ws pings that one client was sent, and which of them its pongs answer.
  *
- * Only a running script answers these; a browser answers those of RFC 6455 by itself, for a frozen page too. The
- * protocol lets a client leave the payload out of its pong. Pongs come in the order of their pings, so one without the
- * payload answers the oldest ping that has no answer yet.
+ * Only a running script answers these; a browser answers RFC 6455 pings itself, for a frozen page too. The protocol
+ * lets a client omit the payload of its pong. Pongs come in the order of their pings, so a pong without payload answers
+ * the oldest unanswered ping.
  */
 
-/** Pings with a nonce that are remembered: beyond the newest ones no one waits for the answer. */
+/** Pings with a nonce that are remembered: nobody waits for the answers to older ones. */
 const MAX_NONCES = 4
 
 interface Asked {
-  /** Which ping of this client it was. */
+  /** The number of the ping among all pings to this client. */
   readonly number: number
   readonly nonce: string
 }
@@ -30,17 +30,17 @@ export class PagePings {
     return JSON.stringify({ type: 'ping', payload: { nonce } })
   }
 
-  /** One without a nonce was sent. */
+  /** Counts a ping that was sent without a nonce. */
   sent(): void {
     this.#sentCount += 1
   }
 
-  /** @returns the nonce of the ping that the pong answers, null where that has none or is none of these */
+  /** @returns the nonce of the ping that the pong answers; null if that has none, or the pong answers none of these */
   answeredBy(payload: unknown): string | null {
     const brought = nonceOf(payload)
     const answered =
       brought === null ? this.#answeredCount + 1 : this.#asked.find(({ nonce }) => nonce === brought)?.number
-    // A pong may come unasked, as a heartbeat.
+    // A client may send an unsolicited pong, as a heartbeat.
     if (answered === undefined || answered > this.#sentCount) return null
     this.#answeredCount = Math.max(this.#answeredCount, answered)
     const nonce = this.#asked.find(({ number }) => number === answered)?.nonce ?? null

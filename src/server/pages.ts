@@ -1,9 +1,9 @@
-/** The pages that the build made: the demo at `/`, GraphiQL at `/graphql`, and what they load. */
+/** The pages from the build: the demo at `/`, GraphiQL at `/graphql`, and what they load. */
 import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The same place from src/server and from dist/server. */
+/** The same folder from src/server and from dist/server. */
 const BUILT = fileURLToPath(new URL('../../dist/web/', import.meta.url))
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {
@@ -16,17 +16,17 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 }
 
 export interface Pages {
-  /** @returns null where there is no such page */
+  /** @returns null if there is no such page */
   serve(path: string): Promise<Response | null>
 }
 
 const PAGES: Readonly<Record<string, string>> = { '/': 'page.html', '/graphql': 'graphiql.html' }
 
-/** Where they are off: nothing of them is there, and `/graphql` is the API alone. */
+/** Pages turned off: none is served, and `/graphql` is the API alone. */
 export const NO_PAGES: Pages = { serve: async () => null }
 
 export async function loadPages(): Promise<Pages> {
-  // Only what is listed is ever read: a path from outside never becomes a path on the disk.
+  // Only listed files are ever read: a path from a request never becomes a path on the disk.
   const files = new Set(await listFiles())
 
   return {
@@ -37,7 +37,7 @@ export async function loadPages(): Promise<Pages> {
       return new Response(await readFile(`${BUILT}${file}`), {
         headers: {
           'content-type': CONTENT_TYPES[extname(file)] ?? 'application/octet-stream',
-          // Assets carry a hash of their content in their name.
+          // Asset names contain a hash of their content.
           'cache-control': isPage ? 'no-cache' : 'public, max-age=31536000, immutable',
           'x-content-type-options': 'nosniff',
           ...(isPage ? { 'content-security-policy': contentPolicy(path) } : {}),
@@ -54,13 +54,13 @@ async function listFiles(): Promise<string[]> {
       .filter((entry) => entry.isFile())
       .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('//', '/').slice(BUILT.length))
   } catch {
-    // Not built, or left out on purpose: the API does without.
+    // Not built, or left out on purpose: the API works without pages.
     return []
   }
 }
 
 function contentPolicy(path: string): string {
-  // GraphiQL's editor writes styles of its own while it runs, and its language workers start from blobs.
+  // GraphiQL's editor writes its own styles while it runs, and its language workers start from blobs.
   const editor = path === '/graphql' ? "; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:" : ''
   return `default-src 'self'; img-src 'self' https: data:; font-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'${editor}`
 }

@@ -1,9 +1,9 @@
-/** What a request asks for, read from the texts that it came in: the same bounds for HTTP and sockets. */
+/** Parses the parameters of a request: the same bounds for HTTP and sockets. */
 import { badInput, badRequest } from '../presence/errors.ts'
 
 /**
- * The deepest argument of the schema is a list of texts, two levels with the object of the variables. The rest is for
- * what apps put into `extensions`. Coercion and `JSON.stringify` recurse, and a text of 64 KiB holds 32,000 levels.
+ * The deepest argument of the schema is a list of texts, two levels with the variables object. The rest is for what
+ * apps put into `extensions`. Coercion and `JSON.stringify` recurse, and a text of 64 KiB holds 32,000 levels.
  */
 export const MAX_NESTING = 16
 
@@ -14,20 +14,20 @@ export interface Params {
   readonly extensions?: unknown
 }
 
-/** @throws PresenceError `BAD_REQUEST` where it is no JSON object, `BAD_USER_INPUT` where a part is nested too deep */
+/** @throws PresenceError `BAD_REQUEST` if it is no JSON object, `BAD_USER_INPUT` if a part is nested too deeply */
 export function paramsOfBody(body: string): Params {
   const params = parseJson('body', body)
   if (typeof params !== 'object' || params === null || Array.isArray(params)) {
     throw badRequest('body must be a JSON object.')
   }
   const { operationName } = params as Params
-  // Yoga looks at the form of the others.
+  // Yoga checks the form of the others.
   if (typeof (operationName ?? '') !== 'string') throw badRequest('operationName must be a text.')
   requireShallow(params)
   return params
 }
 
-/** The same of the query string of a GET. */
+/** The same for the query string of a GET. */
 export function paramsOfQuery(search: URLSearchParams): Params {
   const params: Record<string, unknown> = {}
   for (const name of ['query', 'operationName']) {
@@ -42,14 +42,14 @@ export function paramsOfQuery(search: URLSearchParams): Params {
   return params
 }
 
-/** @throws PresenceError `BAD_USER_INPUT` that names the part which is nested too deep */
+/** @throws PresenceError `BAD_USER_INPUT` that names the part that is nested too deeply */
 export function requireShallow(params: Params): void {
   for (const name of Object.keys(params) as (keyof Params)[]) {
     if (!isShallow(params[name])) throw badInput(name, `at most ${MAX_NESTING} levels deep`)
   }
 }
 
-/** @param levels - of lists and objects within each other */
+/** @param levels - how deep lists and objects may be nested */
 export function isShallow(value: unknown, levels: number = MAX_NESTING): boolean {
   if (typeof value !== 'object' || value === null) return true
   return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))

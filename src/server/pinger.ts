@@ -1,26 +1,26 @@
 /**
- * Which sockets still answer. One that gave no proof for an interval is pinged; one that then gives none within a
- * timeout is silent.
+ * Finds the sockets that no longer answer. A socket that gave no proof for an interval is pinged; if it then gives none
+ * within a timeout, it is silent.
  *
- * Sockets wait in slots of time for their next look, so a check costs the sockets whose slot has come. A proof costs
+ * Sockets wait in time slots for their next look, so a check costs only the sockets whose slot has come. A proof costs
  * nothing here: a socket that gave one since its last look is looked at again an interval after that proof.
  */
 
-/** How late a look may be beside the check itself. */
+/** How late a look may be, in addition to the lateness of the check itself. */
 const SLOT_MS = 50
 
-/** What a socket was sent. */
+/** What has been sent to a socket. */
 export interface Outgoing {
   /**
-   * How far the client has read, where what is sent now waits behind what it has not read. Null where it leaves this
-   * process at once.
+   * How far the client has read, if what is sent now waits behind what it has not read. Null if it leaves this process
+   * at once.
    */
   mark(): number | null
   /** Whether the client has read more since that mark. */
   hasAdvanced(mark: number | null): boolean
 }
 
-/** A socket to be pinged, or to be given up. */
+/** A socket to ping or to give up. */
 export interface Due<Socket> {
   readonly socket: Socket
   readonly isSilent: boolean
@@ -31,10 +31,10 @@ export interface Pinger<Socket> {
   add(socket: Socket): void
   remove(socket: Socket): void
   /**
-   * The sockets to be pinged or given up now. A silent one is removed.
+   * The sockets to ping or to give up now. A silent one is removed.
    *
-   * @param clock - asked for each: others may have had their turn since the one before
-   * @param wasLate - the check came late itself, so proofs may wait unread: no socket is given up for a timeout
+   * @param clock - read again for each socket: other work may have run since the one before
+   * @param wasLate - the check itself ran late, so proofs may wait unread: no socket is given up for one timeout
    */
   due(clock: () => number, wasLate: boolean): Iterable<Due<Socket>>
   count(): number
@@ -44,14 +44,14 @@ export interface Pinger<Socket> {
 export interface PingerOptions<Socket> {
   readonly intervalMs: number
   readonly timeoutMs: number
-  /** The socket's last proof, by the clock that `due` is given. */
+  /** The time of the socket's last proof, by the clock that `due` is given. */
   readonly provedAtMs: (socket: Socket) => number
   readonly outgoingOf: (socket: Socket) => Outgoing
 }
 
 interface Look {
   slot: number
-  /** Null where no ping is unanswered. */
+  /** Null if no ping is unanswered. */
   pingedAtMs: number | null
   /** When the timeout of that ping ends. */
   silentAtMs: number
@@ -80,7 +80,7 @@ export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Soc
     slots.get(look.slot)?.delete(socket)
   }
 
-  /** Plans the next look. @returns what to do now, null where the socket gave a proof or has time left */
+  /** Plans the next look. @returns what to do now, null if the socket gave a proof or has time left */
   function lookAt(socket: Socket, look: Look, nowMs: number): Due<Socket> | null {
     const lastProofMs = provedAtMs(socket)
     if (look.pingedAtMs !== null && lastProofMs < look.pingedAtMs) return lookAtPinged(socket, look, nowMs)
@@ -101,7 +101,7 @@ export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Soc
       look.mark ??= outgoing.mark()
       wait(socket, look, silentAtMs, nowMs)
     } else if (outgoing.hasAdvanced(look.mark)) {
-      // The ping waits behind what the client is reading: the timeout begins again.
+      // The ping waits behind data that the client is reading: the timeout begins again.
       look.mark = outgoing.mark()
       wait(socket, look, nowMs + timeoutMs, nowMs)
     } else {
@@ -111,7 +111,7 @@ export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Soc
     return null
   }
 
-  /** An interval from now at the latest: a proof may come that the next ping is counted from. */
+  /** Plans a look an interval from now at the latest: the next ping may count from a proof that comes until then. */
   function wait(socket: Socket, look: Look, silentAtMs: number, nowMs: number): void {
     look.silentAtMs = silentAtMs
     plan(socket, look, Math.min(silentAtMs, nowMs + intervalMs))
@@ -127,7 +127,7 @@ export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Soc
     remove,
 
     *due(clock, wasLate) {
-      // What comes due while others have their turn is for the next check, which knows whether it is late.
+      // Sockets that come due while other work runs are left to the next check, which knows whether it is late.
       const untilMs = clock()
       if (wasLate) givesUpFromMs = untilMs + timeoutMs
       if (nextSlot === null) return
@@ -138,7 +138,7 @@ export function createPinger<Socket>(options: PingerOptions<Socket>): Pinger<Soc
           const due = look === undefined ? null : lookAt(socket, look, clock())
           if (look === undefined || due === null) continue
           yield due
-          // Now that the ping is sent.
+          // The mark counts from here: the ping is sent.
           if (!due.isSilent) look.mark = outgoingOf(socket).mark()
         }
         slots.delete(nextSlot)

@@ -1,4 +1,4 @@
-/** Streams of server-sent events: they end when their token runs out, and when their user is dismissed. */
+/** Streams of server-sent events: a stream ends when its token expires, and when its user is dismissed. */
 import type { ExecutionResult } from 'graphql'
 import type { Caller } from '../presence/access.ts'
 import { inSlices } from '../slices.ts'
@@ -8,17 +8,17 @@ export type Results = AsyncGenerator<ExecutionResult, void, void>
 
 export interface Streams {
   /**
-   * @param signal - aborted when the client has gone, also before the stream was read for the first time
-   * @returns the stream, counted for as long as it runs. Nobody reads it within `READ_WAIT_MS`: it ends
+   * @param signal - aborted when the client has gone, perhaps before the stream is first read
+   * @returns the stream, counted while it runs. It ends if nobody reads it within `READ_WAIT_MS`
    */
   add(caller: Caller, results: Results, signal: AbortSignal): Results
   /** @param issuedUpToMs - only streams whose token is not younger; null: all of the user's */
   dismiss(userId: string, issuedUpToMs: number | null): void
-  /** Who has streams here. */
+  /** Users with streams on this node. */
   userIds(): Iterable<string>
-  /** How many streams a user has open here. */
+  /** How many streams a user has open on this node. */
   countOf(userId: string): number
-  /** Ends those whose token has run out, and those that nobody reads. */
+  /** Ends streams whose token has expired, and streams that nobody reads. */
   check(): Promise<void>
 }
 
@@ -27,7 +27,7 @@ interface Stream {
   end(): void
 }
 
-/** An answer that was refused on its way is never read. */
+/** An answer that is refused on its way is never read. */
 const READ_WAIT_MS = 10_000
 
 export interface StreamsOptions {
@@ -38,7 +38,7 @@ export interface StreamsOptions {
 export function createStreams({ monotonicMs, onError }: StreamsOptions): Streams {
   const byUser = new Map<string, Set<Stream>>()
   const expiries = createExpiries<Stream>()
-  /** Streams that nobody has read yet, in the order of their coming, with the moment when their time is over. */
+  /** Streams that nobody has read yet, in order of arrival, each with the time when it ends. */
   const unread = new Map<Stream, number>()
 
   function remove(stream: Stream): void {
@@ -77,7 +77,7 @@ export function createStreams({ monotonicMs, onError }: StreamsOptions): Streams
             if (result.done) remove(stream)
             return result
           } catch (error) {
-            // Who reads does not end what has failed.
+            // A reader does not end a stream that has failed.
             remove(stream)
             throw error
           }

@@ -1,12 +1,12 @@
 /**
- * The root field of a subscription must always be there: no `@skip` and no `@include`.
+ * The root field of a subscription must always be present: no `@skip` and no `@include`.
  *
- * GraphQL's rule that it is one field counts those that the directives leave out, and execution fails at none.
+ * GraphQL's single-field rule counts fields that the directives leave out, and execution fails without a field.
  */
 import { type ASTVisitor, GraphQLError, Kind, type SelectionSetNode, type ValidationContext } from 'graphql'
 
 export function subscriptionRootRule(context: ValidationContext): ASTVisitor {
-  /** @param seen - fragments that need no second look, however often they are spread */
+  /** @param seen - fragments that have been checked, however often they are spread */
   function look(selectionSet: SelectionSetNode, seen: Set<string>): void {
     for (const selection of selectionSet.selections) {
       for (const directive of selection.directives ?? []) {

@@ -1,7 +1,7 @@
 /**
  * GraphQL over WebSockets: graphql-ws's own server protocol on `ws`, with our pings, limits and sessions.
  *
- * A socket becomes a session when its client says who it is, and loses it with the reason why it closed (rule 5).
+ * `connection_init` gives a socket its session; the reason why the socket closed decides how it is detached (rule 5).
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -46,46 +46,46 @@ import { PagePings } from './page-pings.ts'
 import { isShallow, MAX_NESTING, requireShallow } from './params.ts'
 import { createPinger } from './pinger.ts'
 
-/** RFC 6455 close codes that graphql-ws's clients come back after. */
+/** RFC 6455 close codes after which graphql-ws's clients come back. */
 const SERVICE_RESTART = 1012
 const TRY_AGAIN_LATER = 1013
 const INTERNAL = 1011
 /** RFC 6455: a close frame's reason. */
 const CLOSE_REASON_BYTES = 123
 
-/** Answers that may wait for a client to read them: four of the largest pages with every field of their users. */
+/** Unread answers that a socket may buffer: four of the largest pages with every field of their users. */
 const MAX_UNREAD_BYTES = 1024 * 1024
 /** How long a client may take to answer a close. */
 const CLOSE_WAIT_MS = 2000
-/** Clients send a message in one frame; a proxy may cut it. Each fragment costs more than the bytes in it. */
+/** Clients send a message in one frame; a proxy may fragment it. Each fragment costs more than its bytes. */
 const MAX_FRAGMENTS = 16
-/** Pieces that a frame may arrive in: 64 KiB are 45 packets of Ethernet. */
+/** Chunks that a frame may arrive in: 64 KiB are 45 Ethernet packets. */
 const MAX_CHUNKS = 512
-/** How long a socket may wait before its handshake begins, in times of `CONNECTION_INIT_TIME`. */
+/** How long a socket may wait before its handshake begins, as a multiple of `CONNECTION_INIT_TIME`. */
 const HANDSHAKE_WAITS = 3
 
-/** RFC 6455, 5.5.2: a ping without a payload. The browser answers it, or the system of the client. */
+/** RFC 6455, 5.5.2: a ping without a payload. The browser or the client's system answers it. */
 const CONNECTION_PING = String.fromCharCode(0x89, 0)
-/** Only the client's own script answers it. */
+/** Only the client's own script answers this ping. */
 const PAGE_PING = frameOf('{"type":"ping"}')
 
-/** How often pings, tokens' ends and replaced sockets are looked at: a deadline is noticed so much late at most. */
+/** How often pings, token expiries and challenges are checked: a deadline is noticed at most this much late. */
 export const SOCKET_CHECK_MS = 250
 
 export interface WebSockets {
   /**
-   * @param origin - where it comes from, as `Addresses` says
+   * @param origin - where the request comes from, as `Addresses` returns it
    */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, origin: Origin): void
-  /** @param wasLate - the check itself came late, so it closes no socket */
+  /** @param wasLate - the check itself ran late, so it closes no socket */
   check(wasLate: boolean): Promise<void>
   count(): number
   /**
    * Closes every socket so that its client comes back.
    *
-   * @param overMs - one after the other, so that they do not all come back at once
-   * @param answersWithinMs - what a client has asked is answered before its socket closes, where it takes no longer
-   * @param leavesSessions - whether the sessions stay as they are, for the next process to take over; else they get
+   * @param overMs - spreads the closes over this time, so that clients do not all come back at once
+   * @param answersWithinMs - a socket closes when its client's requests are answered, or after this time
+   * @param leavesSessions - leaves the sessions as they are, for the next process to take over; otherwise they get
    *   their grace
    */
   close(how: {
@@ -103,16 +103,16 @@ export interface WebSocketOptions {
   readonly feed: ChangeFeed
   readonly operations: Operations
   readonly limits: Limits
-  /** Event streams count as sockets do. */
+  /** Event streams count as sockets. */
   readonly streams: { countOf(userId: string): number }
   readonly mask: ErrorMask
   readonly log: Log
   readonly monotonicMs: () => number
-  /** Whether sockets may come in, and those who are there are answered. */
+  /** Whether new sockets are accepted, and whether open ones are answered. */
   readonly health: Omit<Health, 'ready' | 'notReady' | 'drain'>
 }
 
-/** What the protocol keeps of one connection, beside its own. */
+/** What the protocol keeps for one connection, beside its own state. */
 interface Connection {
   readonly link: Link
   attachment: Attachment | null
@@ -123,29 +123,29 @@ interface Connection {
 interface Link {
   readonly socket: WebSocket
   readonly origin: Origin
-  /** Who pays for what it asks: its address until it is acknowledged. */
+  /** The payer for this connection: its address until its caller is authenticated. */
   payer: Payer
-  /** Frames that it may send. */
+  /** The budget for frames that it sends. */
   readonly frames: Bucket
-  /** Its handshake is over: acknowledged or closed. */
+  /** Ends its handshake, when it is acknowledged or closed. */
   readonly leaveHandshake: () => void
   readonly outbox: Outbox
   readonly pagePings: PagePings
-  /** The last ping or pong of RFC 6455: with messages, what proves that the connection is there. */
+  /** When the last RFC 6455 ping or pong arrived: like a message, it proves that the connection is alive. */
   lastControlAtMs: number
-  /** The last text message: it proves that the page is there. */
+  /** When the last text message arrived: it proves that the page is alive. */
   lastMessageAtMs: number
   isClosedByUs: boolean
-  /** What it asks is taken no more: it closes when what it has asked is answered. */
+  /** No new operation is accepted: the socket closes when the open ones are answered. */
   isLeaving: boolean
-  /** The last proof of what did not answer, null where nothing was found silent. */
+  /** When the silent part (page or connection) was last proved alive; null if none was found silent. */
   silentSinceMs: number | null
   /** How far the client had read when it was last asked for a nonce. */
   nonceMark: number | null
-  /** Null until its socket is listened to. */
+  /** Null until we listen to its socket. */
   operationIds: OperationIds<Link> | null
   inbox: Inbox<Message> | null
-  /** Settled when `connection_init` has been dealt with: its socket may close before that. */
+  /** Settles when `connection_init` has been handled; the socket may close before that. */
   opening: Promise<unknown>
 }
 
@@ -153,14 +153,14 @@ interface Message {
   readonly data: RawData
   readonly isBinary: boolean
   readonly bytes: number
-  /** Whether it came when its socket was about to close. */
+  /** Whether it arrived when its socket was about to close. */
   readonly isLate: boolean
 }
 
-/** What graphql-ws hands on from `onSubscribe` to `subscribe`. */
+/** What graphql-ws passes from `onSubscribe` to `execute` and `subscribe`. */
 type SocketArgs = ExecutionArgs & { readonly asked: Asked }
 
-/** An operation of a socket. A class and no closures, because a node does nothing more often. */
+/** An operation of a socket. A class, not closures, because a node creates nothing more often. */
 class Asked implements Work {
   readonly id: string
   readonly payload: object
@@ -193,7 +193,7 @@ type SocketContext = ProtocolContext<Record<string, unknown>, Extra>
 export function createWebSockets(options: WebSocketOptions): WebSockets {
   const { config, admission, presence, sockets, feed, operations, limits, streams } = options
   const { mask, log, monotonicMs, health } = options
-  // @types/ws does not know `closeTimeout` (ws 8.19 and later).
+  // @types/ws lacks `closeTimeout` (ws 8.19 and later).
   const wireOptions: ServerOptions & { readonly closeTimeout: number } = {
     noServer: true,
     maxPayload: config.MAX_FRAME_BYTES,
@@ -205,10 +205,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     perMessageDeflate: false,
   }
   const wire = new WebSocketServer(wireOptions)
-  // `ws` would answer a handshake that it cannot take with a text.
+  // `ws` would answer a handshake that it cannot accept with plain text.
   wire.on('wsClientError', ({ message }, socket) => {
     const answer = problem('BAD_REQUEST', message)
-    // A client of another version learns from it which one to speak (RFC 6455, 4.4).
+    // This header tells a client of another version which one to use (RFC 6455, 4.4).
     answer.headers.set('sec-websocket-version', '13')
     refuse(socket, answer)
   })
@@ -234,7 +234,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     },
     monotonicMs,
   )
-  /** Sockets of each address, those that wait for their handshake too. */
+  /** Sockets of each address, including those that wait for their handshake. */
   const countByAddress = new Map<string, number>()
   let openCount = 0
   const operationIdsContext = { onError: closeFor, close }
@@ -260,7 +260,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       })
     },
 
-    // Errors are masked where they arise; what is left is thrown by streams.
+    // Errors are masked where they arise; only those that streams throw are left.
     onError: (_context, _id, _payload, errors): GraphQLFormattedError[] => errors.map((error) => mask(error).toJSON()),
 
     async execute(args) {
@@ -270,20 +270,20 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       return result
     },
 
-    // What is shared is written by the outlet, in the same form, and passes graphql-ws by: of the stream it sees the end.
+    // The outlet writes shared payloads, in the same form, past graphql-ws, which sees only the end of the stream.
     async subscribe(args) {
       const { asked, ...rest } = args as SocketArgs
       asked.link.operationIds?.streams(asked.id)
       const messages = new OperationMessages(asked.link.outbox, asked.id)
       const results = await operations.subscribe(rest, asked.payer, messages)
-      // graphql-ws holds all of this for as long as the subscription lasts, and uses it no more: a watch list may be 40 KB.
+      // graphql-ws keeps these for the life of the subscription and never reads them again: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
       return results
     },
   })
 
-  /** What an operation is executed with, or why it is not. */
+  /** @returns the arguments to execute an operation with, or the errors that refuse it */
   function begin(context: SocketContext, id: string, payload: SubscribePayload): SocketArgs | readonly GraphQLError[] {
     if (asksTooMuch(context.extra.connection.link)) {
       const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
@@ -308,17 +308,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     return args
   }
 
-  /** Answers `connection_init`: who is it, and which session hangs on this socket from now on? */
+  /** Answers `connection_init`: authenticates the caller and attaches the session, if any, to this socket. */
   async function open(context: ProtocolContext<Record<string, unknown>>, connection: Connection) {
     const { link } = connection
     if (isClosing || !health.isReady()) {
-      // It is not its client's fault.
+      // The client is not at fault.
       limits.refund(link.payer, UNITS.handshake)
       throw unavailable('server', NOT_SERVING)
     }
     const params = parseConnectionParams(context.connectionParams ?? {})
     const caller = requireCaller(await admission.authenticate(params.authorization, link.origin))
-    // From here on it is its user who pays.
+    // From here on the user pays.
     limits.refund(link.payer, UNITS.handshake)
     link.payer = payerOf(caller, link.origin)
     if (sockets.countOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
@@ -341,11 +341,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     return { sessionId, heartbeatIntervalMs: config.HEARTBEAT_INTERVAL, resumed, rooms }
   }
 
-  /** Writes the two messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
+  /** Writes both messages of an answer. graphql-ws finds the operation ended, as by its client, and writes nothing. */
   function answer({ id, context, link }: Asked, result: ExecutionResult): void {
-    // Its client may have ended it in the meantime.
+    // The client may have ended the operation by now.
     if (!(id in context.subscriptions)) return
-    // It asked for many answers in one breath, and has not read the first.
+    // The client asked for many answers at once and has not read the first.
     if (link.socket.bufferedAmount > MAX_UNREAD_BYTES) {
       giveUpReading(link)
       return
@@ -367,7 +367,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function contextOf({ link, attachment, group }: Connection): RequestContext {
     if (attachment === null) throw unavailable('server', 'The socket is not acknowledged.')
     const { caller } = attachment
-    // A socket is its own session: the headers of its upgrade name none.
+    // A socket is its own session: its upgrade headers name none.
     const position = once(presence.position)
     const charge = (units: number) => limits.charge(link.payer, units)
     return { caller, presence, feed, channel: attachment, namedSessionId: null, group, charge, position }
@@ -395,7 +395,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   function asksTooMuch({ operationIds }: Link): boolean {
     if (operationIds === null) return false
     const most = config.SUBSCRIPTIONS_PER_SOCKET
-    // An operation that was ended may still be at work for a moment: a client that begins the next one is not refused for it.
+    // An ended operation may still run for a moment: a client that begins the next one is not refused for that.
     return operationIds.openCount() > most || operationIds.workCount() > 2 * most
   }
 
@@ -408,7 +408,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     link.socket.close(code, cut(reason))
   }
 
-  /** Resolves when what its client has asked is answered, or the time is over. */
+  /** Resolves when the client's requests are answered, or after `withinMs`. */
   async function answered({ operationIds, inbox, opening }: Link, withinMs: number): Promise<void> {
     const noLonger = new AbortController()
     const over = sleep(withinMs, undefined, { ref: false, signal: noLonger.signal }).catch(() => {})
@@ -417,7 +417,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 
   function giveUp(link: Link, silentSinceMs: number): void {
-    // Both pingers may report one socket: the first report counts.
+    // Both pingers may report the same socket: the first report counts.
     link.silentSinceMs ??= silentSinceMs
     link.socket.terminate()
   }
@@ -438,7 +438,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
   }
 
-  /** A frame came. @returns false where it was one too many, and the socket is closed */
+  /** Counts an incoming frame. @returns false if the frame was one too many and the socket is closed */
   function mayGoOn(link: Link, bytes: number, nowMs: number): boolean {
     if (link.isClosedByUs) return false
     const { payer, frames } = link
@@ -496,7 +496,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         },
         close: (code, reason) => close(link, code ?? INTERNAL, reason ?? ''),
         onMessage(take) {
-          // graphql-ws takes what is parsed too.
+          // graphql-ws accepts parsed messages too.
           const operationIds = new OperationIds(
             operationIdsContext,
             link,
@@ -512,13 +512,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           }
           const inbox = new Inbox<Message>(({ data, isBinary, isLate }) => {
             if (socket.readyState !== socket.OPEN || link.isClosedByUs) return
-            // It asks and does not read the answers. Subscriptions wait for their reader, so only this can grow.
+            // The client asks and does not read. Subscriptions wait for their reader, so only answers can pile up.
             if (socket.bufferedAmount > MAX_UNREAD_BYTES) return giveUpReading(link)
             if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
             const message = parsed(String(data))
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
-            // A pong is answered with the payload of its ping. What a `subscribe` asks is looked at part by part.
+            // A pong carries the payload of its ping. `begin` checks the payload of a `subscribe` part by part.
             if (type !== 'subscribe' && !isShallow(message)) {
               return close(link, CloseCode.BadRequest, `payload must be at most ${MAX_NESTING} levels deep.`)
             }
@@ -529,7 +529,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           socket.on('message', (data, isBinary) => {
             const nowMs = monotonicMs()
             link.lastMessageAtMs = nowMs
-            // Told to close, a client may go on speaking for a while: nobody listens any more.
+            // A client may keep sending after we close: ignore it.
             if (socket.readyState !== socket.OPEN) return
             const bytes = lengthOf(data)
             if (mayGoOn(link, bytes, nowMs)) inbox.receive({ data, isBinary, bytes, isLate: link.isLeaving })
@@ -547,7 +547,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     }
     socket.on('ping', heardControl)
     socket.on('pong', heardControl)
-    // `ws` closes by itself after an error, with the code that fits; 'close' follows.
+    // `ws` closes the socket itself after an error, with the matching code; 'close' follows.
     socket.on('error', (error) => log.debug({ err: error }, 'A socket failed.'))
     socket.once('close', (code, reason) => {
       link.leaveHandshake()
@@ -569,7 +569,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const { link } = connection
     const silentForMs = monotonicMs() - (link.silentSinceMs ?? lastFrameAtMs(link))
     await link.opening
-    // Left as they are, the sessions wait for their clients, and for the next process.
+    // Sessions that are left as they are wait for their clients and the next process.
     if (areSessionsLeft) return
     const cause = detachCauseOf(code, { isClosedByUs: link.isClosedByUs, isSilent: link.silentSinceMs !== null })
     await connection.attachment?.closed(cause, silentForMs)
@@ -583,7 +583,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   return {
     upgrade(request, socket, head, origin) {
-      // Its server may have been at something else for a while.
+      // The connection may have ended while the server was busy.
       if (socket.destroyed) return
       const { address, isShared } = origin
       if (isClosing || openCount >= config.SOCKETS_PER_PROCESS) return refuse(socket, problemOf(noRoom()))
@@ -598,7 +598,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         (leave) => {
           socket.once('close', leave)
           void limits.turns.run(callerOf(addressPayer(origin)), async () => {
-            // Its client may have gone while it waited.
+            // The client may have gone while its upgrade waited.
             if (socket.destroyed) return leave()
             try {
               limits.charge(addressPayer(origin), UNITS.handshake)
@@ -609,7 +609,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
           })
         },
-        () => refuse(socket, problemOf(noRoom())),
+        () => {
+          if (isClosing) refuse(socket, problemOf(noRoom()))
+          else refuseLater(socket, noRoom())
+        },
       )
       if (waiter !== null) socket.once('close', () => waiter.leave())
     },
@@ -617,8 +620,8 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     async check(wasLate) {
       sockets.checkChallenges(wasLate)
       handshakes.check()
-      // Sockets that came together, after a deploy say, are due together as well.
-      // Pages first: what a page answers proves its connection as well.
+      // Sockets that connected together, for example after a deploy, are due together too.
+      // Pages first: a page's answer also proves its connection.
       await inSlices(pagePinger.due(monotonicMs, wasLate), monotonicMs, ({ socket: link, isSilent }) => {
         if (isSilent) return giveUp(link, link.lastMessageAtMs)
         link.pagePings.sent()
@@ -649,12 +652,12 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
           if (isClosed(link)) return
           const gone = new Promise((resolve) => link.socket.once('close', resolve))
           close(link, SERVICE_RESTART, 'The server restarts.')
-          // One that does not answer must not keep the records from the database.
+          // A client that does not answer must not delay writing the records to the database.
           const timer = setTimeout(() => link.socket.terminate(), CLOSE_WAIT_MS)
           await gone.finally(() => clearTimeout(timer))
         }),
       )
-      // More sockets may have arrived in the meantime.
+      // More sockets may have opened since.
       for (const { socket } of connectionPinger.all()) socket.terminate()
       await Promise.all(leaving)
       wire.close()
@@ -662,7 +665,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 }
 
-/** `retryAfterMs` for who looks at it: after a second there may be room. */
+/** `retryAfterMs` is for clients that read it: there may be room after a second. */
 function noRoom(): PresenceError {
   return new PresenceError('UNAVAILABLE', 'There is no room for another socket just now.', {
     part: 'server',
@@ -695,7 +698,7 @@ interface ConnectionParams {
   readonly observer: boolean | null
 }
 
-/** @throws PresenceError `BAD_USER_INPUT` that names the field. Other fields are the app's own, and ignored */
+/** @throws PresenceError `BAD_USER_INPUT` that names the field. Other fields belong to the app and are ignored */
 function parseConnectionParams(params: Readonly<Record<string, unknown>>): ConnectionParams {
   const authorization = params.authorization ?? params.Authorization
   return {
@@ -741,7 +744,7 @@ function closeCodeOf(code: string): number {
 
 function cut(reason: string): string {
   const bytes = Buffer.from(reason)
-  // Cut within a character, the rest of it becomes U+FFFD, three bytes long.
+  // If the cut splits a character, the rest becomes U+FFFD, which is three bytes long.
   return bytes.length <= CLOSE_REASON_BYTES ? reason : bytes.subarray(0, CLOSE_REASON_BYTES - 3).toString()
 }
 

@@ -1,10 +1,10 @@
-/** From which address a request comes: the connection's own, or what a trusted proxy says of it. */
+/** The address that a request comes from: the connection's own, or the one that a trusted proxy reports. */
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { addNetwork } from '../../networks.ts'
 
-/** Requests of a server that does not say where they come from share one address. */
+/** The one address for all requests of a server that does not report where they come from. */
 const UNKNOWN = 'unknown'
-/** An IPv6 customer has a /64, and may use any address of it (RFC 6177 recommends no less). */
+/** An IPv6 customer has a /64 and may use any address in it (RFC 6177 recommends no less). */
 const IPV6_GROUPS = 4
 
 /** Where a request comes from. */
@@ -12,21 +12,21 @@ export interface Origin {
   /** An IPv4 address, or the first 64 bits of an IPv6 address. */
   readonly address: string
   /**
-   * Whether it stands for many who cannot be told apart: a proxy that the settings do not name, or a server that does not
-   * say where requests come from. One of them could keep all others out, so what comes from there is not counted.
+   * Whether the address stands for many callers who cannot be told apart: a proxy that the settings do not name, or a
+   * server that does not report addresses. One caller could lock out all others, so what comes from it is not counted.
    */
   readonly isShared: boolean
 }
 
 export interface Addresses {
   /**
-   * @param peer - the address of the connection; null where the server does not say
+   * @param peer - the address of the connection; null if the server does not report it
    * @param forwardedFor - the header `X-Forwarded-For`
    */
   of(peer: string | null, forwardedFor: string | null): Origin
 }
 
-/** Networks in which a proxy of one's own may be, and nobody of the internet is (RFC 1918, 4193, 6598 and loopback). */
+/** Networks where the operator's own proxy may be, and no internet host is (RFC 1918, 4193, 6598 and loopback). */
 const PRIVATE_NETWORKS = [
   '127.0.0.0/8',
   '10.0.0.0/8',
@@ -38,7 +38,7 @@ const PRIVATE_NETWORKS = [
 ]
 
 /**
- * @param trustedProxies - addresses and networks, `10.0.0.0/8`
+ * @param trustedProxies - addresses and networks, such as `10.0.0.0/8`
  * @param onUntrusted - called once, with the address of a peer that sends `X-Forwarded-For` and is not trusted
  */
 export function createAddresses(trustedProxies: readonly string[], onUntrusted: (peer: string) => void): Addresses {
@@ -56,7 +56,7 @@ export function createAddresses(trustedProxies: readonly string[], onUntrusted: 
         wasReported = true
         return { address: grouped(address), isShared: isIn(privates, address) }
       }
-      // Each proxy appends the address that it saw: from the right, the first that is no proxy of ours is the client.
+      // Each proxy appends the address that it saw: from the right, the first that is not our proxy is the client.
       const hops = forwardedFor.split(',')
       while (isIn(trusted, address)) {
         const hop = plain(hops.pop()?.trim() ?? '')
@@ -78,7 +78,7 @@ function isIn(list: BlockList, address: string): boolean {
   return list.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
 }
 
-/** Without the port, brackets and the prefix that an IPv4 address has on a socket for both families. */
+/** Strips the port, brackets and the prefix that an IPv4 address has on a socket for both families. */
 function plain(address: string): string {
   const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(address)?.[1] ?? address.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
   return bare.replace(/^::ffff:(?=\d+\.)/i, '')

@@ -7,10 +7,10 @@ import { addressPayer, type Limits, UNITS } from './limits.ts'
 
 export interface Admission {
   /**
-   * @param authorization - `Bearer <token>` or the token itself; null where there is none
+   * @param authorization - `Bearer <token>` or the token itself; null if there is none
    * @param origin - where the request comes from
    * @returns null without a token
-   * @throws PresenceError as `Authenticator`, and `RATE_LIMITED` where too many bad tokens came from this address
+   * @throws PresenceError as `Authenticator`, and `RATE_LIMITED` after too many bad tokens from this address
    */
   authenticate(authorization: string | null, origin: Origin): Promise<Caller | null>
 }
@@ -20,13 +20,13 @@ export function createAdmission(authenticator: Authenticator, limits: Pick<Limit
     async authenticate(authorization, origin) {
       if (authorization === null) return null
       const payer = addressPayer(origin)
-      // Whether it owes nothing. What a token costs is known when it was looked at.
+      // Refuses an address that is in debt. The cost of a token is known after its check.
       limits.charge(payer, 0)
       try {
         return await authenticator.authenticate(authorization)
       } catch (error) {
         if (error instanceof PresenceError && error.code === 'UNAUTHENTICATED') {
-          // A token that has run out is its user's: an office that comes back in the morning sends hundreds.
+          // An expired token is charged to its user: an office that comes back in the morning sends hundreds.
           const userId = subjectOfRefused(error)
           limits.spend(userId === null ? payer : { ...payer, userId }, UNITS.badToken)
         }

@@ -1,8 +1,8 @@
 /**
- * Token buckets: what a caller may cause in one burst, and how fast that comes back.
+ * Token buckets: how much a caller may cause in one burst, and how fast that refills.
  *
- * A bucket is one number, the moment when it is full again (the generic cell rate algorithm, ITU-T I.371). Time is an
- * argument; a full bucket needs no memory.
+ * A bucket is one number, the time when it is full again (the generic cell rate algorithm, ITU-T I.371). Callers pass
+ * the time in; a full bucket needs no memory.
  */
 
 import type { TakenWork } from '../../presence/store.ts'
@@ -10,7 +10,7 @@ import type { TakenWork } from '../../presence/store.ts'
 export interface Rate {
   /** Units that a full bucket holds. */
   readonly burst: number
-  /** Units that flow back in a second. */
+  /** Units that flow back per second. */
   readonly perSecond: number
 }
 
@@ -24,24 +24,24 @@ export class Bucket {
   }
 
   /**
-   * Takes units. Work that costs more than the bucket holds takes all that it holds.
+   * Takes units. Work that costs more than a full bucket takes a full bucket.
    *
-   * @returns 0 where there were enough; else in how many ms there will be, and nothing was taken
+   * @returns 0 if there were enough; otherwise the ms until there are enough, and nothing was taken
    */
   take(units: number, nowMs: number): number {
     const { burst, perSecond } = this.#rate
     const fullAtMs = Math.max(this.#fullAtMs, nowMs) + (Math.min(units, burst) * 1000) / perSecond
     const missingMs = fullAtMs - nowMs - (burst * 1000) / perSecond
-    // A burst in many small steps adds up with errors of the 15th digit.
+    // A burst in many small steps adds up rounding errors in the 15th digit.
     if (missingMs > 1e-6) return Math.ceil(missingMs)
     this.#fullAtMs = fullAtMs
     return 0
   }
 
   /**
-   * Takes units for what was done already: the bucket may owe as much as it holds.
+   * Takes units for work that is already done: the bucket may owe as much as it holds.
    *
-   * @returns false where it owes nearly as much
+   * @returns false if it owes nearly that much
    */
   spend(units: number, nowMs: number): boolean {
     const { burst, perSecond } = this.#rate
@@ -51,13 +51,13 @@ export class Bucket {
     return fullAtMs - nowMs < 1.9 * burstMs
   }
 
-  /** The bucket is full no sooner than this: others have taken from it as well. */
+  /** Sets the earliest time when the bucket is full: others have taken from it too. */
   fillBy(fullAtMs: number, nowMs: number): void {
     const { burst, perSecond } = this.#rate
     this.#fullAtMs = Math.max(this.#fullAtMs, Math.min(fullAtMs, nowMs + (2 * burst * 1000) / perSecond))
   }
 
-  /** Puts units back that were taken for nothing. */
+  /** Puts back units that were taken for nothing. */
   give(units: number): void {
     this.#fullAtMs -= (units * 1000) / this.#rate.perSecond
   }
@@ -67,20 +67,20 @@ export class Bucket {
   }
 }
 
-/** A bucket a key. */
+/** One bucket per key. */
 export interface Budgets {
-  /** As `Bucket`. */
+  /** As in `Bucket`. */
   take(key: string, units: number): number
   spend(key: string, units: number): boolean
   give(key: string, units: number): void
   /**
-   * Tells other processes what was taken here, and learns what was taken there. What is worth no message waits: less
-   * than a twentieth of a bucket.
+   * Tells other processes what was taken here, and learns what was taken there. Less than a twentieth of a bucket is
+   * not worth a message, and waits.
    *
-   * @param exchange - adds work to what all processes have taken; answers in how many ms each bucket is full again
+   * @param exchange - adds work to what all processes have taken; returns in how many ms each bucket is full again
    */
   share(exchange: (taken: readonly TakenWork[]) => Promise<readonly number[]>): Promise<void>
-  /** Drops full buckets: to be called now and then. */
+  /** Drops full buckets. Call it now and then. */
   forgetFull(): void
   size(): number
 }
@@ -89,7 +89,7 @@ const WORTH_SHARING = 0.05
 
 interface Account {
   readonly bucket: Bucket
-  /** Units taken that other processes do not know of. */
+  /** Units taken that other processes do not know of yet. */
   unsharedUnits: number
 }
 
@@ -122,7 +122,7 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
 
     give(key, units) {
       const account = accounts.get(key)
-      // Forgotten, it is full.
+      // A forgotten bucket is full.
       if (account === undefined) return
       account.bucket.give(units)
       account.unsharedUnits -= units
@@ -141,7 +141,7 @@ export function createBudgets(rate: Rate, monotonicMs: () => number): Budgets {
       try {
         fullInMs = await exchange(taken)
       } catch (error) {
-        // It counts when the others can be told.
+        // Share these units at the next exchange.
         for (const { key, refillMs } of taken) accountOf(key).unsharedUnits += (refillMs * rate.perSecond) / 1000
         throw error
       }

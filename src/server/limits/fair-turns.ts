@@ -1,26 +1,26 @@
 /**
- * Work in turns: a turn of the event loop starts a slice of the waiting pieces, callers take turns, and then everybody
- * else is served. Without it one socket that asks for twenty full pages makes all others wait for them.
+ * Work in turns: each turn of the event loop starts a slice of the waiting pieces, callers take turns, and then all
+ * other work runs. Otherwise one socket that asks for twenty full pages would make all others wait.
  */
 import { startSlice } from '../../slices.ts'
 
-/** What a caller may add to the time that others wait. */
+/** How much a slice may add to the time that others wait. */
 const SLICE_MS = 1
 
 export interface FairTurns {
-  /** @param caller - who asks: see `callerOf` */
+  /** @param caller - as `callerOf` names it */
   run<Result>(caller: string, work: () => Promise<Result>): Promise<Result>
   waitingCount(): number
 }
 
 export interface FairTurnsOptions {
   readonly monotonicMs: () => number
-  /** Pieces of one caller that may be at work at a time; left out, as many as begin. */
+  /** Pieces of one caller that may run at once; unlimited if left out. */
   readonly atOnce?: number
 }
 
 export function createFairTurns({ monotonicMs, atOnce = Number.POSITIVE_INFINITY }: FairTurnsOptions): FairTurns {
-  /** What waits, in the order of their callers' turns. */
+  /** Waiting pieces, in the order of their callers' turns. */
   const waiting = new Map<string, (() => Promise<void>)[]>()
   const atWork = new Map<string, number>()
   let isScheduled = false
@@ -47,7 +47,7 @@ export function createFairTurns({ monotonicMs, atOnce = Number.POSITIVE_INFINITY
   function begin(caller: string): void {
     const turns = waiting.get(caller) ?? []
     const next = turns.shift()
-    // Behind the others.
+    // The caller goes behind the others.
     waiting.delete(caller)
     if (turns.length > 0) waiting.set(caller, turns)
     if (next === undefined) return

@@ -1,33 +1,33 @@
 /**
- * Sockets between their upgrade and their acknowledgement, when nobody knows who they are: so many at once of an
- * address and of a process. Others wait for their turn, so that a crowd that comes back after a restart is let in bit by
+ * Sockets between their upgrade and their acknowledgement, when their user is unknown: a limited number at once per
+ * address and per process. Others wait for their turn, so that a crowd that comes back after a restart is let in bit by
  * bit and not refused.
  */
 
 export interface HandshakeBounds {
-  /** At work at once. */
+  /** Handshakes in progress at once. */
   readonly perAddress: number
   readonly perNode: number
-  /** For how long one may wait for its turn. */
+  /** How long a socket may wait for its turn. */
   readonly waitMs: number
 }
 
-/** Ten wait for each one at work. One that waits is a bare connection: some 3 KB. */
+/** Ten sockets may wait for each one in progress. A waiting socket is a bare connection: about 3 KB. */
 const WAITING_FOR_EACH = 10
 
 export interface Handshakes {
   /**
-   * Calls `begin` now or when there is room, with what is to be called once when the handshake is over; or calls
-   * `refuse`, where too many wait or its wait is over.
+   * Calls `begin` now or when there is room, with a function to call once when the handshake is over; or calls
+   * `refuse`, if too many wait or its wait is over.
    *
-   * @returns where it waits: what takes it out of the line, when its client has gone
+   * @returns a waiter if it waits: `leave` takes it out of the line when its client has gone
    */
   enter(address: string, begin: (leave: () => void) => void, refuse: () => void): Waiter | null
-  /** Refuses those whose wait is over. To be called often. */
+  /** Refuses sockets whose wait is over. Call it often. */
   check(): void
   count(): number
   waitingCount(): number
-  /** Refuses all that wait, and all that come. */
+  /** Refuses all that wait, and all that come later. */
   close(): void
 }
 
@@ -48,7 +48,7 @@ interface Door {
 
 export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => number): Handshakes {
   const doors = new Map<string, Door>()
-  /** Addresses of which one may begin when there is room, in turns. */
+  /** Addresses with a waiting socket that may begin when there is room, in turns. */
   const inLine = new Set<string>()
   let count = 0
   let waitingCount = 0
@@ -85,7 +85,7 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
   }
 
   function admit(): void {
-    // One that is over at once admits the next: in a loop, for there may be thousands.
+    // A handshake that is over at once admits the next: in a loop, because there may be thousands.
     if (isAdmitting || isClosed) return
     isAdmitting = true
     try {
@@ -97,7 +97,7 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
         if (next === undefined) continue
         drop(door, next)
         begin(address, door, next.begin)
-        // Behind the others.
+        // The address goes behind the others.
         lineUp(address, door)
       }
     } finally {
@@ -141,7 +141,7 @@ export function createHandshakes(bounds: HandshakeBounds, monotonicMs: () => num
       const nowMs = monotonicMs()
       for (const [address, door] of doors) {
         for (const one of door.waiting) {
-          // In the order of their coming.
+          // They are in order of arrival.
           if (nowMs < one.untilMs) break
           drop(door, one)
           one.refuse()

@@ -1,8 +1,8 @@
 /**
- * What one caller may cause, counted at one place for HTTP, event streams and sockets: work, in units of about one
+ * How much work one caller may cause, counted in one place for HTTP, event streams and sockets, in units of about one
  * microsecond of this process.
  *
- * Who shows a valid token pays as that user. Everything else is paid by the address that it comes from.
+ * A caller with a valid token pays as that user. The address pays for everything else.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
@@ -12,84 +12,84 @@ import type { Origin } from './addresses.ts'
 import { Bucket, type Budgets, createBudgets, type Rate } from './budgets.ts'
 import { createFairTurns, type FairTurns } from './fair-turns.ts'
 
-/** What costs the same whatever was asked. The rest is the complexity of the document (src/schema). */
+/** Fixed costs. The rest is the complexity of the document (src/schema). */
 export const UNITS = {
   /** Reading a request, finding its document and writing its answer. */
   operation: 30,
-  /** A request over HTTP, beside the operation in it. */
+  /** A request over HTTP, in addition to its operation. */
   request: 300,
-  /** Parsing and validating a document that nobody has asked before. */
+  /** Parsing and validating a document that is not cached. */
   document: 200,
   documentByte: 2,
-  /** A connection, its upgrade and its end, before anybody has said who they are. It is given back with a valid token. */
+  /** A connection, its upgrade and its end, before its user is known. It is refunded for a valid token. */
   handshake: 400,
-  /** A socket: its token, its session and the records of it. */
+  /** A socket: its token, its session and its records. */
   connection: 500,
-  /** A token that does not hold, with its signature checked. */
+  /** An invalid token, including the check of its signature. */
   badToken: 250,
-  /** A frame of a socket, whatever is in it. */
+  /** A frame of a socket, whatever it contains. */
   frame: 10,
   frameByte: 1 / 64,
-  /** What a socket has cost that sends more frames than it may. */
+  /** The cost of a socket that sends more frames than it may. */
   flood: 50_000,
 } as const
 
 /** Seconds of `SOCKET_FRAME_RATE` that a socket may send at once. */
 const FRAME_BURST_SECONDS = 4
 
-/** A client that ends a subscription and begins the next may find the first one counted still. */
+/** A client may begin a subscription while the one that it has just ended still counts. */
 const RETRY_AFTER_MS = 1000
 
-/** No longer than a client waits at least before it asks again: `Retry-After` has whole seconds. */
+/** At most the shortest time that a client waits before it retries: `Retry-After` has whole seconds. */
 const MAX_REFUSAL_DELAY_MS = 1000
-/** Refusals that are delayed at a time, of all callers. Each is a request and a timer. */
-const MAX_DELAYED = 500
+/** Refusals delayed at once, of all callers. Each is a request and a timer. */
+const MAX_DELAYED = 2000
 
-/** Who pays for a request. */
+/** The one who pays for a request: a user or an address. */
 export interface Payer {
   /** Null without a valid token. */
   readonly userId: string | null
   readonly address: string
-  /** The operator's own programs (tokens with the role `service`) pay nothing, and who cannot be told from others. */
+  /** The operator's own programs (tokens with the role `service`) and shared addresses pay nothing. */
   readonly isFree: boolean
 }
 
 export interface Limits {
   /** Short pieces of work: messages, requests, upgrades. */
   readonly turns: FairTurns
-  /** Dear queries: a caller has one at work at a time. */
+  /** Expensive queries: each caller runs one at a time. */
   readonly dearTurns: FairTurns
   /**
-   * Takes the work that is asked for.
+   * Charges for work before it is done.
    *
-   * @throws PresenceError `RATE_LIMITED` with `retryAfterMs`; then nothing was taken
+   * @throws PresenceError `RATE_LIMITED` with `retryAfterMs`; then nothing was charged
    */
   charge(payer: Payer, units: number): void
   /**
-   * Takes work that was done already: the payer may owe it.
+   * Charges for work that is already done: the payer may owe it.
    *
-   * @returns false where they owe nearly a whole budget: they were refused for long, and go on
+   * @returns false if the payer owes nearly a whole budget: it was refused for long and does not stop
    */
   spend(payer: Payer, units: number): boolean
-  /** Gives back what was charged for nothing. */
+  /** Gives back units that were charged for nothing. */
   refund(payer: Payer, units: number): void
   /**
-   * Counts a subscription in.
+   * Counts a new subscription.
    *
-   * @returns counts it out again, once however often it is called
+   * @returns a function that removes it from the count; only its first call has an effect
    * @throws PresenceError `RATE_LIMITED`
    */
   openSubscription(payer: Payer): () => void
   /**
-   * Resolves when a refusal may be answered: a client that asks again at once is slowed down by it. Each waits a time of
-   * its own, so that the refused do not come back together.
+   * Resolves when a refusal may be answered: this slows down a client that retries at once. Each refusal waits a random
+   * time, so that the refused do not come back together.
    */
   refusalDelay(): Promise<void>
-  /** Of one socket. */
+  /** The frame budget of one socket. */
   frames(): Bucket
-  /** Has all processes count together: see `Budgets`. */
+  /** Makes all processes count together: see `Budgets`. */
   share(exchange: (taken: readonly TakenWork[]) => Promise<readonly number[]>): Promise<void>
-  /** Drops what is as good as new: to be called now and then. */
+  /** Drops full budgets. Call it now and then. */
   forget(): void
 }
 
@@ -193,12 +193,12 @@ export function createLimits(
   }
 }
 
-/** By which name a payer takes turns. */
+/** The name under which a payer takes turns. */
 export function callerOf({ userId, address }: Payer): string {
   return userId === null ? `address:${address}` : `user:${userId}`
 }
 
-/** Who pays for what is asked before a token is known. */
+/** The payer for requests whose token is not known yet. */
 export function addressPayer({ address, isShared }: Origin): Payer {
   return { userId: null, address, isFree: isShared }
 }
