@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { type Browser, chromium } from 'playwright-core'
 
 const picture = fileURLToPath(new URL('../docs/images/two-tabs.png', import.meta.url))
-const TAB = { width: 520, height: 620 }
+const TAB = { width: 520, height: 860 }
 
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-picture-'))
 const server = spawn(process.execPath, [fileURLToPath(new URL('../dist/main.js', import.meta.url))], {
