@@ -5,6 +5,7 @@
  * it is not up to date.
  */
 import type { CodegenConfig } from '@graphql-codegen/cli'
+import scalars from './scalars.json' with { type: 'json' }
 
 /** One folder of documents, with the generated code beside them. */
 function documentsOf(folder: string): CodegenConfig['generates'] {
@@ -16,7 +17,7 @@ function documentsOf(folder: string): CodegenConfig['generates'] {
       config: {
         // A scalar that is not named here fails, instead of being `any`.
         strictScalars: true,
-        scalars: { ID: 'string', DateTime: 'string' },
+        scalars: { ID: 'string', ...scalars },
         enumsAsTypes: true,
         useTypeImports: true,
       },

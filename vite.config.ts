@@ -9,6 +9,8 @@ function path(relative: string): string {
 
 export default defineConfig({
   root: path('web'),
+  // Relative: the pages lie below any BASE_PATH.
+  base: './',
   plugins: [react()],
   build: {
     outDir: path('dist/web'),

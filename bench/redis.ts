@@ -76,6 +76,7 @@ async function openNode(app: string, nodeId: string): Promise<OpenNode> {
     timing,
     scripts: loadScripts({ timing }),
     app,
+    databaseId: 'bench',
     beatFlushMs: 20,
     connect: () => connectTo({ url: redis.url, app, timeLimitMs: 5000, retryWithinMs: 1000 }),
     log: { info() {}, warn() {}, error() {} },

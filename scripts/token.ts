@@ -29,6 +29,7 @@ if (userId === undefined || config.JWT_SECRET === null || !['member', 'service']
   process.exitCode = 1
 } else {
   const token = new SignJWT({
+    [config.JWT_SUBJECT_CLAIM]: parseUserId('USER_ID', userId),
     ...(values.name === undefined ? {} : { [config.JWT_NAME_CLAIM]: values.name }),
     ...(values.picture === undefined ? {} : { [config.JWT_PICTURE_CLAIM]: values.picture }),
     [config.JWT_PRESENCE_CLAIM]: {
@@ -38,7 +39,6 @@ if (userId === undefined || config.JWT_SECRET === null || !['member', 'service']
     },
   })
     .setProtectedHeader({ alg: 'HS256' })
-    .setSubject(parseUserId('USER_ID', userId))
     .setIssuedAt()
     .setExpirationTime(values.lifetime)
   if (config.JWT_ISSUER !== null) token.setIssuer(config.JWT_ISSUER)

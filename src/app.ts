@@ -9,12 +9,17 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Job, startBackground } from './background.ts'
 import { type Closers, createClosers } from './closers.ts'
 import { type Config, parseConfig, renamedIn, type SettingTexts, timingOf } from './config.ts'
+import { parseAddress } from './db/address.ts'
 import { type Database, openDatabase } from './db/client.ts'
 import { createDirectory } from './db/directory.ts'
+import { whyAway } from './db/failures.ts'
+import { createHistory } from './db/history.ts'
+import { readDatabaseId } from './db/identity.ts'
 import { migrate } from './db/migrate.ts'
 import { createRecorder } from './db/recorder.ts'
+import { createRetention, type Retention } from './db/retention.ts'
 import { createHub, type Hub } from './fanout/hub.ts'
-import { createSelections } from './fanout/selections.ts'
+import { createSelections, positionOf } from './fanout/selections.ts'
 import { createShareability } from './fanout/shareable.ts'
 import { createLife, type Running } from './life.ts'
 import type { UserDirectory } from './presence/directory.ts'
@@ -27,23 +32,29 @@ import { createUserSettings, type UserSettings } from './presence/settings.ts'
 import { createSocketRegistry } from './presence/socket-registry.ts'
 import type { PresenceStore } from './presence/store.ts'
 import { createStepWatch, processClock } from './presence/timing.ts'
-import { schema } from './schema/index.ts'
+import { schema as plainSchema } from './schema/index.ts'
+import { createSubgraph } from './schema/subgraph.ts'
 import { NOT_SERVING, ORIGIN_REFUSED, problem, problemOf } from './server/answers.ts'
+import { type Authenticate, createAppAuthenticator } from './server/app-authentication.ts'
 import { createAuthenticator } from './server/auth.ts'
 import { createErrorMask, maskedResult } from './server/client-errors.ts'
 import { createEdge } from './server/edge.ts'
 import { createHealth } from './server/health.ts'
-import { createHttp, GRAPHQL_PATH } from './server/http.ts'
+import { createHttp } from './server/http.ts'
 import { createAddresses } from './server/limits/addresses.ts'
 import { createAdmission } from './server/limits/admission.ts'
 import { createLimits } from './server/limits/limits.ts'
 import { payloadText } from './server/messages.ts'
 import { createMetrics, type Metrics } from './server/metrics.ts'
-import { createNodeRequests, refuse } from './server/node-requests.ts'
+import { createNodeRequests, type HandleOptions, type Next, refuse } from './server/node-requests.ts'
 import { createOperations } from './server/operations.ts'
 import { createOrigins } from './server/origins.ts'
 import { loadPages, NO_PAGES } from './server/pages.ts'
+import type { Peer } from './server/peer.ts'
+import { createPublishedKeys } from './server/published-keys.ts'
+import { createRoutes } from './server/routes.ts'
 import { createStreams, type Streams } from './server/streams.ts'
+import { webResponse } from './server/web-response.ts'
 import { createWebSockets, SOCKET_CHECK_MS, type WebSockets } from './server/websocket.ts'
 import { untilDone } from './slices.ts'
 import { createMemoryStore } from './stores/memory/index.ts'
@@ -59,6 +70,8 @@ const BATCH_ADOPTED = 500
 const FLUSH_WAIT_MS = 10_000
 /** How often a process that starts looks whether the live state can be used. */
 const JOIN_CHECK_MS = 50
+/** How often the history is shortened. Nothing to delete costs one look at an index. */
+const RETENTION_EVERY_MS = 1000
 /** How long requests under way may take when the process stops. */
 const REQUEST_WAIT_MS = 5000
 
@@ -72,6 +85,15 @@ const LOSS_REASONS = {
     'This one waits until the database answers.',
 } as const
 
+/** Why a process without Redis waits for the work, for an operator. */
+const WAIT_REASONS = {
+  taken: 'Another process serves this database. To serve with many, set REDIS_URL.',
+  away: 'Postgres cannot be used, and another process may serve its database. The server waits for it.',
+} as const
+
+export type { AppCaller, AppCredentials, Authenticate } from './server/app-authentication.ts'
+export type { HandleOptions, Next } from './server/node-requests.ts'
+
 export interface Rollcall {
   /**
    * Answers an HTTP request.
@@ -80,12 +102,25 @@ export interface Rollcall {
    *   address pays for what is asked without a token. Left out, such requests are not counted
    */
   fetch(request: Request, from?: object): Promise<Response>
-  /** Answers everything that a server of Node's emits. Its option `requireHostHeader: false` leaves that check to us. */
+  /**
+   * Answers everything that a server of Node's emits. Its option `requireHostHeader: false` leaves that check to us. It
+   * answers 404 to every path that is not ours: in a server that has more than Rollcall, take `handle` and `upgrade`.
+   */
   mount(server: Server): void
-  /** Answers what such a server emits as `request`. */
-  listener(request: IncomingMessage, response: ServerResponse): void
-  /** Takes over a WebSocket: what such a server emits as `upgrade`. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /**
+   * Answers a request of Node's: a handler for `node:http`, Express, Koa, Next.js and what else has Node's own objects.
+   *
+   * @param rest - `next`, which is called for a path that is not ours, or `{ next, body }`: `body` is the parsed body in
+   *   a framework that does not leave it in `request.body`, such as Fastify. Without `next` such a path is answered 404
+   * @returns a promise that resolves when the request is answered, or when `next` is done with it
+   */
+  handle(request: IncomingMessage, response: ServerResponse, rest?: Next | HandleOptions): Promise<void>
+  /**
+   * Takes over a WebSocket of ours: what a server of Node's emits as `upgrade`.
+   *
+   * @returns false for a socket at any other path, which it leaves alone for another listener
+   */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean
   /** Resolves when requests are served; rejects where that cannot come about. */
   readonly ready: Promise<void>
   /** Is not ready any more and closes the sockets so that their clients come back. Requests are still answered. */
@@ -95,23 +130,33 @@ export interface Rollcall {
   readonly config: Config
 }
 
+export interface RollcallOptions {
+  /** The app's own sessions in place of tokens (docs/embedding.md). */
+  readonly authenticate?: Authenticate
+}
+
 /**
  * @param settings - by the names and in the form of the environment; what is left out has its default
  * @throws ConfigError that names each setting that cannot be used, unknown ones too
  */
-export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
-  const config = parseConfig(settings)
+export function createRollcall(settings: SettingTexts, log: Log, { authenticate }: RollcallOptions = {}): Rollcall {
+  const config = parseConfig(settings, authenticate !== undefined)
   for (const { oldName, name } of renamedIn(settings)) {
     log.warn({ oldName, name }, 'A setting has a new name; the next release takes the old name no longer.')
   }
+  const leftOut = config.DATABASE_URL === null ? [] : parseAddress(config.DATABASE_URL).leftOut
+  if (leftOut.length > 0) {
+    log.warn({ parameters: leftOut }, 'DATABASE_URL has parameters that mean nothing here: they are left out.')
+  }
   const timing = timingOf(config)
+  const schema = config.FEDERATION ? createSubgraph(plainSchema) : plainSchema
   /** Without Redis the live state is in this process, and no other one serves the same database. */
   const isAlone = config.REDIS_URL === null
   const monotonicMs = () => performance.now()
   const clock = processClock()
   let countError: Metrics['countError'] = () => {}
   const mask = createErrorMask(log, (code, part) => countError(code, part))
-  const origins = createOrigins(config)
+  const origins = createOrigins(config, log, monotonicMs, authenticate !== undefined)
   const health = createHealth('The server is starting.')
   const subscribe = createSelections({
     isShareable: createShareability(schema),
@@ -125,16 +170,27 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         'cannot be told apart. If this is a proxy of yours, name it in TRUSTED_PROXIES (docs/limits.md).',
     ),
   )
+  const pages = (config.PAGES ?? config.NODE_ENV !== 'production') ? loadPages() : NO_PAGES
+  const routes = createRoutes(config, pages)
   const operations = createOperations({ schema, config, limits, mask, subscribe })
+  // Longer than a start: keys that are known outlast the loss of the work.
+  const publishedKeys =
+    config.JWKS_URL === null
+      ? null
+      : createPublishedKeys({ url: new URL(config.JWKS_URL), maxAgeMs: config.JWKS_MAX_AGE, monotonicMs, log })
 
   interface Parts extends Running {
-    readonly http: (request: Request, peer: string | null) => Promise<Response>
+    readonly http: (request: Request, peer: Peer) => Promise<Response>
     readonly webSockets: WebSockets
   }
 
   /** The name of this process among those that may have the work. */
   const holder = randomUUID()
   let opened: Database | null = null
+  /** Whether the database is asked for the first time: nothing else waits for it yet. */
+  let isOpening = false
+  /** Why the database cannot be used, as the log had it last. */
+  let waitedFor: string | null = null
   let isGivenUp = false
   /** Stops the wait for the work. */
   let stopWaiting = async (): Promise<void> => {}
@@ -142,22 +198,51 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   /** Gives up a start that is under way, or the wait after a loss. */
   async function giveUp(): Promise<void> {
     isGivenUp = true
+    // A start that waits for the database fails by this.
+    if (isOpening) await endDatabase()
     await stopWaiting()
   }
 
   async function start(): Promise<Parts> {
     const closers = createClosers()
     try {
-      if (opened === null) {
-        opened = await openDatabase(config, log)
-        await migrate(opened)
-      }
-      return await startOn(opened, closers)
+      return await startOn(await readyDatabase(), closers)
     } catch (error) {
       await closers.close()
       await endDatabase()
       throw error
     }
+  }
+
+  async function readyDatabase(): Promise<Database> {
+    if (opened !== null) return opened
+    const database = await openDatabase(config, log)
+    opened = database
+    if (isGivenUp) throw unavailable('server', 'The server stops.')
+    isOpening = true
+    try {
+      await migrate(database)
+    } finally {
+      isOpening = false
+    }
+    if (waitedFor !== null) {
+      health.notReady('The server is starting.')
+      log.info({}, 'Postgres answers.')
+    }
+    waitedFor = null
+    return database
+  }
+
+  /** @returns whether the same start may succeed later: an operator can mend at Postgres what keeps it away */
+  function awaitsDatabase(error: unknown): boolean {
+    const reason = whyAway(error)
+    if (reason === null) return false
+    const sentence = `Postgres cannot be used: ${reason}. The server waits for it.`
+    health.notReady(sentence)
+    // Once for each reason, however often it is tried.
+    if (reason !== waitedFor) log.warn({}, sentence)
+    waitedFor = reason
+    return true
   }
 
   async function endDatabase(): Promise<void> {
@@ -166,9 +251,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   async function startOn(database: Database, closers: Closers): Promise<Parts> {
-    const directory = createDirectory({ database })
+    const directory = createDirectory({
+      database,
+      waitMs: Math.min(config.DATABASE_WAIT, config.DATABASE_TIME_LIMIT),
+    })
     let unusable: string | null = null
-    const store = openStore((reason) => {
+    const store = await openStore(database, (reason) => {
       unusable = reason
     })
     closers.push(() => store.close())
@@ -220,11 +308,29 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       sockets.dismiss(userId, issuedUpToMs)
       streams.dismiss(userId, issuedUpToMs)
     }
-    const presence = createPresence({ store, directory, settings, timing, sockets: { ...sockets, dismiss } })
+    const presence = createPresence({
+      store,
+      directory,
+      history: createHistory({ database }),
+      settings,
+      timing,
+      sockets: { ...sockets, dismiss },
+    })
     const node = createNodeLease({
       store,
       sockets,
       adopt: () => adoptWhatWasLeft(directory, store),
+      writeEnds(ends) {
+        const nowMs = monotonicMs()
+        return directory.recordEnds(
+          ends.map(({ startedAtMs, lastActiveAtMs, endedAtMs, ...end }) => ({
+            ...end,
+            startedAgoMs: nowMs - startedAtMs,
+            lastActiveAgoMs: nowMs - lastActiveAtMs,
+            endedAgoMs: nowMs - endedAtMs,
+          })),
+        )
+      },
       dismissed(dismissals) {
         if (dismissals === 'unknown') {
           const here = new Set([...sockets.userIds(), ...streams.userIds()])
@@ -241,7 +347,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       onError: (error) => log.error({ err: error }, 'The node failed with an internal error.'),
     })
     closers.push(() => node.stop())
-    const admission = createAdmission(createAuthenticator(config, directory), limits)
+    const admission = createAdmission(
+      authenticate === undefined
+        ? createAuthenticator(config, directory, publishedKeys)
+        : createAppAuthenticator(authenticate, config, directory, log),
+      limits,
+    )
     const isReady = () => health.isReady()
     const webSockets = createWebSockets({
       config,
@@ -266,7 +377,6 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     })
     closers.push(() => metrics.close())
     countError = metrics.countError
-    const pages = (config.PAGES ?? config.NODE_ENV !== 'production') ? await loadPages() : NO_PAGES
     const http = createHttp({
       config,
       admission,
@@ -276,14 +386,16 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
       presence,
       feed: hub,
       operations,
+      positionOf,
       streams,
+      routes,
       pages,
       health,
       metrics,
       mask,
     })
     const background = startBackground(
-      jobs({ store, hub, node, presence, settings, webSockets, streams, recorder }),
+      jobs({ store, hub, node, presence, settings, webSockets, streams, recorder, retention: retentionOf(database) }),
       monotonicMs,
       (job, error) => logFailure({ job, err: error }, 'A background job failed; it comes again.'),
     )
@@ -314,9 +426,13 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           // From here on the sweep rests: who is here now gets the grace of the next start.
           await background.stop()
           await webSockets.close({ overMs: 0, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: true })
+          await streams.close(0)
         } else {
           const { DRAIN_TIME } = config
-          await webSockets.close({ overMs: DRAIN_TIME, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: false })
+          await Promise.all([
+            webSockets.close({ overMs: DRAIN_TIME, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: false }),
+            streams.close(DRAIN_TIME),
+          ])
         }
       },
 
@@ -324,6 +440,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
         let isWorkKept = false
         try {
           await webSockets.close({ overMs: 0, answersWithinMs: 0, leavesSessions: true })
+          await streams.close(0)
           await comeToRest()
           while (!isWorkKept && (await recorder.regain()) === 'nobody wrote') {
             isWorkKept = (await recorder.flush(FLUSH_WAIT_MS)).isComplete
@@ -352,13 +469,14 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
   }
 
-  function openStore(onUnusable: (reason: string) => void): PresenceStore {
+  async function openStore(database: Database, onUnusable: (reason: string) => void): Promise<PresenceStore> {
     if (config.REDIS_URL === null) return createMemoryStore({ timing, clock })
     const url = config.REDIS_URL
     return createRedisStore({
       timing,
       scripts: loadScripts({ timing }),
       app: config.REDIS_APP,
+      databaseId: await readDatabaseId(database),
       beatFlushMs: config.BEAT_FLUSH,
       connect: (purpose) =>
         connectTo({
@@ -423,14 +541,18 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
   /** Without Redis one process has the live state, and a second one waits for it to stop. */
   async function takeTheWork(recorder: Recorder): Promise<void> {
-    const waits = setTimeout(() => {
-      health.notReady('Another process serves this database. To serve with many, set REDIS_URL.')
-      log.warn({}, health.notReadyBecause())
+    let reason: string | null = null
+    const waits = setInterval(() => {
+      const current = recorder.state().isDatabaseUp ? WAIT_REASONS.taken : WAIT_REASONS.away
+      if (current === reason) return
+      reason = current
+      health.notReady(reason)
+      log.warn({}, reason)
     }, config.NODE_RENEW)
     try {
       await recorder.start()
     } finally {
-      clearTimeout(waits)
+      clearInterval(waits)
     }
   }
 
@@ -438,7 +560,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     for (;;) {
       const users = await store.inherited(BATCH_ADOPTED)
       if (users.length === 0) break
-      await store.adopt(await directory.recorded(users))
+      const recorded = await directory.recorded(users)
+      // An older copy of the live state may have users who were forgotten since.
+      for (const { userId, tokensValidAfterMs, isForgotten } of recorded) {
+        if (isForgotten) await store.forget({ userId, tokensIssuedUpToMs: tokensValidAfterMs ?? 0 })
+      }
+      await store.adopt(recorded.filter(({ isForgotten }) => !isForgotten))
     }
     let after: string | null = null
     for (;;) {
@@ -458,9 +585,19 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     readonly settings: UserSettings
     readonly webSockets: WebSockets
     readonly recorder: Recorder
+    readonly retention: Retention
   }
 
-  function jobs({ store, hub, node, presence, settings, webSockets, streams, recorder }: Busy): Job[] {
+  function retentionOf(database: Database): Retention {
+    return createRetention({
+      database,
+      retentionMs: config.HISTORY_RETENTION,
+      tokenMaxAgeMs: config.TOKEN_MAX_AGE,
+      monotonicMs,
+    })
+  }
+
+  function jobs({ store, hub, node, presence, settings, webSockets, streams, recorder, retention }: Busy): Job[] {
     const clockStepMs = createStepWatch(clock)
     /** Nothing is said of anybody while another process may serve. */
     const alone = (run: Job['run']): Job['run'] => {
@@ -493,6 +630,12 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
           if (stepMs !== 0) log.info({ stepMs }, "This host's clock was set, or the host slept.")
         },
       },
+      {
+        name: 'retention',
+        everyMs: RETENTION_EVERY_MS,
+        // The process that writes the history also shortens it: two would only wait for each other's rows.
+        run: () => (recorder.state().isHolder ? retention.run() : undefined),
+      },
       { name: 'positions', everyMs: 1000, run: alone(() => hub.tickPositions()) },
       {
         name: 'settings',
@@ -507,6 +650,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
 
   const life = createLife<Parts>({
     start,
+    mayStartLater: awaitsDatabase,
     giveUp,
     end: endDatabase,
     health,
@@ -519,7 +663,7 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
   }
 
   /** Null while it starts, and after it lost the work. */
-  function serving(): ((request: Request, peer: string | null) => Promise<Response>) | null {
+  function serving(): ((request: Request, peer: Peer) => Promise<Response>) | null {
     const parts = life.serving()
     if (parts === null) return null
     return async (request, peer) => {
@@ -532,13 +676,10 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
   }
 
-  function openSocket(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  function openSocket(request: IncomingMessage, socket: Duplex, head: Buffer, host: string | null): void {
     const parts = health.isServing() ? life.serving() : null
-    const { origin = null, host = null } = request.headers
-    if (request.url?.split('?')[0] !== GRAPHQL_PATH)
-      refuse(socket, problem('NOT_FOUND', 'There is no WebSocket at this path.'))
-    else if (parts === null) refuse(socket, problemOf(unavailable('server', NOT_SERVING)))
-    else if (!origins.allows(origin, host)) refuse(socket, problem('FORBIDDEN', ORIGIN_REFUSED))
+    if (parts === null) refuse(socket, problemOf(unavailable('server', NOT_SERVING)))
+    else if (!origins.allows(request.headers.origin ?? null, host)) refuse(socket, problem('FORBIDDEN', ORIGIN_REFUSED))
     else {
       const forwardedFor = request.headers['x-forwarded-for']?.toString() ?? null
       const from = addresses.of(request.socket.remoteAddress ?? null, forwardedFor)
@@ -546,20 +687,34 @@ export function createRollcall(settings: SettingTexts, log: Log): Rollcall {
     }
   }
 
-  const fetch = createEdge({ origins, health, mask, serving })
+  let isMountWarned = false
+
+  function warnOfMount(path: string): void {
+    if (isMountWarned || path === '') return
+    isMountWarned = true
+    log.warn(
+      { path, sockets: routes.graphqlPath },
+      'Requests come below a path that the framework cuts off, and WebSockets do not: set BASE_PATH to that path (docs/embedding.md).',
+    )
+  }
+
+  const fetch = createEdge({ origins, usesCookies: authenticate !== undefined, health, mask, routes, serving })
   const requests = createNodeRequests({
     fetch,
+    routes,
     openSocket,
+    isDraining: () => health.isDraining(),
     mask,
     onConnectionError: (error) => log.debug({ err: error }, 'A connection failed before it was answered.'),
+    onMountedAt: warnOfMount,
   })
 
   return {
     config,
     ready: life.ready,
 
-    fetch,
-    listener: requests.listener,
+    fetch: async (request, from) => webResponse(await fetch(request, from)),
+    handle: requests.handle,
     upgrade: requests.upgrade,
     mount: requests.mount,
 

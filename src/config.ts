@@ -3,13 +3,18 @@
  *
  * The table in docs/settings.md is printed from SETTINGS. `createRollcall` takes the same names and the same texts.
  */
+import { AddressError, parseAddress } from './db/address.ts'
 import { isNetwork } from './networks.ts'
 import { parseRoomPatterns } from './presence/bounds.ts'
 import type { PresenceTiming } from './presence/timing.ts'
+import { parseOriginPattern } from './web-origins.ts'
 
 interface SettingRow {
-  /** duration: `30s`, `5m`, `1500ms`; count: a whole number; flag: `true` or `false`; list: parts between commas. */
-  readonly kind: 'duration' | 'count' | 'flag' | 'text' | 'list'
+  /**
+   * duration: `90d`, `5m`, `30s`, `1500ms`; count: a whole number; flag: `true` or `false`; list: parts between commas;
+   * path: `/`, or `/presence` with or without a slash at its end, which the parsed value never has.
+   */
+  readonly kind: 'duration' | 'count' | 'flag' | 'text' | 'list' | 'path'
   readonly default: string | null
   readonly least?: string
   readonly most?: string
@@ -34,6 +39,13 @@ export const SETTINGS = {
     most: '65535',
     meaning: 'the port to listen on; 0 takes a free one',
   },
+  BASE_PATH: {
+    kind: 'path',
+    default: '/',
+    meaning:
+      'the path below which everything lies: with `/presence` the API, for requests and sockets, is at `/presence/graphql` and the page at `/presence/`',
+    reason: 'an app has paths of its own on the same host',
+  },
   NODE_ENV: {
     kind: 'text',
     default: 'development',
@@ -52,7 +64,8 @@ export const SETTINGS = {
     kind: 'text',
     default: null,
     isSecret: true,
-    meaning: 'a Postgres database, `postgres://…`; left out, an embedded one in `DATA_DIR`',
+    meaning:
+      'a Postgres database, `postgres://…` in the forms of [docs/operations.md](operations.md#postgres); left out, an embedded one in `DATA_DIR`',
   },
   DATABASE_PREPARE: {
     kind: 'flag',
@@ -66,7 +79,22 @@ export const SETTINGS = {
     meaning: 'how long one query may take before it counts as failed',
     reason: 'a batch of the recorder takes milliseconds; what takes seconds hangs',
   },
+  DATABASE_WAIT: {
+    kind: 'duration',
+    default: '2s',
+    least: '100ms',
+    meaning: 'how long a request waits for Postgres before it is answered with `UNAVAILABLE`',
+    reason: 'people wait for it; the records may wait for `DATABASE_TIME_LIMIT`',
+  },
   DATA_DIR: { kind: 'text', default: './data', meaning: 'the folder of the embedded database' },
+  HISTORY_RETENTION: {
+    kind: 'duration',
+    default: '90d',
+    least: '0ms',
+    most: '36500d',
+    meaning: 'how long the history keeps a session after its end; 0 keeps all',
+    reason: 'three months of active users can be counted, and nobody is followed for longer',
+  },
 
   PAGES: {
     kind: 'flag',
@@ -114,14 +142,38 @@ export const SETTINGS = {
     reason: 'RFC 7518 asks for a key as long as the hash',
   },
   JWKS_URL: { kind: 'text', default: null, meaning: 'where the public keys of the token issuer are' },
+  JWKS_MAX_AGE: {
+    kind: 'duration',
+    default: '12h',
+    least: '10m',
+    meaning:
+      'how long keys from `JWKS_URL` verify tokens after they were last read; they are read again every 10 minutes, where it answers',
+    reason:
+      'an outage of the issuer signs nobody out, and a key that it withdrew in an outage is good no longer than that',
+  },
   JWT_ISSUER: { kind: 'text', default: null, meaning: 'the `iss` that tokens must have' },
   JWT_AUDIENCE: { kind: 'text', default: null, meaning: 'the `aud` that tokens must have' },
+  JWT_SUBJECT_CLAIM: {
+    kind: 'text',
+    default: 'sub',
+    meaning: "the path of the claim with the user's id; parts between dots",
+    reason: 'some issuers have the id that an app knows beside `sub`',
+  },
   JWT_NAME_CLAIM: { kind: 'text', default: 'name', meaning: 'the path of the claim with the display name' },
   JWT_PICTURE_CLAIM: { kind: 'text', default: 'picture', meaning: 'the path of the claim with the picture' },
   JWT_PRESENCE_CLAIM: {
     kind: 'text',
     default: 'presence',
     meaning: 'the path of the claim with `rooms`, `everyone` and `role`; parts between dots',
+  },
+  TOKEN_MAX_AGE: {
+    kind: 'duration',
+    default: '366d',
+    least: '1m',
+    most: '36500d',
+    meaning:
+      'a token is refused for so long after its `iat`, whatever its `exp` says; revocations of erased users stay as long',
+    reason: 'a revocation without a row of its user is needed for as long as a revoked token could still work',
   },
   DEFAULT_ROOMS: {
     kind: 'list',
@@ -133,7 +185,7 @@ export const SETTINGS = {
     kind: 'list',
     default: null,
     meaning:
-      'web origins that may call, `https://app.example.com`, with commas between; left out, any port of this machine in development and none in production',
+      'web origins that may call, with commas between: `https://app.example.com`, `https://*.example.com`, `capacitor://localhost`; left out, any port of this machine in development and none in production',
   },
 
   HEARTBEAT_INTERVAL: {
@@ -327,9 +379,10 @@ export const SETTINGS = {
   },
   CONNECTION_INIT_TIME: {
     kind: 'duration',
-    default: '3s',
+    default: '10s',
     least: '100ms',
-    meaning: 'how long a new socket may take to say who it is',
+    meaning: 'how long a new socket may take to say who it is, and wait for its turn before',
+    reason: 'a client opens its socket first, and then asks its own server for a token',
   },
   HANDSHAKES_PER_ADDRESS: {
     kind: 'count',
@@ -351,6 +404,13 @@ export const SETTINGS = {
     default: '10s',
     least: '100ms',
     meaning: 'how long the body of a request may take to arrive',
+  },
+  KEEP_ALIVE_TIMEOUT: {
+    kind: 'duration',
+    default: '75s',
+    least: '1s',
+    meaning: 'how long a connection over HTTP stays open between two requests',
+    reason: 'load balancers keep theirs for 60 s; of one that we end first they may answer 502',
   },
   SOCKET_FRAME_RATE: {
     kind: 'count',
@@ -413,6 +473,13 @@ export const SETTINGS = {
     oneOf: ['anyone', 'token', 'nobody'],
     meaning:
       'who may read the schema by introspection; left out, `anyone` in development and who has a `token` in production',
+  },
+  FEDERATION: {
+    kind: 'flag',
+    default: 'false',
+    meaning:
+      'whether a gateway of Apollo Federation 2 can compose this server as a subgraph: [docs/federation.md](federation.md)',
+    reason: 'the schema of apps without a gateway has no fields that are not for them',
   },
   TRUSTED_PROXIES: {
     kind: 'list',
@@ -477,8 +544,11 @@ export function settingsOfEnvironment(environment: NodeJS.ProcessEnv = process.e
   return texts
 }
 
-/** @throws ConfigError that names each setting and its bound */
-export function parseConfig(texts: SettingTexts): Config {
+/**
+ * @param isAppAuthenticating - the app says who a caller is: there are no tokens, and no key is needed
+ * @throws ConfigError that names each setting and its bound
+ */
+export function parseConfig(texts: SettingTexts, isAppAuthenticating = false): Config {
   const problems: string[] = []
   for (const name of Object.keys(texts)) {
     if (!Object.hasOwn(SETTINGS, name) && !Object.hasOwn(OLD_NAMES, name)) problems.push(`${name} is not a setting.`)
@@ -504,7 +574,7 @@ export function parseConfig(texts: SettingTexts): Config {
     }
   }
   const config = values as Config
-  if (problems.length === 0) findContradictions(config, problems)
+  if (problems.length === 0) findContradictions(config, isAppAuthenticating, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return config
 }
@@ -545,12 +615,14 @@ export function settingNames(): readonly SettingName[] {
   return Object.keys(SETTINGS) as SettingName[]
 }
 
-/** The largest duration: what a timer of Node can wait, in whole hours. */
+/** The largest duration, unless its row says otherwise: what a timer of Node can wait, in whole hours. */
 const MOST_DURATION = '500h'
-const DURATION = /^(\d{1,9})(ms|s|m|h)$/
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+const DURATION = /^(\d{1,9})(ms|s|m|h|d)$/
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 function parseDuration(text: string): number | null {
+  // Nothing needs no unit.
+  if (text === '0') return 0
   const match = DURATION.exec(text)
   if (match === null) return null
   return Number(match[1]) * Number(UNIT_MS[String(match[2])])
@@ -563,7 +635,7 @@ function parseCount(text: string): number | null {
 function parseValue(name: string, row: SettingRow, text: string, problems: string[]): unknown {
   switch (row.kind) {
     case 'duration':
-      return parseNumber(name, row, text, parseDuration, 'a duration like `30s`, `5m` or `1500ms`', problems)
+      return parseNumber(name, row, text, parseDuration, 'a duration like `90d`, `5m`, `30s` or `1500ms`', problems)
     case 'count':
       return parseNumber(name, row, text, parseCount, 'a whole number', problems)
     case 'flag':
@@ -574,12 +646,30 @@ function parseValue(name: string, row: SettingRow, text: string, problems: strin
         .split(',')
         .map((part) => part.trim())
         .filter((part) => part !== '')
+    case 'path':
+      return parsePath(name, text, problems)
     case 'text':
       if (row.oneOf !== undefined && !row.oneOf.includes(text)) {
         problems.push(`${name} must be one of ${row.oneOf.map((one) => `\`${one}\``).join(', ')}, not \`${text}\`.`)
       }
       return text
   }
+}
+
+const PATH = /^(?:\/[A-Za-z0-9._~-]+)+$/
+const MOST_PATH_CHARACTERS = 200
+
+/** @returns the path without a slash at its end: an empty text for `/` */
+function parsePath(name: string, text: string, problems: string[]): string {
+  const path = text.replace(/\/$/, '')
+  // A client resolves `.` and `..` before it asks.
+  const isDotted = path.split('/').some((part) => part === '.' || part === '..')
+  if (path !== '' && (!PATH.test(path) || isDotted || path.length > MOST_PATH_CHARACTERS)) {
+    problems.push(
+      `${name} must be \`/\` or a path like \`/presence\`: at most ${MOST_PATH_CHARACTERS} letters, digits, \`.\`, \`_\`, \`~\` and \`-\`, with a slash before each part, not \`${text}\`.`,
+    )
+  }
+  return path
 }
 
 function parseNumber(
@@ -603,12 +693,17 @@ function parseNumber(
 
 const REDIS_ADDRESS = /^rediss?(\+sentinel|\+cluster)?:\/\/[^/]/
 
-function findContradictions(config: Config, problems: string[]): void {
+function findContradictions(config: Config, isAppAuthenticating: boolean, problems: string[]): void {
   if (config.SESSION_TTL < config.HEARTBEAT_INTERVAL) {
     problems.push('SESSION_TTL must not be below HEARTBEAT_INTERVAL: sessions would end between two heartbeats.')
   }
   if (config.IDLE_TIMEOUT < config.AWAY_AFTER) {
     problems.push('IDLE_TIMEOUT must not be below AWAY_AFTER: users would be offline before they are away.')
+  }
+  if (config.HISTORY_RETENTION !== 0 && config.HISTORY_RETENTION < config.IDLE_TIMEOUT) {
+    problems.push(
+      'HISTORY_RETENTION must be 0 or not below IDLE_TIMEOUT: how a user left counts for as long as they may come back.',
+    )
   }
   if (config.NODE_TTL < 2 * config.NODE_RENEW) {
     problems.push('NODE_TTL must be at least twice NODE_RENEW: one renewal that is late would lose the lease.')
@@ -631,24 +726,40 @@ function findContradictions(config: Config, problems: string[]): void {
   } catch (error) {
     problems.push(error instanceof Error ? error.message : String(error))
   }
+  for (const origin of config.ALLOWED_ORIGINS ?? []) {
+    try {
+      parseOriginPattern(origin)
+    } catch (error) {
+      problems.push(`ALLOWED_ORIGINS ${error instanceof RangeError ? error.message : String(error)}`)
+    }
+  }
   if (config.JWT_SECRET !== null && Buffer.byteLength(config.JWT_SECRET) < 32) {
     problems.push('JWT_SECRET must have at least 32 bytes.')
   }
-  for (const name of ['DATABASE_URL', 'JWKS_URL'] as const) {
-    const schemes = name === 'DATABASE_URL' ? ['postgres:', 'postgresql:'] : ['http:', 'https:']
-    const url = config[name]
-    if (url !== null && !(URL.canParse(url) && schemes.includes(new URL(url).protocol))) {
-      problems.push(
-        `${name} must be an address that begins with ${schemes.map((scheme) => `\`${scheme}//\``).join(' or ')}.`,
-      )
+  if (config.DATABASE_URL !== null) {
+    try {
+      parseAddress(config.DATABASE_URL)
+    } catch (error) {
+      if (!(error instanceof AddressError)) throw error
+      problems.push(`DATABASE_URL ${error.message}`)
     }
+  }
+  const { JWKS_URL } = config
+  if (JWKS_URL !== null && !(URL.canParse(JWKS_URL) && ['http:', 'https:'].includes(new URL(JWKS_URL).protocol))) {
+    problems.push('JWKS_URL must be an address that begins with `http://` or `https://`.')
   }
   for (const proxy of config.TRUSTED_PROXIES ?? []) {
     if (!isNetwork(proxy)) {
       problems.push(`TRUSTED_PROXIES must be IP addresses and networks like \`10.0.0.0/8\`, not \`${proxy}\`.`)
     }
   }
-  if (config.NODE_ENV === 'production' && config.JWT_SECRET === null && config.JWKS_URL === null) {
+  const hasKey = config.JWT_SECRET !== null || config.JWKS_URL !== null
+  if (isAppAuthenticating) {
+    if (hasKey) problems.push('JWT_SECRET and JWKS_URL must be left out with `authenticate`: there are no tokens then.')
+    if (config.ALLOWED_ORIGINS?.includes('null')) {
+      problems.push('ALLOWED_ORIGINS must not contain `null` with `authenticate`: any page can have that origin.')
+    }
+  } else if (config.NODE_ENV === 'production' && !hasKey) {
     problems.push('JWT_SECRET or JWKS_URL must be set in production: without a key nobody could sign in.')
   }
 }

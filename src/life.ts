@@ -26,6 +26,8 @@ export interface Running {
 
 export interface LifeOptions<Parts extends Running> {
   readonly start: () => Promise<Parts>
+  /** Whether a first start that failed so is tried again. Says why it waits. */
+  readonly mayStartLater: (error: unknown) => boolean
   /** Gives up the start or the wait that is under way. */
   readonly giveUp: () => Promise<void>
   /** Closes what outlives every start, at the end. */
@@ -44,17 +46,33 @@ export interface Life<Parts> {
   close(untilAnswered: () => Promise<void>): Promise<void>
 }
 
-/** Between two starts of a server that served before: what made the last one fail may be over by then. */
+/** Between two starts: what made the last one fail may be over by then. */
 const RESTART_AFTER_MS = 1000
 
 export function createLife<Parts extends Running>(options: LifeOptions<Parts>): Life<Parts> {
-  const { start, giveUp, end, health, log } = options
+  const { start, mayStartLater, giveUp, end, health, log } = options
+  const stopping = new AbortController()
   let serving: Parts | null = null
   let isStopping = false
   let draining: Promise<Parts | null> | null = null
   let closing: Promise<void> | null = null
   /** The start that is under way, or was the last one. */
-  let starting = begin(start())
+  let starting = begin(firstStart())
+
+  async function firstStart(): Promise<Parts> {
+    for (;;) {
+      try {
+        return await start()
+      } catch (error) {
+        if (isStopping || !mayStartLater(error)) throw error
+        await rest()
+      }
+    }
+  }
+
+  async function rest(): Promise<void> {
+    await sleep(RESTART_AFTER_MS, undefined, { ref: false, signal: stopping.signal }).catch(() => {})
+  }
 
   function begin(next: Promise<Parts>): Promise<Parts> {
     next.then(serve, () => {})
@@ -84,15 +102,16 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
         log.info({}, 'Rollcall is ready again.')
         return next
       } catch (error) {
-        if (!isStopping && !isUnavailable(error))
+        if (!isStopping && !mayStartLater(error) && !isUnavailable(error))
           log.error({ err: error }, 'The server could not start again; it tries again.')
-        await sleep(RESTART_AFTER_MS, undefined, { ref: false })
+        await rest()
       }
     }
   }
 
   async function drain(): Promise<Parts | null> {
     isStopping = true
+    stopping.abort()
     health.drain('The server is stopping.')
     if (serving === null) await giveUp()
     const parts = await starting.catch(() => null)

@@ -5,11 +5,10 @@ import { resolve } from 'node:path'
 import { pino } from 'pino'
 import { createRollcall, type Rollcall } from './app.ts'
 import { ConfigError, settingsOfEnvironment } from './config.ts'
-import { createOrigins } from './server/origins.ts'
+import { describeAddress, parseAddress } from './db/address.ts'
+import { describeOrigins } from './server/origins.ts'
+import { serverOptions } from './server/server-options.ts'
 import { NODE_LINES, sentenceOf, whyUnsafe } from './versions.ts'
-
-/** How long the headers of a request may take to arrive. */
-const HEADERS_TIME_MS = 10_000
 
 const settings = settingsOfEnvironment()
 const log = pino({ level: settings.LOG_LEVEL ?? 'info', base: null })
@@ -29,13 +28,7 @@ if (unsafeNode !== null) log.warn({ ...unsafeNode }, sentenceOf(unsafeNode))
 
 const rollcall = start()
 const { config } = rollcall
-const server = createServer({
-  requireHostHeader: false,
-  // Node's defaults are a minute and five: a connection that sends its headers or its body drop by drop costs a place.
-  headersTimeout: HEADERS_TIME_MS,
-  requestTimeout: HEADERS_TIME_MS + config.BODY_TIME,
-  connectionsCheckingInterval: 1000,
-})
+const server = createServer(serverOptions(config))
 rollcall.mount(server)
 server.on('error', (error) => fail(error, `The server cannot listen on port ${config.PORT}.`))
 server.listen({ port: config.PORT, host: config.HOST ?? (config.NODE_ENV === 'production' ? undefined : 'localhost') })
@@ -50,17 +43,17 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => 
 
 function announce(): void {
   const { port } = server.address() as AddressInfo
-  const url = `http://localhost:${port}`
+  const url = `http://localhost:${port}${config.BASE_PATH}`
   log.info({ url, graphql: `${url}/graphql` }, 'Rollcall is ready.')
   log.info(
     config.DATABASE_URL === null
       ? { folder: resolve(config.DATA_DIR) }
-      : { database: new URL(config.DATABASE_URL).host },
+      : { database: describeAddress(parseAddress(config.DATABASE_URL)) },
     config.DATABASE_URL === null
       ? 'The data lies in an embedded Postgres. Set DATABASE_URL for one of your own.'
       : 'The data lies in Postgres.',
   )
-  log.info({ origins: createOrigins(config).description }, 'Web pages of these origins may call.')
+  log.info({ origins: describeOrigins(config) }, 'Web pages of these origins may call.')
   if (config.NODE_ENV !== 'production') {
     log.warn({}, '`dev:<userId>` tokens are on: anybody may be anybody. NODE_ENV=production turns them off.')
   }

@@ -117,7 +117,7 @@ async function makeDue(crowd: ManualCrowd, kind: DueKind, count: number): Promis
   const lastActiveForMs = (kind === 'away' ? TIMING.awayAfterMs : TIMING.idleTimeoutMs) - 1
   const userIds = Array.from({ length: count }, randomId)
   for (const userId of userIds) {
-    const comeback = { startedForMs: lastActiveForMs, lastActiveForMs, formerFences: [] }
+    const comeback = { startedForMs: lastActiveForMs, lastActiveForMs, formerFences: [], startId: null }
     await store.attach(attachRequest(userId, { comeback }))
   }
   await acknowledge(store)

@@ -20,6 +20,7 @@ import { goThrough, type PageKind, type Seen, watchWorld } from './cases.ts'
 import { CHROMIUM, startChromium } from './chromium.ts'
 import type { Engine } from './engine.ts'
 import { FIREFOX, startFirefox } from './firefox.ts'
+import { sayGoodbyes } from './goodbyes.ts'
 import { serveStockPage } from './stock-page/serve.ts'
 import { startWebKit, WEBKIT } from './webkit.ts'
 import { openWire } from './wire.ts'
@@ -72,14 +73,24 @@ const KINDS: readonly PageKind[] = [
 
 const rows = new Map<string, string[]>(KINDS.map(({ name }) => [name, []]))
 const ways: string[] = []
+const goodbyes: string[] = []
 try {
   for (const name of names) {
     const engine = await ENGINES[name]?.start()
     if (engine === undefined) continue
     ways.push(`${engine.name}: duplicated by ${engine.ways.duplicate}, frozen by ${engine.ways.freeze}.`)
     try {
+      const { elsewhere } = stockPage
+      await sayGoodbyes(
+        engine,
+        { server: address, page: elsewhere, elsewhere: `${elsewhere}?2` },
+        ({ way, end, seen }) => {
+          goodbyes.push(`| ${engine.name} | ${way} | ${end} | ${seen} |`)
+          process.stderr.write(`${goodbyes.at(-1)}\n`)
+        },
+      )
       for (const kind of KINDS) {
-        const world = { server: address, wire, elsewhere: stockPage.elsewhere, changes: watcher.changes }
+        const world = { server: address, wire, elsewhere, changes: watcher.changes }
         await goThrough(engine, kind, world, (seen) => {
           const row = rowOf(engine.name, seen)
           rows.get(kind.name)?.push(row)
@@ -103,6 +114,8 @@ for (const [name, found] of rows) {
   process.stdout.write('| engine | case | close code that the server saw | LEAVE seen after | what the page showed |\n')
   process.stdout.write(`| --- | --- | --- | --- | --- |\n${found.join('\n')}\n`)
 }
+process.stdout.write('\n### The last words of a page\n\n| engine | way | left by | seen |\n| --- | --- | --- | --- |\n')
+process.stdout.write(`${goodbyes.join('\n')}\n`)
 process.stdout.write(`\n${ways.join('\n')}\n`)
 
 function rowOf(engine: string, seen: Seen): string {

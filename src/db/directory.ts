@@ -4,28 +4,34 @@
  * Moments come as milliseconds, by `msOf`, and go as ISO texts: neither depends on a setting of the session. Lists
  * go as JSON, so that a statement's text is the same for any length, and is prepared once.
  */
-import { type SQL, sql } from 'drizzle-orm'
+import { type AnyColumn, type SQL, sql } from 'drizzle-orm'
 import { alias } from 'drizzle-orm/pg-core'
 import { LRUCache } from 'lru-cache'
-import type { SettingsChange, StoredUser, UserDirectory } from '../presence/directory.ts'
+import type { LivePart, RecordedEnd, SettingsChange, StoredUser, UserDirectory } from '../presence/directory.ts'
+import { revoked } from '../presence/errors.ts'
 import type { Profile, PublicUser, SessionRow, Settings, StatusChoice, Visibility } from '../presence/model.ts'
 import type { AdoptedUser, InheritedUser } from '../presence/store.ts'
 import type { Database } from './client.ts'
+import { createPatience } from './patience.ts'
 import { jsonOf, storable } from './storable.ts'
-import { presenceSessions, users } from './tables.ts'
+import { presenceSessions, revocations, users } from './tables.ts'
 
 /** The row as it stands, also within `on conflict` and `returning`. */
 export const stored = alias(users, 'stored')
 
 export interface DirectoryOptions {
   readonly database: Database
+  /** How long somebody waits for an answer, where that is less than the database's own time limit. */
+  readonly waitMs?: number
 }
 
 /** Some 10 MB: as many users as one process has sockets for. */
 const MAX_REVOCATIONS = 50_000
 
-export function createDirectory({ database }: DirectoryOptions): UserDirectory {
-  const revocations = new LRUCache<string, { readonly atMs: number | null; readonly generation: number }>({
+export function createDirectory({ database, waitMs }: DirectoryOptions): UserDirectory {
+  // The embedded database would be started again for a query that takes longer, and no network leads to it.
+  const patience = waitMs === undefined || database.isEmbedded ? null : createPatience(waitMs)
+  const learnt = new LRUCache<string, { readonly atMs: number | null; readonly generation: number }>({
     max: MAX_REVOCATIONS,
   })
   /** What was learnt in an earlier one may have been overtaken by another process. */
@@ -33,14 +39,45 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
 
   /** A revocation never goes back, so of two answers that crossed each other the later moment is right. */
   function learnRevocation(userId: string, atMs: number | null): number | null {
-    const knownAtMs = revocations.peek(userId)?.atMs ?? null
+    const knownAtMs = learnt.peek(userId)?.atMs ?? null
     const latestAtMs = atMs === null || knownAtMs === null ? (atMs ?? knownAtMs) : Math.max(atMs, knownAtMs)
-    revocations.set(userId, { atMs: latestAtMs, generation })
+    learnt.set(userId, { atMs: latestAtMs, generation })
     return latestAtMs
   }
 
+  async function readRevocation(userId: string): Promise<number | null> {
+    const [row] = await rowsOf<{ atMs: number | null }>(sql`
+      select ${msOf(sql`greatest(${outlivingRevocation(userId)},
+        (select ${stored.tokensValidAfter} from ${users} as ${stored} where ${stored.id} = ${userId}))`)} as "atMs"`)
+    return learnRevocation(userId, row?.atMs ?? null)
+  }
+
+  /** Somebody waits for the answer. */
   async function rowsOf<Row extends object>(query: SQL): Promise<Row[]> {
+    if (patience === null) return await rowsInTime(query)
+    return await patience.within((limitMs) =>
+      database.run(async (drizzle) => [...(await drizzle.execute(query))] as unknown as Row[], limitMs),
+    )
+  }
+
+  /** Nobody waits, and there may be many rows. */
+  async function rowsInTime<Row extends object>(query: SQL): Promise<Row[]> {
     return await database.run(async (drizzle) => [...(await drizzle.execute(query))] as unknown as Row[])
+  }
+
+  /** Users without a row whose tokens were revoked for good. */
+  async function forgottenAmong(userIds: readonly string[]): Promise<Map<string, AdoptedUser>> {
+    if (userIds.length === 0) return new Map()
+    const found = await rowsOf<{ id: string; atMs: number }>(sql`
+      select asked.id, ${msOf(revocations.tokensValidAfter)} as "atMs"
+      from jsonb_array_elements_text(${jsonOf(userIds)}::jsonb) as asked(id)
+      join ${revocations} on ${revocations.userHash} = ${hashOf(sql`asked.id`)}`)
+    return new Map(
+      found.map(({ id, atMs }) => [
+        id,
+        { ...WITHOUT_A_ROW, userId: id, tokensValidAfterMs: atMs, isForgotten: true as const },
+      ]),
+    )
   }
 
   return {
@@ -53,12 +90,16 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
       return userIds.map((userId) => found.get(userId) ?? null)
     },
 
-    async ensure(userId, profile) {
+    async ensure(userId, profile, issuedAtMs) {
       const brought = profile !== null && (profile.name !== null || profile.avatarUrl !== null) ? profile : null
       // Twice at most, but for a row that is deleted at that very moment.
       for (let attempt = 0; attempt < 3; attempt += 1) {
-        const [row] = await rowsOf<StoredRow>(ensureStatement(userId, brought))
-        if (row === undefined) continue
+        const [row] = await rowsOf<StoredRow>(ensureStatement(userId, brought, issuedAtMs ?? null))
+        if (row === undefined) {
+          const validAfterMs = issuedAtMs === undefined ? null : await readRevocation(userId)
+          if (validAfterMs !== null && Number(issuedAtMs) <= validAfterMs) throw revoked()
+          continue
+        }
         learnRevocation(userId, row.tokensValidAfterMs)
         return storedUser(row)
       }
@@ -72,7 +113,7 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
 
     async settings(userIds) {
       if (userIds.length === 0) return []
-      const rows = await rowsOf<SettingsRow & { readonly id: string }>(sql`
+      const rows = await rowsInTime<SettingsRow & { readonly id: string }>(sql`
         select ${stored.id}, ${settingsColumns} from ${users} as ${stored}
         where ${stored.id} in (select jsonb_array_elements_text(${jsonOf(userIds)}::jsonb))`)
       const found = new Map(rows.map((row) => [row.id, settingsOf(row)]))
@@ -105,14 +146,26 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
       return row === undefined ? null : learnRevocation(userId, row.atMs)
     },
 
+    async revokeForGood(userId) {
+      const [row] = await rowsOf<{ atMs: number }>(sql`
+        insert into ${revocations} as known (user_hash, tokens_valid_after)
+        values (${hashOf(userId)}, greatest(now(),
+          (select ${stored.tokensValidAfter} from ${users} as ${stored} where ${stored.id} = ${userId})))
+        on conflict (user_hash) do update set
+          tokens_valid_after = greatest(known.tokens_valid_after, excluded.tokens_valid_after)
+        returning ${msOf(sql`tokens_valid_after`)} as "atMs"`)
+      return Number(learnRevocation(userId, Number(row?.atMs)))
+    },
+
+    async forget(userId) {
+      await rowsOf(sql`select rollcall.forget_user(${userId})`)
+    },
+
     async tokensValidAfterMs(userId) {
-      const known = revocations.get(userId)
+      const known = learnt.get(userId)
       if (known?.generation === generation) return known.atMs
       try {
-        const [row] = await rowsOf<{ atMs: number | null }>(
-          sql`select ${msOf(stored.tokensValidAfter)} as "atMs" from ${users} as ${stored} where ${stored.id} = ${userId}`,
-        )
-        return learnRevocation(userId, row?.atMs ?? null)
+        return await readRevocation(userId)
       } catch (error) {
         // Postgres away: presence goes on, by what was known last.
         if (known === undefined) throw error
@@ -126,15 +179,21 @@ export function createDirectory({ database }: DirectoryOptions): UserDirectory {
       generation += 1
     },
 
-    async leftOpen(after, limit) {
-      const rows = await rowsOf<LeftOpenRow>(leftOpenStatement(after, limit))
+    async recordEnds(ends) {
+      if (ends.length > 0) await rowsOf(recordEndsStatement(ends))
+    },
+
+    async leftOpen(after, limit, except = NOTHING_LIVE) {
+      const rows = await rowsInTime<LeftOpenRow>(leftOpenStatement(after, limit, except))
       return rows.map(adoptedUser)
     },
 
     async recorded(inherited) {
-      const rows = await rowsOf<LeftOpenRow>(recordedStatement(inherited))
+      const rows = await rowsInTime<LeftOpenRow>(recordedStatement(inherited))
       const found = new Map(rows.map((row) => [row.id, adoptedUser(row)]))
-      return inherited.map(({ userId }) => found.get(userId) ?? { ...WITHOUT_A_ROW, userId })
+      const missing = inherited.map(({ userId }) => userId).filter((userId) => !found.has(userId))
+      const forgotten = await forgottenAmong(missing)
+      return inherited.map(({ userId }) => found.get(userId) ?? forgotten.get(userId) ?? { ...WITHOUT_A_ROW, userId })
     },
   }
 }
@@ -173,7 +232,7 @@ interface LeftOpenRow extends StoredRow {
 }
 
 /** A moment as milliseconds since the epoch: exact, since every column keeps milliseconds. */
-function msOf(column: unknown): SQL {
+export function msOf(column: unknown): SQL {
   return sql`(extract(epoch from ${column}) * 1000)::float8`
 }
 
@@ -193,14 +252,15 @@ const settingsColumns = sql`
 const storedColumns = sql`
   ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl",
   ${msOf(stored.lastActive)} as "lastActiveAtMs", ${msOf(stored.profileIssuedAt)} as "profileIssuedAtMs",
-  ${msOf(stored.tokensValidAfter)} as "tokensValidAfterMs", ${msOf(stored.onlineSince)} as "onlineSinceMs",
+  ${msOf(sql`greatest(${stored.tokensValidAfter}, ${outlivingRevocation(stored.id)})`)} as "tokensValidAfterMs", ${msOf(stored.onlineSince)} as "onlineSinceMs",
   ${nowMs}, ${settingsColumns}`
 
 /**
  * What a user's sessions tell beside their row, for a row `id` in scope as `userId`.
  *
  * Activity lies within a session, so no session that ended before the last one's activity can have a later one:
- * only those that ended since are looked at, whatever the length of the history.
+ * only those that ended since are looked at, whatever the length of the history. What retention deleted left its last
+ * activity in the row.
  */
 function sessionFacts(userId: SQL): SQL {
   const ofUser = sql`${presenceSessions} where ${presenceSessions.userId} = ${userId}`
@@ -209,6 +269,7 @@ function sessionFacts(userId: SQL): SQL {
      order by ${presenceSessions.endedAt} desc limit 1)`
   return sql`
     ${msOf(sql`greatest(
+      ${stored.pastLastActive},
       (select max(${presenceSessions.lastActive}) from ${ofUser} and ${presenceSessions.endedAt} is null),
       (select max(${presenceSessions.lastActive}) from ${ofUser}
         and ${presenceSessions.endedAt} >= ${lastEnded(sql`${presenceSessions.lastActive}`)})
@@ -217,7 +278,19 @@ function sessionFacts(userId: SQL): SQL {
       and coalesce(${lastEnded(sql`${presenceSessions.endReason}`)} = 'WENT_OFFLINE', false) as "isActivityOver"`
 }
 
-function ensureStatement(userId: string, profile: Profile | null): SQL {
+/** The key of `revocations`. */
+function hashOf(userId: unknown): SQL {
+  return sql`sha256(convert_to(${userId}::text, 'UTF8'))`
+}
+
+/** The revocation that outlived an earlier row of the user, null if there is none. */
+function outlivingRevocation(userId: unknown): SQL {
+  return sql`(select ${revocations.tokensValidAfter} from ${revocations}
+    where ${revocations.userHash} = ${hashOf(userId)})`
+}
+
+function ensureStatement(userId: string, profile: Profile | null, tokenIssuedAtMs: number | null): SQL {
+  const tokenIssuedAt = tokenIssuedAtMs === null ? null : new Date(tokenIssuedAtMs).toISOString()
   const issuedAt = profile === null ? null : new Date(profile.issuedAtMs).toISOString()
   const name = profile?.name == null ? null : storable(profile.name)
   const avatarUrl = profile?.avatarUrl == null ? null : storable(profile.avatarUrl)
@@ -225,7 +298,8 @@ function ensureStatement(userId: string, profile: Profile | null): SQL {
   return sql`
     with made as (
       insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at)
-      values (${userId}, ${name}::text, ${avatarUrl}::text, ${issuedAt}::timestamptz(3))
+      select ${userId}, ${name}::text, ${avatarUrl}::text, ${issuedAt}::timestamptz(3)
+      where coalesce(${tokenIssuedAt}::timestamptz(3) > ${outlivingRevocation(userId)}, true)
       on conflict (id) do update set ${newerProfile}
       where excluded.profile_issued_at > coalesce(${stored.profileIssuedAt}, '-infinity')
       returning *
@@ -318,15 +392,60 @@ function newerSettings(base: Settings | null) {
   }
 }
 
-function leftOpenStatement(after: string | null, limit: number): SQL {
+function recordEndsStatement(ends: readonly RecordedEnd[]): SQL {
+  const rows = ends.map((end) => ({
+    id: end.startId,
+    user_id: end.userId,
+    client_session_id: end.sessionId,
+    device: end.device,
+    rooms: end.rooms,
+    node: end.nodeId,
+    started_ago: end.startedAgoMs,
+    last_active_ago: end.lastActiveAgoMs,
+    ended_ago: end.endedAgoMs,
+    end_reason: end.endReason,
+  }))
+  const ago = (column: SQL) => sql`clock_timestamp() - ${column} * interval '1 millisecond'`
+  return sql`
+    with given as (
+      select * from jsonb_to_recordset(${jsonOf(rows)}::jsonb) as given(
+        id uuid, user_id text, client_session_id text, device text, rooms text[], node text,
+        started_ago float8, last_active_ago float8, ended_ago float8, end_reason text
+      )
+    ),
+    -- A user who was forgotten has nothing here from before that.
+    remembered as (
+      select * from given
+      where coalesce(${outlivingRevocation(sql`given.user_id`)} < ${ago(sql`given.ended_ago`)}, true)
+    ),
+    known as (insert into ${users} (id) select distinct user_id from remembered on conflict (id) do nothing)
+    insert into ${presenceSessions} as session (
+      id, user_id, client_session_id, device, rooms, node, has_socket, started_at, last_active, ended_at, end_reason
+    )
+    select id, user_id, client_session_id, device, rooms, node, true,
+      ${ago(sql`started_ago`)}, ${ago(sql`last_active_ago`)}, ${ago(sql`ended_ago`)}, end_reason
+    from remembered
+    on conflict (id) do update set ended_at = excluded.ended_at, end_reason = excluded.end_reason
+    where session.ended_at is null and excluded.end_reason <> 'SERVER_RESTART'`
+}
+
+const NOTHING_LIVE: LivePart = { until: null, startIds: [], onlineIds: [] }
+
+function leftOpenStatement(after: string | null, limit: number, { until, startIds, onlineIds }: LivePart): SQL {
   // Every id is longer than the empty text.
   const from = after ?? ''
+  const isInPage = (id: AnyColumn) => sql`${id} > ${from} and (${until}::text is null or ${id} <= ${until})`
   return sql`
     with left_open as (
       (select distinct ${presenceSessions.userId} as id from ${presenceSessions}
-        where ${presenceSessions.endedAt} is null and ${presenceSessions.userId} > ${from} order by id limit ${limit}::bigint)
+        where ${presenceSessions.endedAt} is null and ${isInPage(presenceSessions.userId)}
+          and ${presenceSessions.id} not in (select jsonb_array_elements_text(${jsonOf(startIds)}::jsonb)::uuid)
+        order by id limit ${limit}::bigint)
       union
-      (select ${stored.id} from ${users} as ${stored} where ${stored.isOnline} and ${stored.id} > ${from} order by id limit ${limit}::bigint)
+      (select ${stored.id} from ${users} as ${stored}
+        where ${stored.isOnline} and ${isInPage(stored.id)}
+          and ${stored.id} not in (select jsonb_array_elements_text(${jsonOf(onlineIds)}::jsonb))
+        order by id limit ${limit}::bigint)
       order by id limit ${limit}::bigint
     )
     select ${storedColumns}, ${sessionFacts(sql`${stored.id}`)}, ${sessionRows(isOpen)} as sessions

@@ -23,10 +23,10 @@ import { type Clock, type Now, processClock } from '../presence/timing.ts'
 import { away } from './failures.ts'
 import {
   acquireStatement,
-  type Checkpoint,
   releaseStatement,
   renewStatement,
   type SeenHold,
+  type StoredCheckpoint,
   type Takeover,
 } from './record-batch.ts'
 import type { Signal } from './signal.ts'
@@ -53,9 +53,9 @@ export interface HoldOptions {
 }
 
 export interface HoldEvents {
-  taken(checkpoint: Checkpoint): void
+  taken(checkpoint: StoredCheckpoint): void
   /** Another process has it. */
-  seen(checkpoint: Checkpoint): void
+  seen(checkpoint: StoredCheckpoint): void
   lost(how: LossOfHold): void
 }
 
@@ -144,23 +144,23 @@ export class Hold {
    *
    * @returns where the checkpoint stands; null where the work is lost
    */
-  async confirm(): Promise<Checkpoint | null> {
+  async confirm(): Promise<StoredCheckpoint | null> {
     if (this.#state !== 'held') return null
     const { holder, ask } = this.#options
     const sentAt = this.#now()
     const didExclude = this.#options.isFenced && this.excludesOthers()
-    const row = await ask<Checkpoint & { readonly has_standby: boolean }>(
+    const row = await ask<StoredCheckpoint & { readonly has_standby: boolean }>(
       renewStatement(holder, this.#ttlMs),
       this.#timeLimitMs,
     )
     if (this.#state !== 'held') return null
     if (row === undefined) return didExclude ? await this.#takeBack() : this.#lose('taken')
     this.extended({ sentAt, hasStandby: row.has_standby })
-    return { epoch: row.epoch, seq: row.seq }
+    return checkpointOf(row)
   }
 
   /** Nobody can have taken it, and it is not ours: the database went back to what it was before. */
-  async #takeBack(): Promise<Checkpoint | null> {
+  async #takeBack(): Promise<StoredCheckpoint | null> {
     const { holder, ask, events, log } = this.#options
     const sentAt = this.#now()
     const row = await ask<LookAnswer>(
@@ -171,7 +171,7 @@ export class Hold {
     if (row?.taken !== true) return this.#lose('taken')
     log.warn({}, 'The database went back to an earlier state. What this process knows is written again.')
     this.extended({ sentAt, hasStandby: row.has_standby })
-    const checkpoint = { epoch: row.epoch, seq: row.seq }
+    const checkpoint = checkpointOf(row)
     events.taken(checkpoint)
     return checkpoint
   }
@@ -292,7 +292,7 @@ export class Hold {
     if (row === undefined) return
     if (row.taken) this.#isOwn = true
     if (this.#state !== 'waiting') return
-    const checkpoint = { epoch: row.epoch, seq: row.seq }
+    const checkpoint = checkpointOf(row)
     if (row.taken) {
       this.#state = 'held'
       this.#watched = null
@@ -370,7 +370,11 @@ export class Hold {
   }
 }
 
-interface LookAnswer extends Checkpoint {
+function checkpointOf({ epoch, seq, moved_at_ms, forgotten_count }: StoredCheckpoint): StoredCheckpoint {
+  return { epoch, seq, moved_at_ms, forgotten_count }
+}
+
+interface LookAnswer extends StoredCheckpoint {
   readonly holder: string | null
   readonly held_until_ms: number | null
   readonly taken: boolean

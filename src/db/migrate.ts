@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { sql } from 'drizzle-orm'
 import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import type { Database } from './client.ts'
+import { QueryRefusedError, takesNoWrites } from './failures.ts'
 
 /** The same from src/db and from dist/db. */
 const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
@@ -17,10 +18,44 @@ const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
 const LOCK_KEY = BigInt('0x726f6c6c63616c6c')
 /** An index on a large table takes minutes, and other processes wait for it. */
 const TIME_LIMIT_MS = 15 * 60_000
+const INSUFFICIENT_PRIVILEGE = '42501'
 
+/**
+ * @throws PresenceError `UNAVAILABLE`: the database is out of reach
+ * @throws Error that says in words what a wait would not mend: the encoding, or the rights of the role
+ */
 export async function migrate(database: Database): Promise<void> {
+  // First, in the usual time: the limit of a migration is far longer than a silent server is worth.
+  await requireUsable(database)
   const statement = sql.raw(migrationStatement(readMigrationFiles({ migrationsFolder: FOLDER })))
-  await database.run((drizzle) => drizzle.execute(statement), TIME_LIMIT_MS)
+  try {
+    await database.run((drizzle) => drizzle.execute(statement), TIME_LIMIT_MS)
+  } catch (error) {
+    if (!(error instanceof QueryRefusedError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error
+    throw new Error(
+      'The role of DATABASE_URL may not bring the tables of Rollcall up to date, or not read them. Migrate with a role ' +
+        'that may (`node dist/migrate.js`), and give this one the grants of docs/operations.md.',
+      { cause: error },
+    )
+  }
+}
+
+/**
+ * In another encoding than UTF8, every name that it lacks would fail, and in SQL_ASCII nothing would be checked. On a
+ * standby whose tables are up to date, the migration itself would find nothing to do.
+ */
+async function requireUsable(database: Database): Promise<void> {
+  const [row] = await database.run(async (drizzle) => [
+    ...(await drizzle.execute<{ encoding: string; takesNoWrites: boolean }>(sql`
+      select current_setting('server_encoding') as encoding,
+        current_setting('transaction_read_only') = 'on' as "takesNoWrites"`)),
+  ])
+  if (row?.takesNoWrites === true) throw takesNoWrites()
+  if (row?.encoding === 'UTF8') return
+  throw new Error(
+    `The database of DATABASE_URL has the encoding ${row?.encoding}, and Rollcall needs UTF8: names are in every script. ` +
+      "Make another one: create database … encoding 'UTF8' template template0.",
+  )
 }
 
 function migrationStatement(migrations: readonly MigrationMeta[]): string {
@@ -33,6 +68,7 @@ function migrationStatement(migrations: readonly MigrationMeta[]): string {
         create table rollcall.migrations (id serial primary key, hash text not null, created_at bigint not null unique);
       end if;
       ${migrations.map(stepOf).join('')}
+      if not exists (select from rollcall.database_identity) then insert into rollcall.database_identity default values; end if;
     end`)}`
 }
 

@@ -6,13 +6,22 @@
  */
 import { type SQL, sql } from 'drizzle-orm'
 import type { PresenceRecord, Profile, SessionRow } from '../presence/model.ts'
+import type { AdoptedUser } from '../presence/store.ts'
 import { newerProfile, stored } from './directory.ts'
 import { jsonOf } from './storable.ts'
-import { presenceSessions, recorderCheckpoint, users } from './tables.ts'
+import { presenceSessions, recorderCheckpoint, recorderSetAside, users } from './tables.ts'
 
 export interface Checkpoint {
   readonly epoch: string
   readonly seq: number
+}
+
+/** The checkpoint as the database has it. */
+export interface StoredCheckpoint extends Checkpoint {
+  /** When it moved last, by the database's clock; null: never. */
+  readonly moved_at_ms: number | null
+  /** How many users were forgotten. */
+  readonly forgotten_count: number
 }
 
 /** Who writes, for how long at least nobody else will, and where the checkpoint must stand. */
@@ -20,29 +29,105 @@ export interface Standing {
   readonly holder: string
   readonly holdsForMs: number
   readonly checkpoint: Checkpoint
+  /** How many users had been forgotten before the records were read: read since, they may be of one more. */
+  readonly forgottenCount: number
 }
 
 /**
  * Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean, has_standby: boolean, newer:
  * string[] }`: the users whose row has settings that their record does not know, a later version or others under the
  * same one.
+ *
+ * @param setAside - records that go to `recorder_set_aside` instead of the rows that they are about
+ * @param lockWaitMs - how long to wait for a lock of another transaction before the statement fails
  */
-export function writeStatement(records: readonly PresenceRecord[], standing: Standing, to: Checkpoint): SQL {
+export function writeStatement(
+  { records, setAside }: { readonly records: readonly PresenceRecord[]; readonly setAside: readonly PresenceRecord[] },
+  standing: Standing,
+  to: Checkpoint,
+  lockWaitMs: number,
+): SQL {
+  const moved = sql`
+    update ${recorderCheckpoint} set epoch = ${to.epoch}, seq = ${to.seq}::bigint, held_until = ${heldUntil(standing)},
+      moved_at = clock_timestamp()
+    where ${standsAt(standing)} and ${limitsLockWait(lockWaitMs)} returning ${hasStandby} as has_standby`
+  if (setAside.length === 0) return rowsStatement(moved, records)
+  // In their order: the ids are given out as the rows come.
+  const aside = sql`, aside as (
+    insert into ${recorderSetAside} (user_id, record)
+    select given.record ->> 'userId', given.record
+    from jsonb_array_elements(${jsonOf(setAside)}::jsonb) with ordinality as given(record, place)
+    where exists (select from moved) order by place
+  )`
+  return rowsStatement(moved, records, aside)
+}
+
+/** A record that was set aside, and its place in the order. */
+export interface SetAsideRow {
+  readonly id: number
+  readonly record: PresenceRecord
+}
+
+/** Answers `{ user_id: string }` for each user who has records set aside. */
+export function setAsideUsersStatement(): SQL {
+  return sql`select distinct ${recorderSetAside.userId} as user_id from ${recorderSetAside}`
+}
+
+/** Answers `SetAsideRow`s of a user, oldest first. */
+export function setAsideStatement(userId: string, limit: number): SQL {
+  return sql`
+    select ${recorderSetAside.id}::float8 as id, ${recorderSetAside.record} from ${recorderSetAside}
+    where ${recorderSetAside.userId} = ${userId} order by ${recorderSetAside.id} limit ${limit}::bigint`
+}
+
+/**
+ * Writes the oldest records of a user that were set aside, and removes them, or does neither. Answers as
+ * `writeStatement` does: `moved` is false where another process has written them.
+ *
+ * @param lastId - the id of the newest of them
+ */
+export function writeSetAsideStatement(
+  userId: string,
+  lastId: number,
+  records: readonly PresenceRecord[],
+  lockWaitMs: number,
+): SQL {
+  const moved = sql`
+    delete from ${recorderSetAside}
+    where ${recorderSetAside.userId} = ${userId} and ${recorderSetAside.id} <= ${lastId}::bigint
+      and ${limitsLockWait(lockWaitMs)} returning false as has_standby`
+  return rowsStatement(moved, records)
+}
+
+/**
+ * Of the statement that it is a part of, and of nothing else: it holds for the transaction. A pooler may have given the
+ * connection to anybody before, and will after.
+ */
+function limitsLockWait(lockWaitMs: number): SQL {
+  return sql`set_config('lock_timeout', ${String(Math.max(1, Math.round(lockWaitMs)))}, true) is not null`
+}
+
+/**
+ * @param moved - a statement that changes a row where the records are to be written, and returns `has_standby`
+ * @param more - common table expressions, each with a comma before it
+ */
+function rowsStatement(moved: SQL, records: readonly PresenceRecord[], more: SQL = sql``): SQL {
   const rows = rowsOf(records)
   return sql`
-    with moved as (
-      update ${recorderCheckpoint} set epoch = ${to.epoch}, seq = ${to.seq}::bigint, held_until = ${heldUntil(standing)}
-      where ${standsAt(standing)} returning ${hasStandby} as has_standby
-    ),
+    with moved as (${moved}),
     given as (
-      select * from jsonb_to_recordset(${jsonOf(rows.shownUsers)}::jsonb) as given(
-        id text, name text, avatar_url text, profile_issued_at timestamptz(3),
-        is_online boolean, online_since timestamptz(3), last_active timestamptz(3),
+      select id, name, avatar_url, ${momentOf('profile_issued_at')} as profile_issued_at,
+        is_online, ${momentOf('online_since')} as online_since, ${momentOf('last_active')} as last_active,
+        settings_version, chosen_status, status_message, visibility, hide_last_active
+      from jsonb_to_recordset(${rows.shownUsers}::jsonb) as given(
+        id text, name text, avatar_url text, profile_issued_at float8,
+        is_online boolean, online_since float8, last_active float8,
         settings_version integer, chosen_status text, status_message text, visibility text, hide_last_active boolean
       )
     ),
     newer as (
-      select given.id from given join ${users} as ${stored} on ${stored.id} = given.id
+      -- An index scan for each, also by a plan that was made and kept when the table was empty.
+      select given.id from given cross join lateral (select * from ${users} where ${users.id} = given.id offset 0) as ${stored}
       where given.settings_version < ${stored.settingsVersion} or given.settings_version = ${stored.settingsVersion}
         and (given.chosen_status, given.status_message, given.visibility, given.hide_last_active) is distinct from
           (${stored.chosenStatus}, ${stored.statusMessage}, ${stored.visibility}, ${stored.hideLastActive})
@@ -64,8 +149,9 @@ export function writeStatement(records: readonly PresenceRecord[], standing: Sta
     ),
     unshown as (
       insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at)
-      select given.* from jsonb_to_recordset(${jsonOf(rows.otherUsers)}::jsonb) as given(
-        id text, name text, avatar_url text, profile_issued_at timestamptz(3)
+      select id, name, avatar_url, ${momentOf('profile_issued_at')}
+      from jsonb_to_recordset(${rows.otherUsers}::jsonb) as given(
+        id text, name text, avatar_url text, profile_issued_at float8
       ) where exists (select from moved)
       on conflict (id) do update set ${newerProfile} where ${isNewerProfile}
     ),
@@ -73,58 +159,74 @@ export function writeStatement(records: readonly PresenceRecord[], standing: Sta
       insert into ${presenceSessions} as known (
         id, user_id, client_session_id, device, rooms, node, has_socket, started_at, last_active, ended_at, end_reason
       )
-      select given.* from jsonb_to_recordset(${jsonOf(rows.sessions)}::jsonb) as given(
+      select id, user_id, client_session_id, device, rooms, node, has_socket,
+        ${momentOf('started_at')}, ${momentOf('last_active')}, ${momentOf('ended_at')}, end_reason
+      from jsonb_to_recordset(${rows.sessions}::jsonb) as given(
         id uuid, user_id text, client_session_id text, device text, rooms text[], node text, has_socket boolean,
-        started_at timestamptz(3), last_active timestamptz(3), ended_at timestamptz(3), end_reason text
+        started_at float8, last_active float8, ended_at float8, end_reason text
       ) where exists (select from moved)
       on conflict (id) do update set
         device = excluded.device, rooms = excluded.rooms, node = excluded.node,
         has_socket = known.has_socket or excluded.has_socket,
         last_active = greatest(known.last_active, excluded.last_active),
         ended_at = excluded.ended_at, end_reason = excluded.end_reason
-      -- What ended stays ended. UNRECORDED was a guess, and a record knows better.
-      where known.ended_at is null or known.end_reason = 'UNRECORDED'
+      -- What ended stays ended. That nobody came back was a guess, and a record knows better.
+      where known.ended_at is null or known.end_reason in ('UNRECORDED', 'NODE_LOST', 'SERVER_RESTART')
     )
-    select exists (select from moved) as moved, coalesce((select has_standby from moved), false) as has_standby,
+    ${more}
+    select exists (select from moved) as moved, coalesce((select bool_or(has_standby) from moved), false) as has_standby,
       (select coalesce(jsonb_agg(id), '[]') from newer) as newer`
 }
 
+/** What no record will end: open in the database, and not in the live store. */
+export interface Unrecorded {
+  readonly records: readonly PresenceRecord[]
+  /** Of the sessions that they end. */
+  readonly startIds: readonly string[]
+}
+
 /**
- * Ends what is open in the database among the users of a range of ids and not in the live store: their ends were
- * among records that were lost. Answers `{ moved: boolean }`: false where the checkpoint stands elsewhere.
+ * Records that end what is open in the database and not in the live store: its ends were among records that were lost.
  *
- * @param live - what of the range is in the live store
- * @param after - the range begins behind this id, null: at the first
- * @param until - the range ends with this id, null: with the last
+ * @param rows - users whom the database has online or with open sessions
+ * @param live - the records of those of them who are in the live store
  */
-export function closeRestStatement(
-  live: readonly PresenceRecord[],
-  standing: Standing,
-  after: string | null,
-  until: string | null,
-): SQL {
-  const liveSessions = live.flatMap(({ sessions }) => sessions.filter((row) => row.endedAtMs === null))
-  const onlineUsers = live.filter(({ columns }) => columns?.isOnline === true)
-  const inRange = (id: unknown) => sql`${id} > ${after ?? ''} and (${until}::text is null or ${id} <= ${until ?? ''})`
+export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<string, PresenceRecord>): Unrecorded {
+  const records: PresenceRecord[] = []
+  const startIds: string[] = []
+  for (const { userId, seed, sessions } of rows) {
+    const known = live.get(userId)
+    const liveStarts = new Set(known?.sessions.map((row) => row.startId))
+    const ended = sessions
+      .filter((row) => row.endedAtMs === null && !liveStarts.has(row.startId))
+      .map((row): SessionRow => {
+        // The last that is known of it.
+        const endedAtMs = Math.max(row.startedAtMs, row.lastActiveAtMs)
+        return { ...row, endedAtMs, endReason: 'UNRECORDED' }
+      })
+    const isOnline = known?.columns?.isOnline === true
+    if (ended.length === 0 && isOnline) continue
+    const columns = { isOnline: false, onlineSinceMs: null, lastActiveAtMs: seed.shownLastActiveAtMs }
+    records.push({
+      seq: 0,
+      userId,
+      profile: null,
+      columns: isOnline ? null : columns,
+      settings: isOnline ? null : seed.settings,
+      sessions: ended,
+    })
+    for (const { startId } of ended) startIds.push(startId)
+  }
+  return { records, startIds }
+}
+
+/** Answers how many of these sessions have no better end than UNRECORDED, and when the first was last known to be there. */
+export function unrecordedStatement(startIds: readonly string[]): SQL {
   return sql`
-    with held as (select from ${recorderCheckpoint} where ${standsAt(standing)} for update),
-    ended as (
-      -- The last that is known of them.
-      update ${presenceSessions} as session set
-        ended_at = greatest(session.started_at, session.last_active), end_reason = 'UNRECORDED'
-      where session.ended_at is null and ${inRange(sql`session.user_id`)} and exists (select from held)
-        and session.id not in (
-          select live.id::uuid from jsonb_array_elements_text(${jsonOf(liveSessions.map((row) => row.startId))}::jsonb) as live(id)
-        )
-    ),
-    offline as (
-      update ${users} as ${stored} set is_online = false, online_since = null, updated_at = now()
-      where ${stored.isOnline} and ${inRange(stored.id)} and exists (select from held)
-        and ${stored.id} not in (
-          select live.id from jsonb_array_elements_text(${jsonOf(onlineUsers.map((record) => record.userId))}::jsonb) as live(id)
-        )
-    )
-    select exists (select from held) as moved`
+    select count(*)::float8 as count, (extract(epoch from min(${presenceSessions.endedAt})) * 1000)::float8 as since_ms
+    from ${presenceSessions}
+    where ${presenceSessions.id} in (select jsonb_array_elements_text(${jsonOf(startIds)}::jsonb)::uuid)
+      and ${presenceSessions.endReason} = 'UNRECORDED'`
 }
 
 /** Who has the work, as a process that waits saw it: renewed since, it is another. */
@@ -153,11 +255,11 @@ export type Takeover =
 export function acquireStatement(holder: string, holdsForMs: number, takeover: Takeover, isStandby: boolean): SQL {
   const isOwn = sql`checkpoint.holder is null or checkpoint.holder = excluded.holder`
   const isFree = sql`(${isOwn} or ${mayTakeOver(takeover)})`
-  const answer = sql.raw(`epoch, seq::float8 as seq, holder, ${HELD_UNTIL_MS} as held_until_ms`)
+  const answer = sql.raw(`epoch, seq::float8 as seq, ${MOVED_AT_MS}, holder, ${HELD_UNTIL_MS} as held_until_ms`)
   return sql`
     with looked as (
       insert into ${recorderCheckpoint} as checkpoint (id, epoch, seq, holder, held_until)
-      values (1, '', 0, ${holder}, ${heldUntil({ holdsForMs })})
+      select 1, '', 0, ${holder}, ${heldUntil({ holdsForMs })} where ${limitsLockWait(HOLD_LOCK_WAIT_MS)}
       on conflict (id) do update set
         holder = case when ${isFree} then excluded.holder else checkpoint.holder end,
         held_until = case when ${isFree} then excluded.held_until else checkpoint.held_until end,
@@ -187,27 +289,35 @@ function mayTakeOver(takeover: Takeover): SQL {
 /** Whole milliseconds, as the column has them: exact in a double. */
 const HELD_UNTIL_MS = 'round(extract(epoch from held_until) * 1000)::float8'
 
+/** The processes of Rollcall alone use that row, each for a moment. */
+const HOLD_LOCK_WAIT_MS = 1000
+
+const MOVED_AT_MS =
+  'round(extract(epoch from moved_at) * 1000)::float8 as moved_at_ms, forgotten_count::float8 as forgotten_count'
+
 /** Answers the checkpoint and `has_standby` where the work is still the holder's. */
 export function renewStatement(holder: string, holdsForMs: number): SQL {
   return sql`
     update ${recorderCheckpoint} set held_until = ${heldUntil({ holdsForMs })}
-    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder}
-    returning epoch, seq::float8 as seq, ${hasStandby} as has_standby`
+    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder} and ${limitsLockWait(HOLD_LOCK_WAIT_MS)}
+    returning epoch, seq::float8 as seq, ${sql.raw(MOVED_AT_MS)}, ${hasStandby} as has_standby`
 }
 
 export function releaseStatement(holder: string): SQL {
   return sql`
     update ${recorderCheckpoint} set holder = null, held_until = null
-    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder}`
+    where ${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder} and ${limitsLockWait(HOLD_LOCK_WAIT_MS)}`
 }
 
 function heldUntil({ holdsForMs }: Pick<Standing, 'holdsForMs'>): SQL {
   return sql`clock_timestamp() + ${holdsForMs}::float8 * interval '1 millisecond'`
 }
 
-function standsAt({ holder, checkpoint }: Standing): SQL {
+function standsAt({ holder, checkpoint, forgottenCount }: Standing): SQL {
   return sql`${recorderCheckpoint.id} = 1 and ${recorderCheckpoint.holder} = ${holder}
-    and ${recorderCheckpoint.epoch} = ${checkpoint.epoch} and ${recorderCheckpoint.seq} = ${checkpoint.seq}::bigint`
+    and ${recorderCheckpoint.epoch} = ${checkpoint.epoch} and ${recorderCheckpoint.seq} = ${checkpoint.seq}::bigint
+    -- A user was forgotten since the records were read: what it brings may be theirs, and is read again.
+    and ${recorderCheckpoint.forgottenCount} = ${forgottenCount}::bigint`
 }
 
 const hasStandby = sql`coalesce(standby_until > clock_timestamp(), false)`
@@ -259,24 +369,39 @@ const isPublicChange = sql`
 
 type UserPart = Pick<PresenceRecord, 'profile' | 'columns' | 'settings'>
 
+/** The rows of a batch as JSON. Moments are milliseconds. */
 interface Rows {
-  readonly shownUsers: readonly object[]
+  readonly shownUsers: string
   /** Their settings are not known: their public columns stay as they are. */
-  readonly otherUsers: readonly object[]
-  readonly sessions: readonly object[]
+  readonly otherUsers: string
+  readonly sessions: string
+}
+
+const prepared = new WeakMap<readonly PresenceRecord[], Rows>()
+
+/** Makes the rows of a batch now, so that its statement need not: they take half as long as the database does. */
+export function prepareRows(records: readonly PresenceRecord[]): void {
+  rowsOf(records)
 }
 
 function rowsOf(records: readonly PresenceRecord[]): Rows {
+  let rows = prepared.get(records)
+  if (rows === undefined) {
+    rows = makeRows(records)
+    prepared.set(records, rows)
+  }
+  return rows
+}
+
+function makeRows(records: readonly PresenceRecord[]): Rows {
   const lastUsers = new Map<string, UserPart>()
   const lastSessions = new Map<string, { readonly userId: string; readonly row: SessionRow }>()
-  for (const { userId, profile, columns, settings, sessions } of records) {
+  for (const record of records) {
+    if (record.isForgotten) continue
+    const { userId } = record
     const earlier = lastUsers.get(userId)
-    lastUsers.set(userId, {
-      profile: newestProfile(earlier?.profile ?? null, profile),
-      columns: columns ?? earlier?.columns ?? null,
-      settings: settings ?? earlier?.settings ?? null,
-    })
-    for (const row of sessions) {
+    lastUsers.set(userId, earlier === undefined ? record : laterPart(earlier, record))
+    for (const row of record.sessions) {
       const isEnded = (lastSessions.get(row.startId)?.row.endedAtMs ?? null) !== null
       if (!isEnded || row.endedAtMs !== null) lastSessions.set(row.startId, { userId, row })
     }
@@ -284,20 +409,20 @@ function rowsOf(records: readonly PresenceRecord[]): Rows {
 
   const shownUsers: object[] = []
   const otherUsers: object[] = []
-  for (const [userId, { profile, columns, settings }] of lastUsers) {
-    const user = {
-      id: userId,
-      name: profile?.name ?? null,
-      avatar_url: profile?.avatarUrl ?? null,
-      profile_issued_at: isoOf(profile?.issuedAtMs ?? null),
-    }
-    if (columns === null || settings === null) otherUsers.push(user)
+  for (const [id, { profile, columns, settings }] of lastUsers) {
+    const name = profile?.name ?? null
+    const avatar_url = profile?.avatarUrl ?? null
+    const profile_issued_at = profile?.issuedAtMs ?? null
+    if (columns === null || settings === null) otherUsers.push({ id, name, avatar_url, profile_issued_at })
     else {
       shownUsers.push({
-        ...user,
+        id,
+        name,
+        avatar_url,
+        profile_issued_at,
         is_online: columns.isOnline,
-        online_since: isoOf(columns.onlineSinceMs),
-        last_active: isoOf(columns.lastActiveAtMs),
+        online_since: columns.onlineSinceMs,
+        last_active: columns.lastActiveAtMs,
         settings_version: settings.version,
         chosen_status: settings.statusChoice,
         status_message: settings.statusMessage,
@@ -306,20 +431,31 @@ function rowsOf(records: readonly PresenceRecord[]): Rows {
       })
     }
   }
-  const sessions = [...lastSessions.values()].map(({ userId, row }) => ({
-    id: row.startId,
-    user_id: userId,
-    client_session_id: row.sessionId,
-    device: row.device,
-    rooms: row.rooms,
-    node: row.nodeId,
-    has_socket: row.hadSocket,
-    started_at: isoOf(row.startedAtMs),
-    last_active: isoOf(row.lastActiveAtMs),
-    ended_at: isoOf(row.endedAtMs),
-    end_reason: row.endReason,
-  }))
-  return { shownUsers, otherUsers, sessions }
+  const sessions: object[] = []
+  for (const { userId, row } of lastSessions.values()) {
+    sessions.push({
+      id: row.startId,
+      user_id: userId,
+      client_session_id: row.sessionId,
+      device: row.device,
+      rooms: row.rooms,
+      node: row.nodeId,
+      has_socket: row.hadSocket,
+      started_at: row.startedAtMs,
+      last_active: row.lastActiveAtMs,
+      ended_at: row.endedAtMs,
+      end_reason: row.endReason,
+    })
+  }
+  return { shownUsers: jsonOf(shownUsers), otherUsers: jsonOf(otherUsers), sessions: jsonOf(sessions) }
+}
+
+function laterPart(earlier: UserPart, { profile, columns, settings }: UserPart): UserPart {
+  return {
+    profile: newestProfile(earlier.profile, profile),
+    columns: columns ?? earlier.columns,
+    settings: settings ?? earlier.settings,
+  }
 }
 
 function newestProfile(one: Profile | null, other: Profile | null): Profile | null {
@@ -327,6 +463,7 @@ function newestProfile(one: Profile | null, other: Profile | null): Profile | nu
   return other.issuedAtMs >= one.issuedAtMs ? other : one
 }
 
-function isoOf(atMs: number | null): string | null {
-  return atMs === null ? null : new Date(atMs).toISOString()
+/** @param name - of a column of milliseconds; a null stays one */
+function momentOf(name: string): SQL {
+  return sql`to_timestamp(${sql.identifier(name)} / 1000)::timestamptz(3)`
 }

@@ -6,7 +6,7 @@
  * checkpoint elsewhere, writes nothing, and asks again who has the work.
  */
 import { randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { SQL } from 'drizzle-orm'
 import { PresenceError } from '../presence/errors.ts'
 import type { PresenceRecord } from '../presence/model.ts'
@@ -15,9 +15,14 @@ import type { Recorder } from '../presence/recorder.ts'
 import type { RecordBatch, RecordLog } from '../presence/store.ts'
 import type { Clock } from '../presence/timing.ts'
 import type { Database } from './client.ts'
-import { away, QueryRefusedError } from './failures.ts'
+import { createDirectory } from './directory.ts'
+import { away, LockedError, QueryRefusedError } from './failures.ts'
 import { Hold, type LossOfHold } from './hold.ts'
-import { type Checkpoint, closeRestStatement, writeStatement } from './record-batch.ts'
+import { whoLocks } from './lock-holders.ts'
+import { type Checkpoint, prepareRows, type StoredCheckpoint } from './record-batch.ts'
+import { RecordWriter } from './record-writer.ts'
+import { repair } from './repair.ts'
+import { SetAside } from './set-aside.ts'
 import { createSignal } from './signal.ts'
 
 export interface RecorderOptions {
@@ -37,9 +42,17 @@ export interface RecorderOptions {
   readonly gatherMs?: number
 }
 
-/** Records of one write, and users of one page of a repair: some milliseconds of work. */
-const BATCH_COUNT = 500
+/** Records of one write: some tens of milliseconds, in which the rows of their users are locked. */
+const BATCH_COUNT = 1000
+/** The embedded database has one connection, and people's requests wait behind a batch. */
+const EMBEDDED_BATCH_COUNT = 100
+/** From change to column it takes half as long on average, and one write. */
+const GATHER_MS = 40
+/** What waits here is lost if the process is killed: nobody else has the live state. */
+const EMBEDDED_GATHER_MS = 20
 const FIRST_RETRY_MS = 100
+/** A statement that takes so long may wait for a lock. */
+const LOCK_LOOK_UP_MS = 500
 const LAST_RETRY_MS = 5000
 /** A fallback: every real event ends these waits by ringing. */
 const IDLE_MS = 60_000
@@ -53,14 +66,19 @@ export function createRecorder({
   onNewerSettings = () => {},
   isFenced = false,
   clock,
-  gatherMs = 50,
+  gatherMs = database.isEmbedded ? EMBEDDED_GATHER_MS : GATHER_MS,
 }: RecorderOptions): Recorder {
+  const batchCount = database.isEmbedded ? EMBEDDED_BATCH_COUNT : BATCH_COUNT
   // No other process can have the embedded one.
   const isFencing = isFenced && !database.isEmbedded
-  const standing = () => ({ holder, holdsForMs: timing.nodeTtlMs, checkpoint })
   const bell = createSignal()
   const progress = createSignal()
+  const guessed = new Set<string>()
+  const { leftOpen } = createDirectory({ database })
   let checkpoint: Checkpoint = { epoch: '', seq: 0 }
+  /** When the checkpoint moved last, by the database's clock; null: not known. */
+  let movedAtMs: number | null = null
+  let forgottenCount = 0
   /** What the live store was told is in the database. */
   let acknowledged: Checkpoint = { epoch: '', seq: 0 }
   /** The life of the live state that the records are of. */
@@ -69,8 +87,10 @@ export function createRecorder({
   let loss: 'none' | 'lost' | 'final' = 'none'
   let isFollowing = false
   let isStopped = false
+  let isLockSaid = false
   let isDatabaseUp = true
-  let waitingCount = 0
+  /** The records that are not in the database yet, as far as the last read knew. */
+  let waiting = { epoch: '', fromSeq: 1, lastSeq: 0 }
   let retryMs = 0
   /** Whether the bell rang since the last read. */
   let isRung = true
@@ -84,19 +104,38 @@ export function createRecorder({
     tellLoss = resolve
   })
 
-  async function ask<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<Row | undefined> {
+  async function run<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<readonly Row[]> {
+    const rows = await database.run(async (drizzle) => [...(await drizzle.execute(statement))], timeLimitMs)
+    return rows as unknown as Row[]
+  }
+
+  async function askAll<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<readonly Row[]> {
+    const running = run<Row>(statement, timeLimitMs)
+    // Nobody else has a session of the embedded database.
+    const holders = database.isEmbedded ? Promise.resolve([]) : whoLocks(run, running, LOCK_LOOK_UP_MS)
+    holders.then((lockedBy) => {
+      if (lockedBy.length > 0) sayLocked({ relation: null, lockedBy })
+    })
     try {
-      const [row] = await database.run(async (drizzle) => [...(await drizzle.execute(statement))], timeLimitMs)
-      if (!isDatabaseUp) log.info({ waitingCount }, 'The database is back.')
+      const rows = await running
+      if (!isDatabaseUp) log.info({ waitingCount: waitingCount() }, 'The database is back.')
       isDatabaseUp = true
-      return row as Row | undefined
+      return rows
     } catch (error) {
       // A refused query still proves that the database is up.
-      if (error instanceof QueryRefusedError && error.isOfData) throw error
+      if (error instanceof LockedError || (error instanceof QueryRefusedError && error.isOfData)) throw error
+      // A lock of a whole table is waited for before anything of the statement runs, its own limit too.
+      const lockedBy = await holders
+      if (lockedBy.length > 0)
+        throw new LockedError('the statement waited for a lock until its time was over', null, lockedBy)
       if (isDatabaseUp) log.warn({ err: error }, 'The database is away. Presence goes on, and records wait for it.')
       isDatabaseUp = false
       throw error
     }
+  }
+
+  async function ask<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<Row | undefined> {
+    return (await askAll<Row>(statement, timeLimitMs))[0]
   }
 
   const hold = new Hold({
@@ -113,13 +152,15 @@ export function createRecorder({
         if (loss !== 'none' && !isOurs(at)) loss = 'final'
         if (loss === 'final') return progress.ring()
         loss = 'none'
-        checkpoint = at
+        standAt(at)
+        // Another process may have set records aside.
+        isSetAsideLoaded = false
         isRung = true
         bell.ring({ isLoud: true })
         progress.ring()
       },
       seen(at) {
-        if (!isFencing) checkpoint = at
+        if (!isFencing) standAt(at)
         else if (loss === 'lost' && !isOurs(at)) loss = 'final'
         progress.ring()
       },
@@ -133,6 +174,35 @@ export function createRecorder({
     log,
     ...(clock === undefined ? {} : { clock }),
   })
+
+  const setAside = new SetAside({ ask, askAll, log, onNewerSettings })
+  let isSetAsideLoaded = false
+
+  const writer = new RecordWriter({
+    ask,
+    now: () => hold.now(),
+    standing: () => ({ holder, holdsForMs: timing.nodeTtlMs, checkpoint, forgottenCount }),
+    setAside,
+    log,
+    onNewerSettings,
+    onWritten(to, extension) {
+      checkpoint = to
+      movedAtMs = extension.sentAt.wallMs
+      hold.extended(extension)
+      progress.ring()
+    },
+  })
+
+  function standAt({ epoch, seq, moved_at_ms, forgotten_count }: StoredCheckpoint): void {
+    checkpoint = { epoch, seq }
+    movedAtMs = moved_at_ms
+    forgottenCount = forgotten_count
+  }
+
+  function waitingCount(): number {
+    const writtenSeq = waiting.epoch === checkpoint.epoch ? checkpoint.seq : waiting.fromSeq - 1
+    return Math.max(0, waiting.lastSeq - writtenSeq)
+  }
 
   /** Whether nobody else has written since. What was written without an answer is of the epoch of these records. */
   function isOurs(at: Checkpoint): boolean {
@@ -148,8 +218,10 @@ export function createRecorder({
       try {
         await step()
         retryMs = 0
+        isLockSaid = false
       } catch (error) {
-        if (!(error instanceof PresenceError)) log.error({ err: error }, 'Records could not be written.')
+        if (error instanceof LockedError) sayLocked(error)
+        else if (!(error instanceof PresenceError)) log.error({ err: error }, 'Records could not be written.')
         if (isStopped) break
         retryMs = Math.min(Math.max(FIRST_RETRY_MS, 2 * retryMs), LAST_RETRY_MS)
         await bell.wait(hurryCount > 0 ? FIRST_RETRY_MS : retryMs, { isDeaf: true })
@@ -157,14 +229,28 @@ export function createRecorder({
     }
   }
 
+  /** Once for each lock. */
+  function sayLocked({ relation, lockedBy }: Pick<LockedError, 'relation' | 'lockedBy'>): void {
+    if (isLockSaid) return
+    isLockSaid = true
+    log.warn({ relation, lockedBy }, 'Another transaction locks what the recorder writes to. All records wait for it.')
+  }
+
   async function step(): Promise<void> {
-    if (isHolder() && isFollowing && isRung) await gatherAndFollow()
-    else await bell.wait(IDLE_MS)
+    if (!isHolder() || !isFollowing) return await bell.wait(IDLE_MS)
+    if (!isSetAsideLoaded) {
+      await setAside.load()
+      isSetAsideLoaded = true
+    }
+    if (setAside.dueInMs() === 0) await setAside.retry()
+    if (isRung) await gatherAndFollow()
+    else await bell.wait(Math.min(IDLE_MS, setAside.dueInMs()))
   }
 
   async function gatherAndFollow(): Promise<void> {
     isRung = false
-    if (hurryCount === 0) await bell.wait(gatherMs, { isDeaf: true })
+    // Where more waits than one write takes, nothing is gained by gathering.
+    if (hurryCount === 0 && waitingCount() === 0) await bell.wait(gatherMs, { isDeaf: true })
     try {
       await follow()
     } catch (error) {
@@ -174,25 +260,50 @@ export function createRecorder({
   }
 
   async function follow(): Promise<void> {
-    let batch = await records.read(checkpoint.seq, BATCH_COUNT)
+    let batch = await records.read(checkpoint.seq, batchCount)
     hold.sawLiveState()
     recordsEpoch = batch.epoch
     if (batch.epoch === checkpoint.epoch && batch.isGap) {
       // Another process may have written them while this one was away.
       if (!(await confirm())) return
-      batch = await records.read(checkpoint.seq, BATCH_COUNT)
+      batch = await records.read(checkpoint.seq, batchCount)
     }
     if (batch.epoch !== checkpoint.epoch) {
       // The numbers of another epoch say nothing here.
-      return await repair(await records.read(batch.epoch === acknowledged.epoch ? acknowledged.seq : 0, BATCH_COUNT))
+      return await repairFrom(await records.read(batch.epoch === acknowledged.epoch ? acknowledged.seq : 0, batchCount))
     }
-    if (batch.isGap) return await repair(batch)
-    waitingCount = batch.lastSeq - checkpoint.seq
-    if (batch.records.length > 0 && (await write(batch.records, (written) => positionAfter(batch.epoch, written)))) {
-      waitingCount = batch.lastSeq - checkpoint.seq
-      if (waitingCount > 0) isRung = true
-    }
+    if (batch.isGap) return await repairFrom(batch)
+    await writeOn(batch)
+    if (waitingCount() > 0) isRung = true
     await acknowledge()
+  }
+
+  /** Reads a batch while another one is written, and makes its rows while the database works. */
+  async function readAhead(afterSeq: number): Promise<RecordBatch> {
+    const batch = await records.read(afterSeq, batchCount)
+    // The other one has been sent by then.
+    await nextTurn()
+    prepareRows(batch.records)
+    return batch
+  }
+
+  /** Writes batch after batch. The next one is read, and the last one acknowledged, while one is written. */
+  async function writeOn(first: RecordBatch): Promise<void> {
+    const { epoch } = first
+    let batch = first
+    while (batch.epoch === epoch && !batch.isGap) {
+      waiting = { epoch, fromSeq: checkpoint.seq + 1, lastSeq: batch.lastSeq }
+      const lastSeq = batch.records.at(-1)?.seq
+      if (lastSeq === undefined) return
+      const reading = batch.lastSeq > lastSeq ? readAhead(lastSeq) : null
+      // Awaited below, unless the write fails first.
+      reading?.catch(() => {})
+      if (!(await write(batch.records, (written) => positionAfter(epoch, written)))) return
+      if (reading === null || isStopped || setAside.dueInMs() === 0) return
+      ;[batch] = await Promise.all([reading, acknowledge()])
+    }
+    // The next look repairs it.
+    isRung = true
   }
 
   /** What a flush has to reach. @returns null where the live state does not say so in time */
@@ -209,7 +320,7 @@ export function createRecorder({
   async function confirm(): Promise<boolean> {
     const at = await hold.confirm()
     if (at === null) return false
-    checkpoint = at
+    standAt(at)
     progress.ring()
     return true
   }
@@ -222,73 +333,35 @@ export function createRecorder({
     acknowledged = { epoch, seq }
   }
 
-  /**
-   * Writes records. Those that the database refuses are left out, with a line in the log, and stop nothing.
-   *
-   * @param positionOf - where the checkpoint goes with these records
-   * @returns false where somebody else moved the checkpoint: nothing was written
-   */
+  /** @returns false where somebody else moved the checkpoint: what is left was not written */
   async function write(
     batch: readonly PresenceRecord[],
     positionOf: (batch: readonly PresenceRecord[]) => Checkpoint,
-    isLeftOut = false,
   ): Promise<boolean> {
-    const to = positionOf(batch)
-    try {
-      const rows = isLeftOut ? [] : batch
-      const sentAt = hold.now()
-      const answer = await ask<WriteAnswer>(writeStatement(rows, standing(), to))
-      if (answer !== undefined && answer.newer.length > 0) onNewerSettings(answer.newer)
-      if (answer?.moved !== true) {
-        isRung = true
-        await confirm()
-        return false
-      }
-      hold.extended({ sentAt, hasStandby: answer.has_standby })
-    } catch (error) {
-      if (!(error instanceof QueryRefusedError && error.isOfData) || isLeftOut) throw error
-      if (batch.length > 1) {
-        const middle = Math.ceil(batch.length / 2)
-        return (await write(batch.slice(0, middle), positionOf)) && (await write(batch.slice(middle), positionOf))
-      }
-      log.error(
-        { err: error, userId: batch[0]?.userId, seq: batch[0]?.seq },
-        'The database refused a record; the recorder skips it.',
-      )
-      return await write(batch, positionOf, true)
-    }
-    checkpoint = to
-    progress.ring()
-    return true
+    if (await writer.write(batch, positionOf)) return true
+    isRung = true
+    await confirm()
+    return false
   }
 
-  /** Rebuilds the database from the live store, then goes on with the first record that is there. */
-  async function repair(batch: RecordBatch): Promise<void> {
-    waitingCount = batch.lastSeq - (batch.records[0]?.seq ?? batch.lastSeq + 1) + 1
-    const firstSeq = batch.records[0]?.seq ?? batch.lastSeq + 1
-    if (batch.isGap) {
-      log.warn(
-        { afterSeq: checkpoint.epoch === batch.epoch ? checkpoint.seq : 0, beforeSeq: firstSeq, epoch: batch.epoch },
-        'Records between these two were lost, so that session history is missing. The recorder rebuilds the current state.',
-      )
-    }
-    const stays = (): Checkpoint => checkpoint
-    let after: string | null = null
-    for (;;) {
-      const page: readonly PresenceRecord[] = await records.snapshot(after, BATCH_COUNT)
-      const until: string | null = page.at(-1)?.userId ?? null
-      if (!(await write(page, stays))) return
-      const answer = await ask<{ moved: boolean }>(closeRestStatement(page, standing(), after, until))
-      if (answer?.moved !== true) {
-        isRung = true
-        await confirm()
-        return
-      }
-      if (until === null) break
-      after = until
-    }
+  /** Rebuilds the database from the live store, then goes on behind the records that were there. */
+  async function repairFrom(first: RecordBatch): Promise<void> {
+    const fromSeq = first.records[0]?.seq ?? first.lastSeq + 1
+    waiting = { epoch: first.epoch, fromSeq, lastSeq: first.lastSeq }
     isRung = true
-    if (await write([], () => ({ epoch: batch.epoch, seq: firstSeq - 1 }))) await acknowledge()
+    const seq = await repair(first, {
+      records,
+      readAhead,
+      leftOpen,
+      ask,
+      // The checkpoint stays: a process that dies in between leaves a repair to the next one.
+      write: (batch) => write(batch, () => checkpoint),
+      checkpoint,
+      movedAtMs,
+      guessed,
+      log,
+    })
+    if (seq !== null && (await write([], () => ({ epoch: first.epoch, seq })))) await acknowledge()
   }
 
   return {
@@ -334,7 +407,12 @@ export function createRecorder({
       }
     },
 
-    state: () => ({ isHolder: isHolder(), isDatabaseUp, waitingCount }),
+    state: () => ({
+      isHolder: isHolder(),
+      isDatabaseUp,
+      waitingCount: waitingCount(),
+      setAsideCount: setAside.userCount,
+    }),
 
     excludesOthers: () => loss === 'none' && hold.excludesOthers(),
     lost,
@@ -358,12 +436,6 @@ export function createRecorder({
       await hold.stop({ isKept: isWorkKept })
     },
   }
-}
-
-interface WriteAnswer {
-  readonly moved: boolean
-  readonly has_standby: boolean
-  readonly newer: readonly string[]
 }
 
 function positionAfter(epoch: string, batch: readonly PresenceRecord[]): Checkpoint {

@@ -263,7 +263,7 @@ export function createHub({
       beginAt(position)
     },
 
-    async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup | null, follower: Follower) {
+    async changes(filter: ChangeFilter, after: Position | null, group: FeedGroup, follower: Follower) {
       if (after !== null && after.epoch !== head.epoch) await refuse(after)
       if (after !== null) follower.charge(REPLAY_UNITS_AN_ENTRY * Math.max(0, head.seq - after.seq))
       const unwatch = watchedIds.add(follower.userId, filter)
@@ -274,13 +274,13 @@ export function createHub({
       const subscription = new Subscription(context, indexedFilter, startSeq, isAtHead, (ended) => {
         index.remove(indexedFilter, ended)
         unwatch()
-        group?.subscriptions.delete(ended)
+        group.subscriptions.delete(ended)
         early.delete(ended)
         all.delete(ended)
       })
       // Index the subscription before anything is read, so that changes in between are not lost.
       index.add(indexedFilter, subscription)
-      group?.subscriptions.add(subscription)
+      group.subscriptions.add(subscription)
       all.add(subscription)
       if (startSeq > announced.seq && !isAtHead) early.add(subscription)
       try {
@@ -320,6 +320,8 @@ export function createHub({
       entry.paced.nudge(monotonicMs())
       return entry.paced
     },
+
+    reached: written,
 
     tell,
 

@@ -17,6 +17,7 @@ import {
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../presence/feed.ts'
+import type { Position } from '../presence/position.ts'
 
 /**
  * @param outlet - if given, shared payloads go there, and the generator yields only the rest, and the end
@@ -55,6 +56,21 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
       ? new FlowingResults(source, selection, outlet)
       : new SharedResults(source[Symbol.asyncIterator](), selection)
   }
+}
+
+const positions = new WeakMap<ExecutionResult, Position>()
+
+/** @returns where the change that a result tells of stands in the log; null if it tells of none */
+export function positionOf(result: ExecutionResult): Position | null {
+  return positions.get(result) ?? null
+}
+
+/** @returns the result, whose position is known from now on */
+function placed(result: ExecutionResult, event: unknown): ExecutionResult {
+  if (typeof event === 'object' && event !== null && 'position' in event) {
+    positions.set(result, (event as ChangeEvent).position)
+  }
+  return result
 }
 
 /** Payloads that a selection remembers: the members of a crowd that comes back have missed mostly the same. */
@@ -111,7 +127,7 @@ function createSelection(
     resultOf(event) {
       let result = results.get(event)
       if (result === undefined) {
-        result = executed(event)
+        result = placed(executed(event), event)
         results.set(event, result)
       }
       return result
@@ -177,7 +193,8 @@ class OwnResults extends Results {
 
   async next(): Promise<IteratorResult<ExecutionResult, void>> {
     const { value, done } = await this.#events.next()
-    return done ? OVER : { value: await execute({ ...this.#args, rootValue: value }), done: false }
+    if (done) return OVER
+    return { value: placed(await execute({ ...this.#args, rootValue: value }), value), done: false }
   }
 
   protected end(): unknown {

@@ -42,9 +42,14 @@ export function parseUserId(argument: string, value: string): string {
   return parseName(argument, value, BOUNDS.userIdBytes)
 }
 
-export function parseUserIds(argument: string, values: readonly string[]): readonly string[] {
+/** @param itemOf - what the value at an index is called in errors */
+export function parseUserIds(
+  argument: string,
+  values: readonly string[],
+  itemOf = (index: number): string => `${argument}[${index}]`,
+): readonly string[] {
   if (values.length > BOUNDS.userIds) throw badInput(argument, `at most ${BOUNDS.userIds} ids, not ${values.length}`)
-  for (const [index, value] of values.entries()) parseUserId(`${argument}[${index}]`, value)
+  for (const [index, value] of values.entries()) parseUserId(itemOf(index), value)
   return values
 }
 
@@ -104,6 +109,18 @@ export function parseAvatarUrl(argument: string, value: string): string {
   const { protocol } = new URL(value)
   if (protocol !== 'http:' && protocol !== 'https:') throw badInput(argument, bound)
   return value
+}
+
+const MOMENT = /^(\d{4})-(\d{2})-(\d{2})T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/
+
+/** @returns epoch ms */
+export function parseMoment(argument: string, value: string): number {
+  const [, year, month, day] = MOMENT.exec(value) ?? []
+  // `Date` takes the 30th of February for the 2nd of March.
+  const isDay = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() === Number(day)
+  const atMs = isDay ? Date.parse(value) : Number.NaN
+  if (Number.isNaN(atMs)) throw badInput(argument, 'a moment as RFC 3339 writes it, like `2026-01-31T09:30:00Z`')
+  return atMs
 }
 
 export function parsePageSize(argument: string, value: number): number {

@@ -12,6 +12,8 @@ export const ERROR_CODES = {
   BAD_REQUEST: { retry: 'never: mend the request', httpStatus: 400 },
   GRAPHQL_PARSE_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
   GRAPHQL_VALIDATION_FAILED: { retry: 'never: mend the document', httpStatus: 400 },
+  // Its clients expect 200, and send the document.
+  PERSISTED_QUERY_NOT_FOUND: { retry: 'with the text of the document', httpStatus: 200 },
   NOT_FOUND: { retry: 'never, unless what is named was created since', httpStatus: 404 },
   RATE_LIMITED: { retry: 'after retryAfterMs', httpStatus: 429 },
   POSITION_EXPIRED: { retry: 'after reading the list again', httpStatus: 410 },
@@ -57,6 +59,11 @@ export function badRequest(reason: string): PresenceError {
 
 export function unauthenticated(reason: string): PresenceError {
   return new PresenceError('UNAUTHENTICATED', reason)
+}
+
+/** For a token that was issued before its user was disconnected or forgotten. */
+export function revoked(): PresenceError {
+  return unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
 }
 
 /**

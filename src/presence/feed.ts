@@ -3,8 +3,8 @@ import type { Change, ChangeFilter } from './changes.ts'
 import type { Position } from './position.ts'
 
 /**
- * The subscriptions of one socket. The group knows only these, so that `positions` never runs ahead of any of them.
- * Server-sent events have no group.
+ * The subscriptions of one socket, or that of one event stream. The group knows only these, so that `positions` never
+ * runs ahead of any of them.
  */
 export interface FeedGroup {
   readonly subscriptions: Set<{ writtenSeq(): number | null }>
@@ -69,12 +69,7 @@ export interface ChangeFeed {
    * @throws PresenceError `POSITION_EXPIRED` at once, or from the stream if the log is lost; `RATE_LIMITED` if the
    *   follower watches too many ids
    */
-  changes(
-    filter: ChangeFilter,
-    after: Position | null,
-    group: FeedGroup | null,
-    follower: Follower,
-  ): Promise<ChangeStream>
+  changes(filter: ChangeFilter, after: Position | null, group: FeedGroup, follower: Follower): Promise<ChangeStream>
 
   /** Yields the number of users online now, and again whenever it has changed, at most once a second. */
   counts(room: string | null): AsyncIterableIterator<CountEvent>
@@ -84,4 +79,7 @@ export interface ChangeFeed {
 
   /** Yields, now and every ten seconds, the position up to which all of the group's subscriptions have been written. */
   positions(group: FeedGroup): AsyncIterableIterator<Position>
+
+  /** The same at this moment; null if it is not known, because a log is lost. */
+  reached(group: FeedGroup): Position | null
 }

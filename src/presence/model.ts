@@ -114,6 +114,8 @@ export interface PresenceRecord {
   readonly settings: Settings | null
   /** The rows of the sessions that this step touched. */
   readonly sessions: readonly SessionRow[]
+  /** Set if the user was forgotten after this step: the record has its number, and nothing of it is written. */
+  readonly isForgotten?: true
 }
 
 /** The columns that any program may read of a user in the database: the same as everyone sees through the API. */

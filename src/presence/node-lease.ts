@@ -3,6 +3,7 @@
  * its sessions back if the live state was lost.
  */
 import { isUnavailable } from './errors.ts'
+import type { EndedSession } from './recent-ends.ts'
 import type { SocketRegistry } from './socket-registry.ts'
 import type { Dismissal, PresenceStore } from './store.ts'
 
@@ -13,6 +14,8 @@ export interface NodeOptions {
   readonly dismissed: (dismissals: readonly Dismissal[] | 'unknown') => void
   /** Brings the sessions that are open in the database to the store. */
   readonly adopt: () => Promise<void>
+  /** Writes sessions that are over to the database, unless it knows how they ended. */
+  readonly writeEnds: (ends: readonly EndedSession[]) => Promise<void>
   readonly onError: (error: unknown) => void
 }
 
@@ -27,7 +30,7 @@ export interface NodeLease {
   stop(): Promise<void>
 }
 
-export function createNodeLease({ store, sockets, dismissed, adopt, onError }: NodeOptions): NodeLease {
+export function createNodeLease({ store, sockets, dismissed, adopt, writeEnds, onError }: NodeOptions): NodeLease {
   let seen: { readonly nodeId: string; readonly lossCount: number } | null = null
   let seenDismissalCount: number | null = null
   let hasAnnounced = false
@@ -35,6 +38,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
   let adopting: Promise<void> | null = null
   let renewing: Promise<void> | null = null
   let telling: Promise<void> | null = null
+  let writing: Promise<void> | null = null
   /** Whether news came while a renewal was under way. */
   let mustRenewAgain = false
   let isStopped = false
@@ -80,6 +84,14 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
     for (const loss of answer.losses) sockets.lost(loss)
     if (answer.dismissals === 'unknown' || answer.dismissals.length > 0) dismissed(answer.dismissals)
     announce()
+    if (sockets.recentEnds?.hasLost()) {
+      writing ??= sockets.recentEnds
+        .writeLost(writeEnds)
+        .catch(quietly)
+        .finally(() => {
+          writing = null
+        })
+    }
     if (answer.mustAdopt && adopting === null && !isStopped) {
       adopting = adoptNow()
         .catch(quietly)
@@ -98,6 +110,8 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
 
   async function adoptNow(): Promise<void> {
     const nodeId = sockets.nodeId()
+    // What ended here is not to be adopted.
+    if (writing !== null) await writing
     await adopt()
     // If another epoch began in between, a part of the sessions went to the epoch before.
     if (nodeId === sockets.nodeId()) await store.adopted()
@@ -131,7 +145,7 @@ export function createNodeLease({ store, sockets, dismissed, adopt, onError }: N
       isStopped = true
       unlisten()
       unlistenViewers()
-      await Promise.allSettled([renewing, announcing, adopting, telling])
+      await Promise.allSettled([renewing, announcing, adopting, telling, writing])
     },
   }
 }

@@ -10,6 +10,7 @@ import {
   parseAvatarUrl,
   parseDevice,
   parseDisplayName,
+  parseMoment,
   parsePageSize,
   parseRoom,
   parseRooms,
@@ -20,15 +21,8 @@ import {
   SESSION_HEADER,
 } from './bounds.ts'
 import type { SettingsChange, StoredUser, UserDirectory } from './directory.ts'
-import {
-  badInput,
-  isUnavailable,
-  notFound,
-  type PresenceError,
-  rateLimited,
-  unauthenticated,
-  unavailable,
-} from './errors.ts'
+import { badInput, isUnavailable, notFound, PresenceError, rateLimited, revoked, unavailable } from './errors.ts'
+import type { History, HistoryPage, HistoryPlace, HistoryRequest, PastSession, ShownSession } from './history.ts'
 import type { PublicUser, SessionView, StatusChoice, UserSeed, ViewerState, Visibility } from './model.ts'
 import { OperationQueues } from './operation-queues.ts'
 import type { Position } from './position.ts'
@@ -75,6 +69,7 @@ export type Attach = Omit<AttachRequest, 'seed' | 'profile'>
 export interface PresenceOptions {
   readonly store: PresenceStore
   readonly directory: UserDirectory
+  readonly history: History
   readonly settings: UserSettings
   readonly timing: PresenceTiming
   /** Notified of the end of sessions and of dismissed users, for the sockets concerned. */
@@ -86,9 +81,24 @@ export interface PresenceOptions {
   }
 }
 
+/** A part of the history as a client asks for it. */
+export interface AskedHistory {
+  readonly from: string | null
+  readonly to: string | null
+  readonly first: number
+  readonly after: HistoryPlace | null
+}
+
+function parseHistory({ from, to, first, after }: AskedHistory): HistoryRequest {
+  const fromMs = from === null ? null : parseMoment('from', from)
+  const toMs = to === null ? null : parseMoment('to', to)
+  if (fromMs !== null && toMs !== null && toMs <= fromMs) throw badInput('to', 'later than `from`')
+  return { fromMs, toMs, first: parsePageSize('first', first), after }
+}
+
 export type Presence = ReturnType<typeof createPresence>
 
-export function createPresence({ store, directory, settings, timing, sockets }: PresenceOptions) {
+export function createPresence({ store, directory, history, settings, timing, sockets }: PresenceOptions) {
   /** Users who were admitted without their row, each with the caller to read the row for. */
   const unseeded = new Map<string, Caller>()
   const operations = new OperationQueues()
@@ -116,9 +126,13 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     return store.attach({ ...request, profile: caller.profile, seed: stored?.seed ?? UNKNOWN })
   }
 
+  function ensure({ userId, profile, issuedAtMs }: Caller): Promise<StoredUser> {
+    return directory.ensure(userId, profile, issuedAtMs)
+  }
+
   async function readSeed(caller: Caller): Promise<StoredUser | null> {
     try {
-      return await withinTime(directory.ensure(caller.userId, caller.profile), SEED_WAIT_MS, null)
+      return await withinTime(ensure(caller), SEED_WAIT_MS, null)
     } catch (error) {
       if (isUnavailable(error)) return null
       throw error
@@ -141,17 +155,16 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     }
   }
 
-  async function changeSettings({ userId, profile }: Caller, change: SettingsChange): Promise<void> {
-    const isThere = await inRowOrder(userId, () =>
-      settings.change(userId, change, () => directory.ensure(userId, profile)),
-    )
+  async function changeSettings(caller: Caller, change: SettingsChange): Promise<void> {
+    const { userId } = caller
+    const isThere = await inRowOrder(userId, () => settings.change(userId, change, () => ensure(caller)))
     if (!isThere) throw notFound('userId', 'user')
   }
 
   async function viewer(caller: Caller): Promise<ViewerState> {
     const live = await store.viewer(caller.userId)
     if (live === 'pending') throw unavailable('postgres', 'Your settings cannot be read just now.')
-    return live ?? viewerAway(await directory.ensure(caller.userId, caller.profile), timing)
+    return live ?? viewerAway(await ensure(caller), timing)
   }
 
   async function users(caller: Caller, userIds: readonly string[]): Promise<(PublicUser | null)[]> {
@@ -265,6 +278,13 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
 
     users: (caller: Caller, userIds: readonly string[]) => users(caller, parseUserIds('ids', userIds)),
 
+    /** As `users`, for a gateway that names each user by an object with the id in it. */
+    entities: (caller: Caller, userIds: readonly string[]) =>
+      users(
+        caller,
+        parseUserIds('representations', userIds, (index) => `representations[${index}].id`),
+      ),
+
     page(caller: Caller, room: string | null, first: number, after: string | null): Promise<Page> {
       if (room !== null) parseRoom('room', room)
       requireAudience(caller, room)
@@ -278,6 +298,15 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
     },
 
     position: (): Promise<Position> => store.changes.position(),
+
+    /** The history of a user as everyone could see it. */
+    async history(caller: Caller, userId: string, asked: AskedHistory): Promise<HistoryPage<ShownSession>> {
+      requireService(caller)
+      return history.shown(parseUserId('userId', userId), parseHistory(asked))
+    },
+
+    ownHistory: async (caller: Caller, asked: AskedHistory): Promise<HistoryPage<PastSession>> =>
+      history.own(caller.userId, parseHistory(asked)),
 
     /** @param message - null clears the message, undefined keeps it */
     setStatus(caller: Caller, statusChoice: StatusChoice, message: string | null | undefined): Promise<void> {
@@ -304,6 +333,27 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
           tokensIssuedUpToMs: validAfterMs,
         })
         sockets.dismiss(userId, null)
+        return { userId, sessionCount }
+      })
+    },
+
+    /**
+     * Forgets a user: their sessions, row and history are gone, and no token that was issued until now works. A user who
+     * was never seen is forgotten as well. Call it again if it throws `UNAVAILABLE`.
+     */
+    async forgetUser(caller: Caller, userId: string): Promise<{ userId: string; sessionCount: number }> {
+      requireService(caller)
+      parseUserId('userId', userId)
+      return inRowOrder(userId, async () => {
+        // Revoked first: from here on no token of before can make a row, or bring the user back to the live store.
+        const tokensIssuedUpToMs = await directory.revokeForGood(userId)
+        const sessionCount = await operations.run(userId, async () => {
+          const endedCount = await store.forget({ userId, tokensIssuedUpToMs })
+          unseeded.delete(userId)
+          sockets.dismiss(userId, null)
+          return endedCount
+        })
+        await directory.forget(userId)
         return { userId, sessionCount }
       })
     },
@@ -341,9 +391,14 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
         // The user moves to the end of the line: a locked or refused row holds up the others for one round at most.
         unseeded.delete(userId)
         unseeded.set(userId, caller)
-        const stored = await readSeed(caller)
+        const stored = await readSeed(caller).catch(throwUnlessRevoked)
         // If the database is still unavailable, the others would wait in vain as well.
         if (stored === null) break
+        if (stored === 'revoked') {
+          unseeded.delete(userId)
+          sockets.dismiss(userId, caller.issuedAtMs)
+          continue
+        }
         if (stored.tokensValidAfterMs !== null) sockets.dismiss(userId, stored.tokensValidAfterMs)
         // If the live state cannot take the seed, `setUser` throws, and the user stays in the line.
         await store.setUser({ userId, seed: stored.seed })
@@ -357,8 +412,13 @@ export function createPresence({ store, directory, settings, timing, sockets }: 
 /** @throws PresenceError `UNAUTHENTICATED` for a token that was issued before its user was disconnected */
 export function refuseDismissed({ issuedAtMs }: Caller, tokensValidAfterMs: number | null): void {
   if (tokensValidAfterMs !== null && issuedAtMs <= tokensValidAfterMs) {
-    throw unauthenticated('The token was issued before its user was disconnected: a fresh one is needed.')
+    throw revoked()
   }
+}
+
+function throwUnlessRevoked(error: unknown): 'revoked' {
+  if (error instanceof PresenceError && error.code === 'UNAUTHENTICATED') return 'revoked'
+  throw error
 }
 
 function throwUnavailable(error: unknown): void {

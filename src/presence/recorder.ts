@@ -56,4 +56,6 @@ export interface RecorderState {
   readonly isDatabaseUp: boolean
   /** The number of records that waited for the database at the last check. */
   readonly waitingCount: number
+  /** The number of users whose records are set aside because another transaction locks their rows. */
+  readonly setAsideCount: number
 }

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import type { HeartbeatInput, Presence } from './presence.ts'
+import { createRecentEnds } from './recent-ends.ts'
 import { createReturns } from './returns.ts'
 import { type Attachment, type NodeSocket, SocketSession, type SocketsOfNode } from './socket-session.ts'
 import type { DetachRequest, Loss } from './store.ts'
@@ -18,6 +19,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
   const byFence = new Map<string, SocketSession>()
   const challenged = new Set<SocketSession>()
   const absent = new Set<SocketSession>()
+  const recentEnds = store.budgets === null ? null : createRecentEnds(monotonicMs)
   /** By fence: detaches that did not reach the store. As many as there were sockets when the outage began. */
   const pendingDetaches = new Map<string, DetachRequest>()
   /** The process's name in the live state: new at each start, and whenever the live state is rebuilt. */
@@ -33,6 +35,7 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
     byFence,
     challenged,
     absent,
+    recentEnds,
     nodeId: () => nodeId,
 
     mintFence() {
@@ -156,9 +159,13 @@ export function createSocketRegistry({ store, timing, monotonicMs, onError }: So
 
     /** The live state is being rebuilt: `comeBack` has to attach every session again, under another node id. */
     startAnew(): void {
+      recentEnds?.lose()
       nodeId = randomUUID()
       for (const open of [...byFence.values()]) if (open.fence !== null) open.letGo()
     },
+
+    /** Null if the live state cannot be lost without this process. */
+    recentEnds,
 
     /**
      * Attaches all sessions again that have to be, except those whose clients must first prove that they are there.

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Caller } from './access.ts'
 import { isUnavailable, notFound, unauthenticated, unavailable } from './errors.ts'
-import type { SessionView } from './model.ts'
+import type { EndReason, SessionView } from './model.ts'
 import { type BeatSender, Postponed } from './operation-queues.ts'
 import {
   type Attach,
@@ -18,8 +18,9 @@ import {
   type SessionChannel,
   sessionOf,
 } from './presence.ts'
+import type { EndedSession, RecentEnds } from './recent-ends.ts'
 import type { DetachCause } from './rules.ts'
-import type { Beat, BeatAnswer, DetachRequest, Loss, PresenceStore } from './store.ts'
+import type { AttachAnswer, Beat, BeatAnswer, DetachRequest, Loss, PresenceStore } from './store.ts'
 import type { PresenceTiming } from './timing.ts'
 
 export interface NodeSocket {
@@ -78,6 +79,7 @@ interface Known {
   readonly device: string | null
   readonly rooms: readonly string[]
   readonly startedAtMs: number
+  readonly startId: string | null
 }
 
 /** What all sockets of a node share. */
@@ -92,6 +94,8 @@ export interface SocketsOfNode {
   readonly challenged: Set<SocketSession>
   /** Sockets whose session has to be attached again. */
   readonly absent: Set<SocketSession>
+  /** Null if the live state is this process's own, and is lost with it. */
+  readonly recentEnds: RecentEnds | null
   nodeId(): string
   mintFence(): string
   /** Sends a detach to the store; if the store is unavailable, the detach is sent later. */
@@ -150,7 +154,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.socket = socket
     this.sessionId = namedSessionId
     this.#lastActiveAtMs = node.monotonicMs()
-    this.#known = { device: null, rooms: [], startedAtMs: this.#lastActiveAtMs }
+    this.#known = { device: null, rooms: [], startedAtMs: this.#lastActiveAtMs, startId: null }
     presence.operations.socketOpened(caller.userId)
   }
 
@@ -207,6 +211,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
         this.#node.store.end({ userId: this.caller.userId, sessionId, fence, reason: 'WENT_OFFLINE' }),
       )
       if (answer instanceof Postponed) return answer
+      this.#over('WENT_OFFLINE')
       // If a new epoch began while the answer was on its way, the session does not come back either.
       this.#absence = null
       this.#part()
@@ -260,6 +265,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   /** The user ended the session over HTTP: if it is not attached to this socket, it is not brought back. */
   ended(): void {
     if (this.#absence === null) return
+    this.#over('WENT_OFFLINE')
     this.#absence = null
     this.#part()
   }
@@ -273,6 +279,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   }
 
   lost(cause: Loss['cause']): void {
+    if (cause !== 'replaced' && cause !== 'reaped') this.#over(cause)
     if (cause === 'replaced') startChallenge(this.#node, this, null)
     else if (cause === 'reaped') this.#provesToBeThere()
     else if (cause === 'DISCONNECTED') this.dismiss()
@@ -327,6 +334,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
 
   dismiss(): void {
     this.#isDismissed = true
+    if (this.#absence !== null) this.#over('DISCONNECTED')
     this.#absence = null
     this.socket.dismiss()
   }
@@ -448,7 +456,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.#absence = null
     const lossDuringAttach = this.#lostEarly
     this.#lostEarly = null
-    this.#learn(answer.session, answer.atMs, answer.lastActiveForMs)
+    this.#learn(answer.session, answer)
     if (answer.replacedFence !== null) {
       const replaced = this.#node.byFence.get(answer.replacedFence)
       if (replaced !== undefined && replaced !== this) startChallenge(this.#node, replaced, answer.session)
@@ -474,9 +482,12 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     this.#node.tellLater({ ...request, isAttachUncertain: true })
   }
 
-  #learn({ device, rooms, startedAtMs }: SessionView, storeNowMs: number, lastActiveForMs: number): void {
+  #learn(
+    { device, rooms, startedAtMs }: SessionView,
+    { atMs, lastActiveForMs, startId }: Extract<AttachAnswer, { readonly kind: 'attached' }>,
+  ): void {
     const nowMs = this.#node.monotonicMs()
-    this.#known = { device, rooms, startedAtMs: nowMs - (storeNowMs - startedAtMs) }
+    this.#known = { device, rooms, startedAtMs: nowMs - (atMs - startedAtMs), startId }
     this.#lastActiveAtMs = nowMs - lastActiveForMs
   }
 
@@ -489,6 +500,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   async #release(cause: DetachCause, silentForMs: number): Promise<void> {
     const { sessionId } = this
     const fence = this.fence ?? this.#absence?.reapedFence ?? null
+    if (fence !== null || this.#absence !== null) this.#over('SERVER_RESTART')
     for (const former of this.#absence?.formerFences ?? []) this.#disown(former, sessionId)
     this.#absence = null
     this.#forget()
@@ -587,12 +599,37 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
 
   #comebackOf({ formerFences }: Absence, sessionId: string): Request {
     const nowMs = this.#node.monotonicMs()
-    const { device, rooms, startedAtMs } = this.#known
+    const { device, rooms, startedAtMs, startId } = this.#known
     const ages = {
       startedForMs: Math.round(nowMs - startedAtMs),
       lastActiveForMs: Math.round(nowMs - this.#lastActiveAtMs),
     }
-    return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences } }
+    return { sessionId, isActive: false, device, rooms, comeback: { ...ages, formerFences, startId } }
+  }
+
+  /** Remembers how the session ended, for a live state that is lost before its record is in the database. */
+  #over(endReason: EndReason): void {
+    const { device, rooms, startedAtMs, startId } = this.#known
+    const { recentEnds } = this.#node
+    if (recentEnds === null || startId === null || this.sessionId === null) return
+    const end: EndedSession = {
+      userId: this.caller.userId,
+      startId,
+      sessionId: this.sessionId,
+      device,
+      rooms,
+      nodeId: this.#node.nodeId(),
+      startedAtMs,
+      lastActiveAtMs: this.#lastActiveAtMs,
+      endedAtMs: this.#node.monotonicMs(),
+      endReason,
+    }
+    // A live state that was lost is rebuilt without the session, so no record of it comes.
+    const isOfLostState = this.#absence !== null && this.#absence.reapedFence === null
+    if (isOfLostState) recentEnds.addLost(end)
+    else recentEnds.add(end)
+    // Said once: a socket whose session ended is released without one.
+    this.#known = { ...this.#known, startId: null }
   }
 
   /** The session went offline; the socket stays open. */

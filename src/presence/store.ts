@@ -53,6 +53,16 @@ export interface PresenceStore {
   /** Ends sessions at once. Ending a session that is not there succeeds and does nothing. */
   end(request: EndRequest): Promise<EndAnswer>
 
+  /**
+   * Takes a user out of the store with everything that it has of them: sessions, settings that it remembers, and what
+   * their waiting records say. Others see a `LEAVE` if they saw the user. The entries of the change log stay until they
+   * are too old. Every node is notified as by `end`. A user who is not there is forgotten as well, and one who attaches
+   * afterwards is new.
+   *
+   * @returns the number of sessions that ended
+   */
+  forget(request: ForgetRequest): Promise<number>
+
   /** `join` puts a session into a room, `leave` takes it out. */
   join(request: RoomRequest): Promise<RoomAnswer>
   leave(request: RoomRequest): Promise<RoomAnswer>
@@ -234,6 +244,11 @@ export interface Comeback {
   readonly lastActiveForMs: number
   /** Fences that the socket had before, or may have had: also those of attaches whose answer did not come. */
   readonly formerFences: readonly string[]
+  /**
+   * The name of the start under which the session is recorded: a session that starts again keeps it, and so its row in
+   * the history. Null if the node never learnt it.
+   */
+  readonly startId: string | null
 }
 
 export type AttachAnswer =
@@ -241,6 +256,8 @@ export type AttachAnswer =
       readonly kind: 'attached'
       /** Null if the heartbeat behind the attach counted for the user alone (rule 7). */
       readonly session: SessionView | null
+      /** The name of this start of the session, as in its records; null without a session. */
+      readonly startId: string | null
       /** Whether the session was live before, with or without a socket; else it started in this step. */
       readonly isResumed: boolean
       /** The fence of the socket that owned the session until now. */
@@ -322,6 +339,12 @@ export interface EndAnswer {
   readonly fences: readonly string[]
 }
 
+export interface ForgetRequest {
+  readonly userId: string
+  /** As in `EndRequest`. */
+  readonly tokensIssuedUpToMs: number
+}
+
 export interface RoomRequest {
   readonly userId: string
   readonly sessionId: string
@@ -352,6 +375,8 @@ export interface AdoptedUser {
   readonly sessions: readonly SessionRow[]
   /** Sessions that started up to this moment were ended by `disconnectUser`. */
   readonly tokensValidAfterMs: number | null
+  /** Set if the user has no row because they were forgotten: to be passed to `forget`, and not to `adopt`. */
+  readonly isForgotten?: true
 }
 
 export interface InheritedUser {

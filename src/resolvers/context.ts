@@ -14,8 +14,10 @@ export interface RequestContext {
   readonly channel: SessionChannel | null
   /** The session that the request named in its header; null where it named none, and over a socket. */
   readonly namedSessionId: string | null
-  /** What the socket follows; null over HTTP. */
-  readonly group: FeedGroup | null
+  /** What the socket or the event stream follows. */
+  readonly group: FeedGroup
+  /** The position that an event stream goes on after, whatever its argument `after` says: its client sends the last `id`. */
+  readonly lastEventId: string | null
   /** Takes work from who asks, in units of about a microsecond. @throws PresenceError `RATE_LIMITED` */
   readonly charge: (units: number) => void
   /** The place in the log before anything else of the answer was read. The same for all that ask within one request. */

@@ -1,4 +1,3 @@
-import { badInput } from '../presence/errors.ts'
 import { formatPosition, type Position } from '../presence/position.ts'
 import { callerOf, type RequestContext } from './context.ts'
 
@@ -13,7 +12,5 @@ export function subscribePositionAdvanced(
   context: RequestContext,
 ): AsyncIterable<Position> {
   callerOf(context)
-  if (context.group === null)
-    throw badInput('positionAdvanced', 'asked over a WebSocket: it speaks of all that the socket follows')
   return context.feed.positions(context.group)
 }

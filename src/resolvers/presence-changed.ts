@@ -3,7 +3,7 @@ import { parseRoom, parseUserIds } from '../presence/bounds.ts'
 import type { ChangeFilter } from '../presence/changes.ts'
 import { badInput } from '../presence/errors.ts'
 import type { ChangeEvent } from '../presence/feed.ts'
-import { parsePosition } from '../presence/position.ts'
+import { type Position, parsePosition } from '../presence/position.ts'
 import { callerOf, type RequestContext } from './context.ts'
 
 export interface PresenceChangedArgs {
@@ -18,9 +18,14 @@ export function subscribePresenceChanged(
   context: RequestContext,
 ): Promise<AsyncIterable<ChangeEvent>> {
   const filter = filterOf(args, context)
-  const after = typeof args.after === 'string' ? parsePosition('after', args.after) : null
+  const after = afterOf(args, context)
   const { userId } = callerOf(context)
   return context.feed.changes(filter, after, context.group, { userId, charge: context.charge })
+}
+
+function afterOf({ after }: PresenceChangedArgs, { lastEventId }: RequestContext): Position | null {
+  if (typeof lastEventId === 'string') return parsePosition('Last-Event-ID', lastEventId)
+  return typeof after === 'string' ? parsePosition('after', after) : null
 }
 
 function filterOf({ room, userIds }: PresenceChangedArgs, context: RequestContext): ChangeFilter {

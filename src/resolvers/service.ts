@@ -10,6 +10,14 @@ export function disconnectUser(
   return context.presence.disconnectUser(callerOf(context), args.userId)
 }
 
+export function forgetUser(
+  _root: unknown,
+  args: { userId: string },
+  context: RequestContext,
+): Promise<{ userId: string; sessionCount: number }> {
+  return context.presence.forgetUser(callerOf(context), args.userId)
+}
+
 export async function updateUser(
   _root: unknown,
   args: { userId: string; name?: string | null | undefined; avatarUrl?: string | null | undefined },

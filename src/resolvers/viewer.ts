@@ -37,6 +37,14 @@ async function viewerThrough(channel: SessionChannel, context: RequestContext): 
   }
 }
 
+/**
+ * Relay merges all records that have one id, whatever their types: a viewer with the id of their user would be shown to
+ * themselves as others see them.
+ */
+export function viewerIdOf(userId: string): string {
+  return `viewer:${userId}`
+}
+
 export function sessions({ state, currentSessionId }: ViewerModel): SessionModel[] {
   return state.sessions.map((view) => ({ view, isCurrent: view.id === currentSessionId }))
 }

@@ -2,13 +2,14 @@
 import SchemaBuilder from '@pothos/core'
 import ComplexityPlugin from '@pothos/plugin-complexity'
 import type { RequestContext } from '../resolvers/context.ts'
+import { HISTORY_UNITS } from '../resolvers/history.ts'
 
 export const builder = new SchemaBuilder<{
   Context: RequestContext
   Scalars: {
     ID: { Input: string; Output: string }
-    /** Epoch milliseconds inside, RFC 3339 outside. */
-    DateTime: { Input: never; Output: number }
+    /** An argument stays the text that it is, so that its error can name it; an answer is epoch milliseconds. */
+    DateTime: { Input: string; Output: number }
   }
 }>({
   plugins: [ComplexityPlugin],
@@ -25,6 +26,7 @@ export const COST = {
   settingsWrite: 2000,
   /** An entry of the change log, a record, and the change for all who follow the user. */
   change: 500,
+  history: HISTORY_UNITS,
   /** A subscription, whatever comes of it. */
   subscription: 100,
   /** A room in which a session is put. */
@@ -42,10 +44,11 @@ builder.mutationType({ description: "What changes the signed-in user's own prese
 builder.subscriptionType({ description: 'What happens from now on, or from a position on.' })
 
 builder.scalarType('DateTime', {
-  description: 'A moment as RFC 3339 writes it, in UTC, with milliseconds: `2026-01-31T09:30:00.000Z`.',
+  description: 'A moment as RFC 3339 writes it: `2026-01-31T09:30:00.000Z`. Answers are in UTC, with milliseconds.',
   serialize: (epochMs) => new Date(epochMs).toISOString(),
-  parseValue: () => {
-    throw new TypeError('No argument takes a DateTime.')
+  parseValue(value) {
+    if (typeof value !== 'string') throw new TypeError('A DateTime must be a text.')
+    return value
   },
 })
 

@@ -27,6 +27,22 @@ export const VisibilityEnum = builder.enumType('Visibility', {
   } as const,
 })
 
+export const EndReasonEnum = builder.enumType('EndReason', {
+  description: 'Why a session ended.',
+  values: {
+    CLOSED: { description: 'Its client closed the socket.' },
+    LOST: { description: 'Its connection was lost.' },
+    EXPIRED: { description: 'No heartbeat came over HTTP.' },
+    WENT_OFFLINE: { description: 'The user went offline.' },
+    DISCONNECTED: { description: '`disconnectUser` ended it.' },
+    DISPLACED: { description: 'The user had too many sessions, and a newer one took its place.' },
+    TAKEN_OVER: { description: 'It was the session `default`, and a socket of the user attached.' },
+    NODE_LOST: { description: 'The server process of its socket died.' },
+    SERVER_RESTART: { description: 'The server restarted, and nobody came back.' },
+    UNRECORDED: { description: 'Its end was lost; the moment is that of its last known activity.' },
+  } as const,
+})
+
 export const PresenceChangeKindEnum = builder.enumType('PresenceChangeKind', {
   description: 'What a change means for a list of online users.',
   values: {

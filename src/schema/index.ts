@@ -7,6 +7,7 @@ import './heartbeat.ts'
 import './rooms.ts'
 import './settings.ts'
 import './service.ts'
+import './history.ts'
 import './changes.ts'
 
 export const schema = builder.toSchema()

@@ -3,29 +3,8 @@ import { formatPosition } from '../presence/position.ts'
 import type { Page } from '../presence/store.ts'
 import { cursorOf, DEFAULT_PAGE_SIZE, onlineCount, onlineUsers } from '../resolvers/online-users.ts'
 import { builder } from './builder.ts'
+import { PageInfoType, pageInfoOf } from './page-info.ts'
 import { UserType } from './user.ts'
-
-const PageInfoType = builder.objectRef<Page>('PageInfo').implement({
-  description: 'Where a page stands, as the Relay specification has it.',
-  fields: (t) => ({
-    hasNextPage: t.exposeBoolean('hasMore', { nullable: false, description: 'Whether more users follow.' }),
-    hasPreviousPage: t.boolean({
-      nullable: false,
-      description: 'Always false: pages are read forwards.',
-      resolve: () => false,
-    }),
-    startCursor: t.string({
-      nullable: true,
-      description: 'The cursor of the first edge.',
-      resolve: ({ users }) => cursorOrNull(users[0]),
-    }),
-    endCursor: t.string({
-      nullable: true,
-      description: 'What the next page takes as `after`.',
-      resolve: ({ users }) => cursorOrNull(users.at(-1)),
-    }),
-  }),
-})
 
 const OnlineUsersEdgeType = builder.objectRef<PublicUser>('OnlineUsersEdge').implement({
   description: 'One user on a page.',
@@ -60,7 +39,7 @@ const OnlineUsersConnectionType = builder.objectRef<Page>('OnlineUsersConnection
       type: PageInfoType,
       nullable: false,
       description: 'Where the page stands.',
-      resolve: (page) => page,
+      resolve: ({ users, hasMore }) => pageInfoOf(hasMore, [users.at(0), users.at(-1)].flatMap(cursorsOf)),
     }),
     totalCount: t.exposeInt('totalCount', {
       nullable: false,
@@ -96,6 +75,6 @@ builder.queryFields((t) => ({
   }),
 }))
 
-function cursorOrNull(user: PublicUser | undefined): string | null {
-  return user === undefined ? null : cursorOf(user.id)
+function cursorsOf(user: PublicUser | undefined): string[] {
+  return user === undefined ? [] : [cursorOf(user.id)]
 }

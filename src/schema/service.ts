@@ -1,5 +1,5 @@
 import type { PublicUser } from '../presence/model.ts'
-import { disconnectUser, updateUser } from '../resolvers/service.ts'
+import { disconnectUser, forgetUser, updateUser } from '../resolvers/service.ts'
 import { builder, COST } from './builder.ts'
 import { UserType } from './user.ts'
 
@@ -12,6 +12,14 @@ const DisconnectUserPayload = builder
       sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
     }),
   })
+
+const ForgetUserPayload = builder.objectRef<{ userId: string; sessionCount: number }>('ForgetUserPayload').implement({
+  description: 'Result of `forgetUser`.',
+  fields: (t) => ({
+    userId: t.exposeID('userId', { nullable: false, description: 'The user.' }),
+    sessionCount: t.exposeInt('sessionCount', { nullable: false, description: 'How many sessions ended.' }),
+  }),
+})
 
 const UpdateUserPayload = builder.objectRef<{ user: PublicUser }>('UpdateUserPayload').implement({
   description: 'Result of `updateUser`.',
@@ -27,6 +35,15 @@ builder.mutationFields((t) => ({
     complexity: { field: COST.settingsWrite },
     args: { userId: t.arg.id({ required: true, description: 'The user.' }) },
     resolve: disconnectUser,
+  }),
+  forgetUser: t.field({
+    type: ForgetUserPayload,
+    nullable: false,
+    description:
+      'Erases a user: ends their sessions, closes their sockets, refuses the tokens that they had, and deletes their profile, settings and history. Others see a `LEAVE`. Send it again after `UNAVAILABLE`. For tokens with the role `service`.',
+    complexity: { field: COST.settingsWrite },
+    args: { userId: t.arg.id({ required: true, description: 'The user, seen before or not.' }) },
+    resolve: forgetUser,
   }),
   updateUser: t.field({
     type: UpdateUserPayload,

@@ -3,9 +3,18 @@ import { user, users } from '../resolvers/users.ts'
 import { builder, COST, SAME_FOR_ALL } from './builder.ts'
 import { PresenceStatusEnum } from './enums.ts'
 
+const NodeType = builder.interfaceRef<PublicUser>('Node').implement({
+  description: 'What Relay can read again by its id alone: a user.',
+  resolveType: () => 'User',
+  fields: (t) => ({
+    id: t.exposeID('id', { nullable: false, description: 'An id that no other node has.' }),
+  }),
+})
+
 export const UserType = builder.objectRef<PublicUser>('User').implement({
   description: 'A user as everyone sees them: the same for every viewer. What is personal is in `Viewer`.',
   extensions: SAME_FOR_ALL,
+  interfaces: [NodeType],
   fields: (t) => ({
     id: t.exposeID('id', { nullable: false, description: "The user's id: the `sub` of their token." }),
     name: t.exposeString('name', {
@@ -43,6 +52,13 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
 })
 
 builder.queryFields((t) => ({
+  node: t.field({
+    type: NodeType,
+    nullable: true,
+    description: 'The same as `user`, for Relay, which reads a user again by this name.',
+    args: { id: t.arg.id({ required: true, description: 'The id of a user, at most 128 bytes.' }) },
+    resolve: user,
+  }),
   user: t.field({
     type: UserType,
     nullable: true,

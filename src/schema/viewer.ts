@@ -1,4 +1,4 @@
-import { type SessionModel, sessions, type ViewerModel, viewer } from '../resolvers/viewer.ts'
+import { type SessionModel, sessions, type ViewerModel, viewer, viewerIdOf } from '../resolvers/viewer.ts'
 import { subscribeViewerChanged } from '../resolvers/viewer-changed.ts'
 import { builder, COST } from './builder.ts'
 import { PresenceStatusEnum, StatusChoiceEnum, VisibilityEnum } from './enums.ts'
@@ -56,7 +56,11 @@ export const SessionType = builder.objectRef<SessionModel>('Session').implement(
 export const ViewerType = builder.objectRef<ViewerModel>('Viewer').implement({
   description: 'The signed-in user, as only they see it: it tells the truth to who hides, too.',
   fields: (t) => ({
-    id: t.id({ nullable: false, description: "The user's id.", resolve: ({ state }) => state.user.id }),
+    id: t.id({
+      nullable: false,
+      description: "The id of this view, for caches of clients. The user's own id is in `user`.",
+      resolve: ({ state }) => viewerIdOf(state.user.id),
+    }),
     user: t.field({
       type: UserType,
       nullable: false,

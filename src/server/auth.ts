@@ -1,6 +1,7 @@
 /** Authenticates tokens: JWTs by shared secret or by published keys, and `dev:<userId>` outside production. */
 import { webcrypto } from 'node:crypto'
-import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
+import type { IncomingMessage } from 'node:http'
+import { errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from 'jose'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { BOUNDS, parseAvatarUrl, parseRoomPatterns, parseUserId } from '../presence/bounds.ts'
@@ -13,35 +14,51 @@ import { withinTime } from '../presence/time-limit.ts'
 /** How long a lookup of dismissed users may take: after that presence goes on without it (rule 8's second). */
 const REVOCATION_WAIT_MS = 1000
 /** Issuers' clocks differ from ours by a few seconds at most, if they are synchronised at all. */
-const CLOCK_TOLERANCE_SECONDS = 5
+export const CLOCK_TOLERANCE_SECONDS = 5
 /** What a `Date` can hold, from 1970 on: Postgres takes no year before that in the form that `Date` writes. */
 const LATEST_SECOND = 8.64e12
 const TIME_BOUND = `a number of seconds since 1970, at most ${LATEST_SECOND}`
 
-export interface Authenticator {
-  /**
-   * @param authorization - `Bearer <token>` or the token itself; null if there is none
-   * @returns null without a token
-   * @throws PresenceError `UNAUTHENTICATED` for an invalid token; `UNAVAILABLE` if its keys cannot be read
-   */
-  authenticate(authorization: string | null): Promise<Caller | null>
+/** What a request or a socket says about who it is. */
+export interface Credentials {
+  /** `Bearer <token>` or the token itself; null if there is none. */
+  readonly authorization: string | null
+  /** What the client of a socket sent; null for a request over HTTP. */
+  readonly connectionParams: Readonly<Record<string, unknown>> | null
+  /** Node's own request; null if there is none, or if nobody reads it. */
+  readonly req: IncomingMessage | null
+  /** The request without its body: only for an authenticator that reads requests. */
+  toRequest(): Request
 }
 
+export interface Authenticator {
+  /** Whether these may name a caller: without credentials, the address is not asked whether it may try. */
+  mayHave(credentials: Credentials): boolean
+  /** Whether it reads more than `authorization`. */
+  readonly readsRequests: boolean
+  /**
+   * @returns null without credentials
+   * @throws PresenceError `UNAUTHENTICATED` for invalid ones; `UNAVAILABLE` if they cannot be checked
+   */
+  authenticate(credentials: Credentials): Promise<Caller | null>
+}
+
+/** @param publishedKeys - finds the keys of JWKS_URL; null without that setting */
 export function createAuthenticator(
   config: Config,
   directory: Pick<UserDirectory, 'tokensValidAfterMs'>,
+  publishedKeys: JWTVerifyGetKey | null,
 ): Authenticator {
   const isDevelopment = config.NODE_ENV !== 'production'
-  const defaultRooms = config.DEFAULT_ROOMS ?? (isDevelopment ? ['**'] : [])
+  const defaultRooms = defaultRoomsOf(config)
   // Imported once: jose would import bytes, and a key object too, for every token.
   const secret = config.JWT_SECRET === null ? null : importSecret(config.JWT_SECRET)
   // A failed import must fail each token, and not the process.
   secret?.catch(() => {})
-  const publishedKeys = config.JWKS_URL === null ? null : createRemoteJWKSet(new URL(config.JWKS_URL))
   const checks = {
     ...(config.JWT_ISSUER === null ? {} : { issuer: config.JWT_ISSUER }),
     ...(config.JWT_AUDIENCE === null ? {} : { audience: config.JWT_AUDIENCE }),
-    requiredClaims: ['sub', 'iat', 'exp'],
+    requiredClaims: ['iat', 'exp'],
     clockTolerance: CLOCK_TOLERANCE_SECONDS,
   }
 
@@ -52,28 +69,20 @@ export function createAuthenticator(
         return (await jwtVerify(token, await secret, { ...checks, algorithms: ['HS256'] })).payload
       }
       if (publishedKeys !== null)
-        return (await jwtVerify(token, publishedKeys as JWTVerifyGetKey, { ...checks, algorithms: ASYMMETRIC })).payload
+        return (await jwtVerify(token, publishedKeys, { ...checks, algorithms: ASYMMETRIC })).payload
     } catch (error) {
       throw error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed
-        ? refusedWithSignature(authenticationError(error), error.payload)
+        ? refusedWithSignature(authenticationError(error), error.payload, config)
         : authenticationError(error)
     }
     throw unauthenticated('The token is of a kind that is not accepted here.')
   }
 
-  async function lookForDismissal(caller: Caller): Promise<void> {
-    let validAfterMs: number | null
-    try {
-      validAfterMs = await withinTime(directory.tokensValidAfterMs(caller.userId), REVOCATION_WAIT_MS, null)
-    } catch (error) {
-      if (isUnavailable(error)) return
-      throw error
-    }
-    refuseDismissed(caller, validAfterMs)
-  }
-
   return {
-    async authenticate(authorization) {
+    mayHave: ({ authorization }) => authorization !== null,
+    readsRequests: false,
+
+    async authenticate({ authorization }) {
       if (authorization === null || authorization.trim() === '') return null
       const token = authorization.trim().replace(/^bearer\s+/i, '')
       if (token.startsWith('dev:')) {
@@ -83,16 +92,39 @@ export function createAuthenticator(
       const payload = await verify(token)
       try {
         const caller = callerOf(payload, config, defaultRooms)
-        await lookForDismissal(caller)
+        await refuseRevoked(caller, directory)
         return caller
       } catch (error) {
-        throw refusedWithSignature(error, payload)
+        throw refusedWithSignature(error, payload, config)
       }
     },
   }
 }
 
-/** The `sub` of each token that was refused although its signature is valid, by the error. */
+/** The rooms of a caller who names none. */
+export function defaultRoomsOf({
+  DEFAULT_ROOMS,
+  NODE_ENV,
+}: Pick<Config, 'DEFAULT_ROOMS' | 'NODE_ENV'>): readonly string[] {
+  return DEFAULT_ROOMS ?? (NODE_ENV === 'production' ? [] : ['**'])
+}
+
+/** @throws PresenceError `UNAUTHENTICATED` if the caller was dismissed since; not if that cannot be looked up in time */
+export async function refuseRevoked(
+  caller: Caller,
+  directory: Pick<UserDirectory, 'tokensValidAfterMs'>,
+): Promise<void> {
+  let validAfterMs: number | null
+  try {
+    validAfterMs = await withinTime(directory.tokensValidAfterMs(caller.userId), REVOCATION_WAIT_MS, null)
+  } catch (error) {
+    if (isUnavailable(error)) return
+    throw error
+  }
+  refuseDismissed(caller, validAfterMs)
+}
+
+/** The user of each token that was refused although its signature is valid, by the error. */
 const subjects = new WeakMap<object, string>()
 
 /** @returns the user whose token was refused; null if its signature is invalid: then anybody may have made it */
@@ -100,13 +132,15 @@ export function subjectOfRefused(error: unknown): string | null {
   return (typeof error === 'object' && error !== null ? subjects.get(error) : undefined) ?? null
 }
 
-function refusedWithSignature(error: unknown, { sub }: JWTPayload): unknown {
-  if (error instanceof PresenceError && typeof sub === 'string') subjects.set(error, sub)
+function refusedWithSignature(
+  error: unknown,
+  payload: JWTPayload,
+  { JWT_SUBJECT_CLAIM }: Pick<Config, 'JWT_SUBJECT_CLAIM'>,
+): unknown {
+  const subject = claimAt(payload, JWT_SUBJECT_CLAIM)
+  if (error instanceof PresenceError && typeof subject === 'string') subjects.set(error, subject)
   return error
 }
-
-/** jose's error codes if the key server is unreachable, or answers with something else. */
-const KEYS_OUT_OF_REACH: ReadonlySet<string> = new Set(['ERR_JWKS_TIMEOUT', 'ERR_JWKS_INVALID', 'ERR_JOSE_GENERIC'])
 
 const TIME_CLAIMS: ReadonlySet<string> = new Set(['iat', 'exp', 'nbf'])
 
@@ -135,8 +169,8 @@ function authenticationError(error: unknown): unknown {
     if (error.claim === 'nbf') return badClaim('nbf', 'a time that has come')
     return badClaim(error.claim, 'what this server is set to')
   }
-  if (!(error instanceof errors.JOSEError) || KEYS_OUT_OF_REACH.has(error.code)) {
-    return unavailable('server', 'The keys that verify tokens cannot be read just now.', { cause: error })
+  if (!(error instanceof errors.JOSEError)) {
+    return unavailable('server', 'The keys that verify tokens cannot be used just now.', { cause: error })
   }
   return unauthenticated('The token is not signed by a key that is accepted here.')
 }
@@ -170,9 +204,13 @@ function callerOf(payload: JWTPayload, config: Config, defaultRooms: readonly st
     // Such a token would outlive the dismissal of its user.
     throw badClaim('iat', `a time in seconds, at most ${CLOCK_TOLERANCE_SECONDS} of them after now`)
   }
+  if (issuedAtMs < Date.now() - config.TOKEN_MAX_AGE) {
+    // A revocation may be gone by then.
+    throw badClaim('iat', 'a time that is no longer ago than TOKEN_MAX_AGE')
+  }
   if (payload.nbf !== undefined) timeOf('nbf', payload.nbf)
   return {
-    userId: userIdOf(payload.sub),
+    userId: userIdOf(payload, config.JWT_SUBJECT_CLAIM),
     profile: profileOf(claimAt(payload, config.JWT_NAME_CLAIM), claimAt(payload, config.JWT_PICTURE_CLAIM), issuedAtMs),
     ...rightsOf(payload, config.JWT_PRESENCE_CLAIM, defaultRooms),
     issuedAtMs,
@@ -198,9 +236,11 @@ function patternsOf(path: string, rooms: readonly string[]): readonly string[] {
   return withinClaim(path, () => parseRoomPatterns(path, rooms))
 }
 
-function userIdOf(subject: unknown): string {
-  if (typeof subject !== 'string') throw badClaim('sub', 'a text')
-  return withinClaim('sub', () => parseUserId('sub', subject))
+function userIdOf(payload: JWTPayload, path: string): string {
+  const subject = claimAt(payload, path, badClaim)
+  if (subject === undefined) throw badClaim(path, 'there')
+  if (typeof subject !== 'string') throw badClaim(path, 'a text')
+  return withinClaim(path, () => parseUserId(path, subject))
 }
 
 /** Turns an input error about a claim into one about the token: no argument is wrong. */
@@ -241,7 +281,7 @@ function claimAt(payload: JWTPayload, path: string, refuse?: (claim: string, bou
 }
 
 /** Profile values beyond our bounds are cut or left out: a long name locks nobody out. */
-function profileOf(name: unknown, picture: unknown, issuedAtMs: number): Profile | null {
+export function profileOf(name: unknown, picture: unknown, issuedAtMs: number): Profile | null {
   const shortName =
     typeof name === 'string'
       ? [...name.replace(/\p{Cc}|\p{Cs}/gu, ' ').trim()].slice(0, BOUNDS.nameCharacters).join('')

@@ -9,6 +9,8 @@ export interface Health {
   willServe(): Promise<boolean>
   /** Whether new clients are welcome. */
   isReady(): boolean
+  /** Whether the server stops, so that connected clients should go elsewhere too. */
+  isDraining(): boolean
   /** The reason, as a sentence for an operator. */
   notReadyBecause(): string
   /**
@@ -54,6 +56,7 @@ export function createHealth(reason: string): Health {
     },
 
     isReady: () => because() === null,
+    isDraining: () => isDraining !== null,
     notReadyBecause: () => because() ?? '',
     ready(trouble, exclusion = () => null) {
       look = trouble

@@ -1,19 +1,23 @@
 /** GraphQL over HTTP by Yoga, the pages, and the endpoints for load balancers. */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { type ExecutionArgs, GraphQLError } from 'graphql'
+import type { ExecutionArgs, ExecutionResult } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
-import { badInput, badRequest, type ErrorCode, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
-import type { ChangeFeed } from '../presence/feed.ts'
+import { badInput, badRequest, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
 import type { RequestContext } from '../resolvers/context.ts'
-import { NOT_SERVING, problemOf, problemOfMasked, retryHeadersOf, text } from './answers.ts'
-import { type ErrorMask, httpStatusOf, located } from './client-errors.ts'
+import { acceptsEventStream, acceptsStream } from './accept.ts'
+import { NOT_SERVING, problemOf, problemOfMasked, text } from './answers.ts'
+import type { ErrorMask } from './client-errors.ts'
+import { eventStream, MULTIPART_SUBSCRIPTION, SERVER_SENT_EVENTS } from './event-streams.ts'
+import { beaconOf, tokenInQuery } from './headerless-tokens.ts'
 import type { Health } from './health.ts'
+import { forReader, isFinal, notAcceptable, ofDocument, withStatus } from './http-errors.ts'
 import type { Addresses, Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import { callerOf, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
@@ -21,14 +25,26 @@ import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Pages } from './pages.ts'
 import { type Params, paramsOfBody, paramsOfQuery } from './params.ts'
+import type { RequestBody } from './parsed-body.ts'
+import type { Peer } from './peer.ts'
+import { createPersistedQueries, type PersistedQueries } from './persisted-queries.ts'
+import { GRAPHQL, type Routes } from './routes.ts'
+import { createSingleConnectionHttp, isSingleConnection } from './single-connection-http.ts'
 import type { Results, Streams } from './streams.ts'
 
-export const GRAPHQL_PATH = '/graphql'
+const LAST_EVENT_ID = 'Last-Event-ID'
 
 export interface HttpOptions {
   readonly config: Pick<
     Config,
-    'BODY_TIME' | 'HEARTBEAT_INTERVAL' | 'MAX_FRAME_BYTES' | 'METRICS_TOKEN' | 'NODE_ENV' | 'SOCKETS_PER_USER'
+    | 'BASE_PATH'
+    | 'BODY_TIME'
+    | 'HEARTBEAT_INTERVAL'
+    | 'MAX_FRAME_BYTES'
+    | 'METRICS_TOKEN'
+    | 'NODE_ENV'
+    | 'SOCKETS_PER_USER'
+    | 'SUBSCRIPTIONS_PER_SOCKET'
   >
   readonly admission: Admission
   readonly addresses: Addresses
@@ -38,7 +54,10 @@ export interface HttpOptions {
   readonly presence: Presence
   readonly feed: ChangeFeed
   readonly operations: Operations
+  /** Where a result of a subscription stands in the change log; null if it is no change. */
+  readonly positionOf: (result: ExecutionResult) => Position | null
   readonly streams: Streams
+  readonly routes: Routes
   readonly pages: Pages
   readonly health: Health
   readonly metrics: Pick<Metrics, 'read'>
@@ -51,26 +70,30 @@ interface Admitted {
   readonly payer: Payer
   readonly accept: string | null
   readonly signal: AbortSignal
+  readonly peer: Peer
   /** The request's GraphQL parameters, parsed before Yoga sees them. */
   readonly params: Params
   /** Set when its document has been priced. */
   readonly cost: { units: number }
+  /** What it follows, if it is a subscription. */
+  readonly group: FeedGroup
 }
 
-/** @returns a function that answers requests; `peer`: the address of the connection, null if the server lacks it */
-export function createHttp(options: HttpOptions): (request: Request, peer: string | null) => Promise<Response> {
+/** @returns a function that answers requests */
+export function createHttp(options: HttpOptions): (request: Request, peer: Peer) => Promise<Response> {
   const { config, admission, addresses, limits, presence, feed, operations, streams } = options
-  const { pages, health, metrics, mask } = options
+  const { routes, pages, health, metrics, mask } = options
 
+  const persistedQueries = createPersistedQueries()
   const yoga = createYoga<Admitted, RequestContext>({
     schema: operations.schema,
-    graphqlEndpoint: GRAPHQL_PATH,
+    graphqlEndpoint: routes.graphqlPath,
     graphiql: false,
     landingPage: false,
     logging: false,
     // We do both: one cache and one set of limits for HTTP and sockets.
     parserAndValidationCache: false,
-    plugins: [sharedOperations(operations, addStream)],
+    plugins: [sharedOperations(operations, persistedQueries, addStream), streamForms(feed, options.positionOf)],
     multipart: false,
     // The edge does CORS: its own answers have the same headers.
     cors: false,
@@ -81,46 +104,111 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
         return masked.path === undefined ? withStatus(masked) : masked
       },
     },
-    context({ request, caller, payer }) {
-      let position: Promise<Position> | null = null
-      return {
-        caller,
-        presence,
-        feed,
-        channel: null,
-        namedSessionId: presence.parseSessionId(SESSION_HEADER, request.headers.get(SESSION_HEADER)),
-        group: null,
-        charge: (units) => limits.charge(payer, units),
-        position() {
-          position ??= presence.position()
-          return position
-        },
-      }
-    },
+    context: ({ request, caller, payer, group }) => contextOf(request.headers, caller, payer, group),
   })
+  const answerSingle = createSingleConnectionHttp({ config, operations, streams, requireRoom, isFinal, mask })
 
-  /** @throws if the stream may not begin; then it is ended */
-  function addStream({ caller, accept, signal }: Admitted, results: Results): Results {
-    if (caller === null) return results
-    const isFull = options.socketCountOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER
-    const refusal = !acceptsEventStream(accept)
-      ? notAcceptable()
-      : isFull
-        ? rateLimited(
-            `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
-            config.HEARTBEAT_INTERVAL,
-          )
-        : null
-    if (refusal === null) return streams.add(caller, results, signal)
-    // The stream has begun: an error while it ends concerns nobody.
-    results.return().catch(() => {})
-    throw refusal
+  function contextOf(headers: Headers, caller: Caller | null, payer: Payer, group: FeedGroup): RequestContext {
+    let position: Promise<Position> | null = null
+    return {
+      caller,
+      presence,
+      feed,
+      channel: null,
+      namedSessionId: presence.parseSessionId(SESSION_HEADER, headers.get(SESSION_HEADER)),
+      group,
+      lastEventId: headers.get(LAST_EVENT_ID) || null,
+      charge: (units) => limits.charge(payer, units),
+      position() {
+        position ??= presence.position()
+        return position
+      },
+    }
   }
 
-  async function graphql(request: Request, origin: Origin): Promise<Response> {
+  function requireRoom(userId: string): void {
+    if (options.socketCountOf(userId) + streams.countOf(userId) < config.SOCKETS_PER_USER) return
+    const reason = `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`
+    throw rateLimited(reason, config.HEARTBEAT_INTERVAL)
+  }
+
+  /** @throws if the stream may not begin; then it is ended */
+  function addStream({ caller, accept, signal, peer }: Admitted, results: Results): Results {
+    if (caller === null) return results
+    try {
+      if (!acceptsStream(accept)) throw notAcceptable()
+      requireRoom(caller.userId)
+    } catch (error) {
+      // The stream has begun: an error while it ends concerns nobody.
+      results.return().catch(() => {})
+      throw error
+    }
+    return streams.add(caller, results, { signal, cut: peer.cut })
+  }
+
+  async function graphql(request: Request, origin: Origin, peer: Peer): Promise<Response> {
     if (!health.isServing() && !(await health.willServe())) return problemOf(unavailable('server', NOT_SERVING))
     const { method, headers, url, signal } = request
-    const caller = await admission.authenticate(headers.get('authorization'), origin)
+    const search = new URL(url).searchParams
+    if (isSingleConnection(request)) {
+      const { payer, caller } = await admit(request, headers.get('authorization'), origin, peer)
+      const asked = {
+        method,
+        headers,
+        search,
+        caller,
+        payer,
+        connection: { signal, cut: peer.cut },
+        params: () => readParams(request, peer),
+        contextOf: (group: FeedGroup) => contextOf(headers, caller, payer, group),
+      }
+      return inTurn(payer, signal, () => answerSingle(asked))
+    }
+    if (method !== 'POST') {
+      const authorization = headers.get('authorization') ?? tokenInQuery(search, headers.get('accept'))
+      const { payer, execute } = await admit(request, authorization, origin, peer)
+      const params = persistedQueries.resolve(paramsOfQuery(search))
+      return inTurn(payer, signal, () => execute(params, null))
+    }
+    // A page that closes can send no other type with a body to another origin, and no header. Where cookies give rights,
+    // any page could send it for the user.
+    if (!admission.readsRequests && /^text\/plain\b/i.test(headers.get('content-type') ?? '')) {
+      const body = await readBody(request, peer)
+      if (body instanceof Response) return body
+      const beacon = beaconOf(body)
+      if (beacon === null) return problemOf(badInput('content-type', 'application/json'), 415)
+      const { payer, execute } = await admit(request, beacon.authorization, origin, peer)
+      return inTurn(payer, signal, () => execute(persistedQueries.resolve(beacon.params), ''))
+    }
+    const { payer, execute } = await admit(request, headers.get('authorization'), origin, peer)
+    const params = await readParams(request, peer)
+    return params instanceof Response ? params : inTurn(payer, signal, () => execute(params, ''))
+  }
+
+  /** @returns the parameters of a POST, or the answer that refuses its body */
+  async function readParams(request: Request, peer: Peer): Promise<Params | Response> {
+    // A form on another page could send any other type without a preflight.
+    if (!/^application\/(graphql-response\+)?json\b/.test(request.headers.get('content-type') ?? '')) {
+      return problemOf(badInput('content-type', 'application/json'), 415)
+    }
+    const body = await readBody(request, peer)
+    return body instanceof Response ? body : persistedQueries.resolve(paramsOfBody(body))
+  }
+
+  /** Authenticates a request and charges for it. @returns who pays, and what executes it */
+  async function admit(
+    { method, headers, url, signal }: Request,
+    authorization: string | null,
+    origin: Origin,
+    peer: Peer,
+  ) {
+    const credentials = {
+      authorization,
+      connectionParams: null,
+      req: peer.req,
+      toRequest: () => new Request(url, { method, headers: [...headers] }),
+    }
+    const caller = await admission.authenticate(credentials, origin)
     const payer = payerOf(caller, origin)
     try {
       limits.charge(payer, UNITS.request)
@@ -129,24 +217,25 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
       limits.spend(payer, UNITS.request)
       throw error
     }
-    const admitted = { caller, payer, accept: headers.get('accept'), signal, cost: { units: 0 } }
-    if (method !== 'POST') {
-      const params = paramsOfQuery(new URL(url).searchParams)
-      return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, signal }, { ...admitted, params }))
+    const group: FeedGroup = { subscriptions: new Set() }
+    const admitted = { caller, payer, accept: headers.get('accept'), signal, peer, cost: { units: 0 }, group }
+
+    function execute(params: Params, body: string | null): Promise<Response> | Response {
+      const init = { method, headers, signal, ...(body === null ? {} : { body }) }
+      return yoga.fetch(url, init, { ...admitted, params })
     }
-    // A form on another page could send any other type without a preflight.
-    if (!/^application\/(graphql-response\+)?json\b/.test(headers.get('content-type') ?? '')) {
-      return problemOf(badInput('content-type', 'application/json'), 415)
-    }
-    const body = await withinTime(readBody(request, config.MAX_FRAME_BYTES), config.BODY_TIME, TOO_LATE)
+    return { caller, payer, execute }
+  }
+
+  /** @returns the text, or the answer that refuses it */
+  async function readBody(request: Request, peer: Peer): Promise<string | Response> {
+    const source = peer.body() ?? (request.body as AsyncIterable<Uint8Array> | null) ?? ''
+    const body = await withinTime(textOf(source, config.MAX_FRAME_BYTES), config.BODY_TIME, TOO_LATE)
     if (body === null) return problemOf(badInput('body', `at most ${config.MAX_FRAME_BYTES} bytes`), 413)
-    if (body === TOO_LATE) {
-      const refusal = problemOf(badInput('body', `sent within ${config.BODY_TIME} ms`), 408)
-      refusal.headers.set('connection', 'close')
-      return refusal
-    }
-    const params = paramsOfBody(body)
-    return inTurn(payer, signal, () => yoga.fetch(url, { method, headers, body: '', signal }, { ...admitted, params }))
+    if (body !== TOO_LATE) return body
+    const refusal = problemOf(badInput('body', `sent within ${config.BODY_TIME} ms`), 408)
+    refusal.headers.set('connection', 'close')
+    return refusal
   }
 
   /** Requests that arrive together run in turns. Their payers have paid for them, so few can wait. */
@@ -176,21 +265,37 @@ export function createHttp(options: HttpOptions): (request: Request, peer: strin
   }
 
   return async function fetch(request, peer) {
-    const { pathname } = new URL(request.url)
-    if (pathname === GRAPHQL_PATH) {
+    const { pathname, search } = new URL(request.url)
+    const path = routes.below(pathname)
+    if (path === null) return text(404, 'Not found\n')
+    if (path === GRAPHQL) {
       const wantsPage = request.method === 'GET' && /\btext\/html\b/.test(request.headers.get('accept') ?? '')
-      const page = wantsPage ? await pages.serve(pathname) : null
+      const page = wantsPage ? await pages.serve(path) : null
       if (page !== null) return page
-      const origin = addresses.of(peer, request.headers.get('x-forwarded-for'))
-      return slowedDown(graphql(request, origin))
+      const origin = addresses.of(peer.address, request.headers.get('x-forwarded-for'))
+      return passedOnAtOnce(await slowedDown(graphql(request, origin, peer)))
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return text(404, 'Not found\n')
-    if (pathname === '/healthz') return text(200, 'ok\n')
-    if (pathname === '/readyz')
-      return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
-    if (pathname === '/metrics') return readMetrics(request)
-    return (await pages.serve(pathname)) ?? text(404, 'Not found\n')
+    if (path === '/healthz') return text(200, 'ok\n')
+    if (path === '/readyz') return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
+    if (path === '/metrics') return readMetrics(request)
+    // What a page loads is named relative to it, so its address needs the slash.
+    if (path === '' && pages.has('/')) return redirect(`${config.BASE_PATH}/${search}`)
+    return (await pages.serve(path)) ?? text(404, 'Not found\n')
   }
+}
+
+function redirect(location: string): Response {
+  return new Response(null, { status: 308, headers: { location, 'cache-control': 'no-store' } })
+}
+
+/** Lets proxies pass on each event of a stream as it comes: nginx gathers an answer by default, others compress it. */
+function passedOnAtOnce(response: Response): Response {
+  const { headers } = response
+  if (!/^(?:text\/event-stream|multipart\/mixed)/.test(headers.get('content-type') ?? '')) return response
+  headers.set('x-accel-buffering', 'no')
+  headers.set('cache-control', 'no-cache, no-transform')
+  return response
 }
 
 /** The comparison takes the same time wherever the tokens differ. */
@@ -202,6 +307,7 @@ function isBearer(request: Request, token: string): boolean {
 /** Yoga's steps, run by the functions that sockets use. */
 function sharedOperations(
   operations: Operations,
+  persistedQueries: PersistedQueries,
   addStream: (admitted: Admitted, results: Results) => Results,
 ): Plugin<RequestContext & Admitted, Admitted> {
   return {
@@ -211,7 +317,10 @@ function sharedOperations(
     onParse({ context, params, setParseFn }) {
       setParseFn(() => {
         const prepared = operations.prepare({ ...context.params, query: String(params.source) }, context.payer)
-        if ('errors' in prepared) throw new AggregateError(prepared.errors.map(ofDocument))
+        if ('errors' in prepared) {
+          throw new AggregateError(prepared.errors.map((error) => ofDocument(forReader(error, context.accept))))
+        }
+        persistedQueries.keep(context.params)
         context.cost.units = prepared.units
         return prepared.document
       })
@@ -229,58 +338,43 @@ function sharedOperations(
         const results = await operations.subscribe(args, admitted.payer, null)
         if (Symbol.asyncIterator in results) return addStream(admitted, results)
         // The subscription did not begin.
-        return { ...results, errors: results.errors?.map(withStatus) }
+        return { ...results, errors: results.errors?.map((error) => withStatus(forReader(error, admitted.accept))) }
       }),
   }
 }
 
-/**
- * Adds an HTTP status for clients that look only at the status, if there is no data at all. Returns a copy: the errors
- * of a document are cached and sent to sockets too.
- */
-function withStatus(error: GraphQLError): GraphQLError {
-  const own = error.extensions.http as { readonly status?: number; readonly spec?: boolean } | undefined
-  // Yoga treats a request without a query as well-formed.
-  const spec = own?.spec === true && error.extensions.code !== 'BAD_REQUEST'
-  const http = { status: httpStatusOf(error), headers: retryHeadersOf(error.extensions), ...own, spec }
-  return located(error.message, { ...error.extensions, http }, error)
-}
-
-const DOCUMENT_CODES: ReadonlySet<string> = new Set<ErrorCode>([
-  'BAD_USER_INPUT',
-  'GRAPHQL_PARSE_FAILED',
-  'GRAPHQL_VALIDATION_FAILED',
-])
-
-/**
- * GraphQL over HTTP: the request is well-formed, but its document or variables are not. The status is 400 if the
- * client accepts `application/graphql-response+json`, and 200 if it accepts only `application/json`.
- */
-function ofDocument(error: GraphQLError): GraphQLError {
-  // What the caller may not do, or not yet, is no fault of the document.
-  if (!DOCUMENT_CODES.has(String(error.extensions.code))) return withStatus(error)
-  return located(error.message, { ...error.extensions, http: { status: httpStatusOf(error), spec: true } }, error)
-}
-
-/** Whether the client accepts an event stream. Without the header it accepts anything. */
-function acceptsEventStream(accept: string | null): boolean {
-  return accept === null || /(?:^|,)\s*(?:text\/event-stream|text\/\*|\*\/\*)\s*(?:[;,]|$)/i.test(accept)
-}
-
-function notAcceptable(): GraphQLError {
-  return new GraphQLError('accept must include text/event-stream for a subscription over HTTP.', {
-    extensions: { code: 'BAD_REQUEST' satisfies ErrorCode, http: { status: 406 } },
-  })
+/** Writes streams of results in the form that their client accepts. */
+function streamForms(
+  feed: ChangeFeed,
+  positionOf: HttpOptions['positionOf'],
+): Plugin<RequestContext & Admitted, Admitted> {
+  return {
+    onResultProcess({ result, serverContext: { accept, group }, setResultProcessor }) {
+      if (!(typeof result === 'object' && Symbol.asyncIterator in result)) return
+      const form = acceptsEventStream(accept) ? SERVER_SENT_EVENTS : MULTIPART_SUBSCRIPTION
+      const { contentType } = form
+      setResultProcessor(() => {
+        const body = eventStream(result as Results, {
+          form,
+          positionOf,
+          reached: () => (group.subscriptions.size === 0 ? null : feed.reached(group)),
+          isFinal,
+        })
+        return new Response(body, { headers: { 'content-type': contentType } })
+      }, contentType)
+    },
+  }
 }
 
 const TOO_LATE = Symbol('too late')
 
 /** @returns null if the body is too long */
-async function readBody(request: Request, mostBytes: number): Promise<string | null> {
+async function textOf(source: RequestBody, mostBytes: number): Promise<string | null> {
+  if (typeof source === 'string') return Buffer.byteLength(source) > mostBytes ? null : source
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {
-    for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
+    for await (const chunk of source) {
       bytes += chunk.length
       // Keep reading for a while: a client that is cut off while it sends would not read the answer.
       if (bytes > 16 * mostBytes) return null

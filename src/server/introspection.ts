@@ -16,6 +16,9 @@ import {
   type SelectionSetNode,
 } from 'graphql'
 
+/** `_service` has the schema as a text, for gateways (src/schema/subgraph.ts). */
+const SCHEMA_FIELDS: ReadonlySet<string> = new Set(['__schema', '__type', '_service'])
+
 export interface Introspection {
   /** @returns about how many fields the answer has; 0 if the operation does not read the schema */
   costOf(document: DocumentNode, operation: OperationDefinitionNode): number
@@ -63,7 +66,7 @@ export function createIntrospection(schema: GraphQLSchema): Introspection {
       let cost = 0
       for (const selection of selectionSet.selections) {
         if (selection.kind === Kind.FIELD) {
-          const isSchema = selection.name.value === '__schema' || selection.name.value === '__type'
+          const isSchema = SCHEMA_FIELDS.has(selection.name.value)
           if (isSchema && selection.selectionSet !== undefined) cost += 1 + costOfAll(selection.selectionSet)
         } else {
           const inner =

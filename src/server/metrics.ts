@@ -101,6 +101,11 @@ export function createMetrics(sources: MetricsSources): Metrics {
   gauge('postgres_up', '1 where the last write to Postgres came through.', () =>
     Number(sources.recorder().isDatabaseUp),
   )
+  gauge(
+    'users_set_aside',
+    'Users whose records are set aside because another transaction locks their rows.',
+    () => sources.recorder().setAsideCount,
+  )
   const ofStore = {
     nodeCount: gauge('nodes_alive', 'Processes whose lease holds.'),
     onlineCount: gauge('users_online', 'Users whom everyone sees online.'),

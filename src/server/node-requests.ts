@@ -4,42 +4,67 @@
  * Only `Upgrade: websocket` is an upgrade. A request that offers another protocol is served as if it did not: a server
  * may ignore the offer (RFC 9110, 7.8).
  */
+import { once } from 'node:events'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { createServerAdapter, sendNodeResponse } from '@whatwg-node/server'
 import { problem, problemOfMasked, rawAnswer } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
+import type { NodeSource } from './peer.ts'
+import type { Routes } from './routes.ts'
+
+/** Passes a request on to the next handler of a framework. */
+export type Next = () => unknown
+
+export interface HandleOptions {
+  /** The body as the framework has parsed it, if it does not leave it in `request.body`. */
+  readonly body?: unknown
+  /** Called for a request that is for somebody else; without it, such a request is answered with 404. */
+  readonly next?: Next
+}
 
 export interface NodeRequests {
-  /** Handles the `request` event of Node's server. */
-  listener(request: IncomingMessage, response: ServerResponse): void
-  /** Handles the `upgrade` event of Node's server. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Answers a request. Resolves when it is answered, or when `next` is done with it. */
+  handle(request: IncomingMessage, response: ServerResponse, rest?: Next | HandleOptions): Promise<void>
+  /** Takes over a WebSocket of ours. @returns false for any other, which it leaves alone */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean
   /** Handles every event of this server. */
   mount(server: Server): void
 }
 
 export interface NodeRequestsOptions {
   readonly fetch: (request: Request, from?: object) => Promise<Response>
-  /** Takes over a WebSocket; its request has an origin-form target and a host. */
-  readonly openSocket: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  readonly routes: Pick<Routes, 'graphqlPath' | 'has'>
+  /** Takes over a WebSocket. @param host - the host that its request names */
+  readonly openSocket: (request: IncomingMessage, socket: Duplex, head: Buffer, host: string | null) => void
+  /** Whether the server stops: then a connection is used for no further request. */
+  readonly isDraining: () => boolean
   readonly mask: ErrorMask
   /** Called when a connection fails while nobody waits for an answer. */
   readonly onConnectionError: (error: unknown) => void
+  /** Called when a framework has cut off the path where it mounts us: upgrades come with their whole path. */
+  readonly onMountedAt: (path: string) => void
 }
 
 export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
-  const { fetch, openSocket, mask, onConnectionError } = options
-  const adapter = createServerAdapter<{ readonly req: IncomingMessage }>(fetch)
+  const { fetch, routes, openSocket, isDraining, mask, onConnectionError, onMountedAt } = options
+  const adapter = createServerAdapter<NodeSource>(fetch)
 
-  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    rest: Next | HandleOptions = {},
+  ): Promise<void> {
+    const { next, body }: HandleOptions = typeof rest === 'function' ? { next: rest } : rest
+    const target = targetFor(request)
+    if (next !== undefined && !isOurs(request, target)) {
+      await next()
+      return
+    }
     try {
-      const refusal = normalise(request)
-      await send(
-        refusal ?? (await adapter.handleNodeRequestAndResponse(request, response, { req: request })),
-        request,
-        response,
-      )
+      await send(target instanceof Response ? target : await answer(request, response, target, body), request, response)
+      // A stream goes on. A framework that took it for answered would write into it.
+      if (!response.writableEnded && !response.closed) await once(response, 'close')
     } catch (error) {
       // A client that has gone is not a fault.
       if (response.closed || request.socket.destroyed) return onConnectionError(error)
@@ -52,25 +77,57 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
     }
   }
 
+  /**
+   * The adapter sees a copy of the request. It would take the content type of a parsed body for JSON, whatever it was, and
+   * another page could send a form.
+   */
+  function answer(request: IncomingMessage, response: ServerResponse, { path, headers }: Target, body: unknown) {
+    const { method, socket } = request
+    const copy = { method, headers, url: path, socket, [Symbol.asyncIterator]: () => request[Symbol.asyncIterator]() }
+    return adapter.handleNodeRequestAndResponse(copy, response, { req: request, body })
+  }
+
+  function isOurs({ method }: IncomingMessage, target: Target | Response): boolean {
+    return !(target instanceof Response) && routes.has(method ?? '', pathnameOf(target.path))
+  }
+
+  /** Finds the target: the whole one, or what is left of it below the path where a framework mounts us. */
+  function targetFor(request: IncomingMessage): Target | Response {
+    const url = request.url ?? ''
+    const { originalUrl = url } = request as { readonly originalUrl?: string }
+    const whole = targetOf(request, originalUrl)
+    if (originalUrl === url || isOurs(request, whole)) return whole
+    const rest = targetOf(request, url)
+    if (!isOurs(request, rest)) return whole
+    onMountedAt(originalUrl.endsWith(url) ? originalUrl.slice(0, -url.length) : pathnameOf(originalUrl))
+    return rest
+  }
+
   async function send(answer: Response, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    // A balancer that reuses the connection might send its next request in the moment in which the server closes it.
+    if (isDraining()) response.shouldKeepAlive = false
     await sendNodeResponse(answer, response, request, true)
   }
 
-  function listener(request: IncomingMessage, response: ServerResponse): void {
-    void serve(request, response)
-  }
-
-  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+    const target = targetOf(request, request.url ?? '')
+    if (target instanceof Response || pathnameOf(target.path) !== routes.graphqlPath) return false
     // Node removes its own listener before it hands the socket over, and a reset must not end the process.
     socket.on('error', onConnectionError)
-    const refusal = normalise(request)
-    if (refusal !== null) refuse(socket, refusal)
-    else if (isWebSocket(request)) openSocket(request, socket, head)
+    if (isWebSocket(request)) openSocket(request, socket, head, target.headers.host ?? null)
     else refuse(socket, problem('BAD_REQUEST', 'upgrade must be websocket.', { status: 426 }))
+    return true
+  }
+
+  /** For a WebSocket that nobody takes: without an answer it would hang. */
+  function refuseUpgrade(request: IncomingMessage, socket: Duplex): void {
+    socket.on('error', onConnectionError)
+    const target = targetOf(request, request.url ?? '')
+    refuse(socket, target instanceof Response ? target : problem('NOT_FOUND', 'There is no WebSocket at this path.'))
   }
 
   return {
-    listener,
+    handle,
     upgrade,
 
     mount(server) {
@@ -78,7 +135,7 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
       const latest = new WeakMap<Duplex, ServerResponse>()
       server.on('request', (request: IncomingMessage, response: ServerResponse) => {
         latest.set(request.socket, response)
-        listener(request, response)
+        void handle(request, response)
       })
       server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
         void send(problem('BAD_REQUEST', 'expect must be 100-continue.', { status: 417 }), request, response)
@@ -89,7 +146,8 @@ export function createNodeRequests(options: NodeRequestsOptions): NodeRequests {
       })
       server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
         if (isWebSocket(request)) {
-          upgrade(request, socket, head)
+          // Another listener, such as Socket.IO's, may take what is not ours.
+          if (!upgrade(request, socket, head) && server.listenerCount('upgrade') === 1) refuseUpgrade(request, socket)
           return
         }
         // Node has stopped parsing and has put the rest into `head`: the connection begins again without the offer, so
@@ -125,31 +183,36 @@ function isWebSocket({ headers }: IncomingMessage): boolean {
 const HOST = /^(?:(?:[\w.~!$&'()*+,;=%-]+|\[[\da-f:.]+\])(?::\d{0,5})?)?$/i
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
-/**
- * Gives the request an origin-form target, and the host in the target, if it names one.
- *
- * @returns the answer that refuses an invalid target or host, otherwise null
- */
-function normalise(request: IncomingMessage): Response | null {
+/** The target of a request in origin form, and its headers with the host that the target names. */
+interface Target {
+  readonly path: string
+  readonly headers: IncomingMessage['headers']
+}
+
+/** @returns the answer that refuses an invalid target or host; the request itself stays as it is */
+function targetOf(request: IncomingMessage, url: string): Target | Response {
   const { headers, method } = request
-  let target = request.url ?? ''
-  const [absolute, authority] = ABSOLUTE.exec(target) ?? []
-  if (absolute !== undefined) {
-    target = target.slice(absolute.length)
-    headers.host = authority ?? ''
-  }
+  const [absolute = '', authority] = ABSOLUTE.exec(url) ?? []
+  let path = url.slice(absolute.length)
   // `OPTIONS *` asks what the server as a whole can do.
-  if (target === '*' && method === 'OPTIONS') target = '/'
-  if (target === '' || target.startsWith('?')) target = `/${target}`
-  if (!target.startsWith('/')) return problem('BAD_REQUEST', 'The target of the request must be a path.')
-  if (request.httpVersion === '1.1' && headers.host === undefined) return badHost()
-  const host = headers.host ?? ''
-  if (hostCount(request) > 1 || !HOST.test(host)) return badHost()
+  if (path === '*' && method === 'OPTIONS') path = '/'
+  if (path === '' || path.startsWith('?')) path = `/${path}`
+  if (!path.startsWith('/')) return problem('BAD_REQUEST', 'The target of the request must be a path.')
+  const host = absolute === '' ? headers.host : (authority ?? '')
+  if (request.httpVersion === '1.1' && host === undefined) return badHost()
+  if (hostCount(request) > 1 || !HOST.test(host ?? '')) return badHost()
   // A request without a host has the address that it came to.
-  if (host === '') delete headers.host
-  else if (!canParseHost(host)) return badHost()
-  request.url = target
-  return null
+  if (host === undefined || host === '') return { path, headers: withoutHost(headers) }
+  if (!canParseHost(host)) return badHost()
+  return { path, headers: host === headers.host ? headers : { ...headers, host } }
+}
+
+function withoutHost({ host: _, ...headers }: IncomingMessage['headers']): IncomingMessage['headers'] {
+  return headers
+}
+
+function pathnameOf(path: string): string {
+  return path.split('?', 1)[0] ?? ''
 }
 
 /** The last host that could be parsed: most clients know a server by one name. */

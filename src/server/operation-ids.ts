@@ -11,7 +11,7 @@ import { CloseCode } from 'graphql-ws'
 const CLIENT_TYPES: ReadonlySet<unknown> = new Set(['connection_init', 'ping', 'pong', 'subscribe', 'complete'])
 
 /** Longer ids have no use, and each message of the operation carries its id. */
-const MAX_ID_CHARACTERS = 256
+export const MAX_ID_CHARACTERS = 256
 
 interface Turn {
   /** Whether it is a subscription, which has no answer to wait for. */

@@ -17,6 +17,7 @@ import {
   Kind,
   parse,
   specifiedRules,
+  type ValidationContext,
   validate,
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
@@ -120,8 +121,18 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
   const rules = [
     ...specifiedRules,
     subscriptionRootRule,
-    maxDepthRule({ n: config.MAX_DEPTH, exposeLimits: true }),
-    maxAliasesRule({ n: config.MAX_ALIASES, exposeLimits: true }),
+    maxDepthRule({
+      n: config.MAX_DEPTH,
+      exposeLimits: true,
+      // A fragment is no level: components of Relay and Apollo have one each.
+      flattenFragments: true,
+      ...reportedAs(`at most ${config.MAX_DEPTH} levels deep`),
+    }),
+    maxAliasesRule({
+      n: config.MAX_ALIASES,
+      exposeLimits: true,
+      ...reportedAs(`at most ${config.MAX_ALIASES} aliases`),
+    }),
   ]
 
   function prepareDocument(query: string): Valid | Refused {
@@ -137,17 +148,17 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
     try {
       document = parse(query, { maxTokens: config.MAX_TOKENS })
     } catch (error) {
-      return { errors: [coded(error, 'GRAPHQL_PARSE_FAILED')] }
+      if (!(error instanceof GraphQLError && TOO_MANY_TOKENS.test(error.message))) {
+        return { errors: [coded(error, 'GRAPHQL_PARSE_FAILED')] }
+      }
+      const bound = `at most ${config.MAX_TOKENS} tokens`
+      const extensions = { code: 'GRAPHQL_PARSE_FAILED' satisfies ErrorCode, argument: 'query', bound }
+      return { errors: [new GraphQLError(`query must have ${bound}.`, { extensions })] }
     }
-    try {
-      const errors = validate(schema, document, rules)
-      return errors.length === 0
-        ? { document, costs: new Map() }
-        : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
-    } catch (error) {
-      // The limit rules throw out of `validate`, which over a socket would close it.
-      return { errors: [coded(error, 'GRAPHQL_VALIDATION_FAILED')] }
-    }
+    const errors = validate(schema, document, rules)
+    return errors.length === 0
+      ? { document, costs: new Map() }
+      : { errors: errors.map((error) => coded(error, 'GRAPHQL_VALIDATION_FAILED')) }
   }
 
   /** Checks what depends on the variables: whether they have the types in the document, and the cost with them. */
@@ -354,6 +365,22 @@ function coded(error: unknown, code: ErrorCode): GraphQLError {
   if (!(error instanceof GraphQLError))
     return new GraphQLError(error instanceof Error ? error.message : String(error), { extensions: { code } })
   return located(error.message, { ...error.extensions, code }, error)
+}
+
+/** What `parse` throws over `maxTokens`: graphql-js calls it a syntax error. */
+const TOO_MANY_TOKENS = /contains more tha[nt] \d+ tokens/
+
+/** How a limit rule refuses a document. By default it throws out of `validate`, and says that the syntax is wrong. */
+function reportedAs(bound: string) {
+  return {
+    propagateOnRejection: false,
+    onReject: [
+      (context: ValidationContext | null, { message }: GraphQLError) => {
+        const extensions = { argument: 'query', bound }
+        context?.reportError(new GraphQLError(message.replace(/^Syntax Error: /, ''), { extensions }))
+      },
+    ],
+  }
 }
 
 function refused(message: string, argument: string, bound: string): Refused {

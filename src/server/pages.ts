@@ -1,5 +1,6 @@
 /** The pages from the build: the demo at `/`, GraphiQL at `/graphql`, and what they load. */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -16,6 +17,7 @@ const CONTENT_TYPES: Readonly<Record<string, string>> = {
 }
 
 export interface Pages {
+  has(path: string): boolean
   /** @returns null if there is no such page */
   serve(path: string): Promise<Response | null>
 }
@@ -23,16 +25,24 @@ export interface Pages {
 const PAGES: Readonly<Record<string, string>> = { '/': 'page.html', '/graphql': 'graphiql.html' }
 
 /** Pages turned off: none is served, and `/graphql` is the API alone. */
-export const NO_PAGES: Pages = { serve: async () => null }
+export const NO_PAGES: Pages = { has: () => false, serve: async () => null }
 
-export async function loadPages(): Promise<Pages> {
+export function loadPages(): Pages {
   // Only listed files are ever read: a path from a request never becomes a path on the disk.
-  const files = new Set(await listFiles())
+  const files = new Set(listFiles())
+
+  function fileAt(path: string): string | null {
+    const file = Object.hasOwn(PAGES, path) ? PAGES[path] : path.slice(1)
+    if (file === undefined || !files.has(file) || (file.endsWith('.html') && !Object.hasOwn(PAGES, path))) return null
+    return file
+  }
 
   return {
+    has: (path) => fileAt(path) !== null,
+
     async serve(path) {
-      const file = Object.hasOwn(PAGES, path) ? PAGES[path] : path.slice(1)
-      if (file === undefined || !files.has(file) || (file.endsWith('.html') && !Object.hasOwn(PAGES, path))) return null
+      const file = fileAt(path)
+      if (file === null) return null
       const isPage = file.endsWith('.html')
       return new Response(await readFile(`${BUILT}${file}`), {
         headers: {
@@ -47,9 +57,9 @@ export async function loadPages(): Promise<Pages> {
   }
 }
 
-async function listFiles(): Promise<string[]> {
+function listFiles(): string[] {
   try {
-    const entries = await readdir(BUILT, { recursive: true, withFileTypes: true })
+    const entries = readdirSync(BUILT, { recursive: true, withFileTypes: true })
     return entries
       .filter((entry) => entry.isFile())
       .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('//', '/').slice(BUILT.length))

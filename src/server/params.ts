@@ -17,6 +17,12 @@ export interface Params {
 /** @throws PresenceError `BAD_REQUEST` if it is no JSON object, `BAD_USER_INPUT` if a part is nested too deeply */
 export function paramsOfBody(body: string): Params {
   const params = parseJson('body', body)
+  requireParams(params)
+  return withoutEmptyName(params)
+}
+
+/** @throws as `paramsOfBody` */
+export function requireParams(params: unknown): asserts params is Params {
   if (typeof params !== 'object' || params === null || Array.isArray(params)) {
     throw badRequest('body must be a JSON object.')
   }
@@ -24,7 +30,11 @@ export function paramsOfBody(body: string): Params {
   // Yoga checks the form of the others.
   if (typeof (operationName ?? '') !== 'string') throw badRequest('operationName must be a text.')
   requireShallow(params)
-  return params
+}
+
+/** Many clients send the empty text where they name no operation: no operation has it for a name. */
+export function withoutEmptyName<Named extends { readonly operationName?: unknown }>(params: Named): Named {
+  return params.operationName === '' ? { ...params, operationName: null } : params
 }
 
 /** The same for the query string of a GET. */
@@ -39,7 +49,7 @@ export function paramsOfQuery(search: URLSearchParams): Params {
     if (text) params[name] = parseJson(name, text)
   }
   requireShallow(params)
-  return params
+  return withoutEmptyName(params)
 }
 
 /** @throws PresenceError `BAD_USER_INPUT` that names the part that is nested too deeply */
@@ -53,6 +63,10 @@ export function requireShallow(params: Params): void {
 export function isShallow(value: unknown, levels: number = MAX_NESTING): boolean {
   if (typeof value !== 'object' || value === null) return true
   return levels > 0 && Object.values(value).every((inner) => isShallow(inner, levels - 1))
+}
+
+export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
 }
 
 function parseJson(name: string, text: string): unknown {

@@ -43,7 +43,7 @@ import { OperationIds } from './operation-ids.ts'
 import type { Operations, Work } from './operations.ts'
 import { frameOf, latin1, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
-import { isShallow, MAX_NESTING, requireShallow } from './params.ts'
+import { isObject, isShallow, MAX_NESTING, requireShallow, withoutEmptyName } from './params.ts'
 import { createPinger } from './pinger.ts'
 
 /** RFC 6455 close codes after which graphql-ws's clients come back. */
@@ -61,8 +61,6 @@ const CLOSE_WAIT_MS = 2000
 const MAX_FRAGMENTS = 16
 /** Chunks that a frame may arrive in: 64 KiB are 45 Ethernet packets. */
 const MAX_CHUNKS = 512
-/** How long a socket may wait before its handshake begins, as a multiple of `CONNECTION_INIT_TIME`. */
-const HANDSHAKE_WAITS = 3
 
 /** RFC 6455, 5.5.2: a ping without a payload. The browser or the client's system answers it. */
 const CONNECTION_PING = String.fromCharCode(0x89, 0)
@@ -123,6 +121,8 @@ interface Connection {
 interface Link {
   readonly socket: WebSocket
   readonly origin: Origin
+  /** The request that opened it, until its caller is authenticated; null if nobody reads it. */
+  request: IncomingMessage | null
   /** The payer for this connection: its address until its caller is authenticated. */
   payer: Payer
   /** The budget for frames that it sends. */
@@ -230,7 +230,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     {
       perAddress: config.HANDSHAKES_PER_ADDRESS,
       perNode: config.HANDSHAKES_PER_PROCESS,
-      waitMs: HANDSHAKE_WAITS * config.CONNECTION_INIT_TIME,
+      waitMs: config.CONNECTION_INIT_TIME,
     },
     monotonicMs,
   )
@@ -279,6 +279,11 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       // graphql-ws keeps these for the life of the subscription and never reads them again: a watch list may be 40 KB.
       Object.assign(asked.payload, { query: '', variables: null })
       Object.assign(args, { variableValues: null, contextValue: null })
+      if (!(Symbol.asyncIterator in results)) {
+        // graphql-ws would send `next` and `complete`, and most clients take that for a stream that is over.
+        if (asked.id in asked.context.subscriptions) messages.fail(results.errors ?? [])
+        delete asked.context.subscriptions[asked.id]
+      }
       return results
     },
   })
@@ -295,12 +300,13 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       return [mask(error)]
     }
     const { connection } = context.extra
-    const prepared = operations.prepare(payload, connection.link.payer)
+    const named = withoutEmptyName(payload)
+    const prepared = operations.prepare(named, connection.link.payer)
     if ('errors' in prepared) return prepared.errors
     const args: SocketArgs = {
       schema: operations.schema,
       document: prepared.document,
-      operationName: payload.operationName,
+      operationName: named.operationName,
       variableValues: payload.variables,
       contextValue: contextOf(connection),
       asked: new Asked(id, payload, context, prepared.units),
@@ -317,7 +323,15 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       throw unavailable('server', NOT_SERVING)
     }
     const params = parseConnectionParams(context.connectionParams ?? {})
-    const caller = requireCaller(await admission.authenticate(params.authorization, link.origin))
+    const { request } = link
+    link.request = null
+    const credentials = {
+      authorization: params.authorization,
+      connectionParams: context.connectionParams ?? {},
+      req: request,
+      toRequest: () => requestOf(request),
+    }
+    const caller = requireCaller(await admission.authenticate(credentials, link.origin))
     // From here on the user pays.
     limits.refund(link.payer, UNITS.handshake)
     link.payer = payerOf(caller, link.origin)
@@ -370,7 +384,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // A socket is its own session: its upgrade headers name none.
     const position = once(presence.position)
     const charge = (units: number) => limits.charge(link.payer, units)
-    return { caller, presence, feed, channel: attachment, namedSessionId: null, group, charge, position }
+    return {
+      caller,
+      presence,
+      feed,
+      channel: attachment,
+      namedSessionId: null,
+      group,
+      lastEventId: null,
+      charge,
+      position,
+    }
   }
 
   function nodeSocketOf(link: Link) {
@@ -466,10 +490,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     else countByAddress.set(address, count)
   }
 
-  function connected(socket: WebSocket, stream: Duplex, origin: Origin, leaveHandshake: () => void): void {
+  function connected(
+    request: IncomingMessage,
+    socket: WebSocket,
+    stream: Duplex,
+    origin: Origin,
+    leaveHandshake: () => void,
+  ): void {
     const link: Link = {
       socket,
       origin,
+      request: admission.readsRequests ? request : null,
       payer: addressPayer(origin),
       frames: limits.frames(),
       leaveHandshake,
@@ -514,8 +545,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
             if (socket.readyState !== socket.OPEN || link.isClosedByUs) return
             // The client asks and does not read. Subscriptions wait for their reader, so only answers can pile up.
             if (socket.bufferedAmount > MAX_UNREAD_BYTES) return giveUpReading(link)
-            if (isBinary) return close(link, CloseCode.BadRequest, 'Only text messages are taken.')
-            const message = parsed(String(data))
+            const message = parsed(data, isBinary)
             if (message === null) return close(link, CloseCode.BadRequest, 'Invalid message received')
             const { type, payload } = message as { readonly type?: unknown; readonly payload?: unknown }
             // A pong carries the payload of its ping. `begin` checks the payload of a `subscribe` part by part.
@@ -606,7 +636,9 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
               leave()
               return refuseLater(socket, error)
             }
-            wire.handleUpgrade(request, socket, head, (webSocket) => connected(webSocket, socket, origin, leave))
+            wire.handleUpgrade(request, socket, head, (webSocket) =>
+              connected(request, webSocket, socket, origin, leave),
+            )
           })
         },
         () => {
@@ -665,6 +697,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   }
 }
 
+/** The request that opened a socket, in the form that an app's own function reads. */
+function requestOf(request: IncomingMessage | null): Request {
+  const { headers = {}, url = '/', socket } = request ?? {}
+  const scheme = socket !== undefined && 'encrypted' in socket ? 'https' : 'http'
+  const target = new URL(url.replace(/^https?:\/\/[^/]*/i, ''), `${scheme}://${headers.host ?? 'localhost'}`)
+  const lines = Object.entries(headers).flatMap(([name, value = []]) =>
+    [value].flat().map((one): [string, string] => [name, one]),
+  )
+  return new Request(target, { headers: lines })
+}
+
 /** `retryAfterMs` is for clients that read it: there may be room after a second. */
 function noRoom(): PresenceError {
   return new PresenceError('UNAVAILABLE', 'There is no room for another socket just now.', {
@@ -700,7 +743,9 @@ interface ConnectionParams {
 
 /** @throws PresenceError `BAD_USER_INPUT` that names the field. Other fields belong to the app and are ignored */
 function parseConnectionParams(params: Readonly<Record<string, unknown>>): ConnectionParams {
-  const authorization = params.authorization ?? params.Authorization
+  // Where Apollo's and other clients put what would be a header over HTTP.
+  const headers = isObject(params.headers) ? params.headers : {}
+  const authorization = params.authorization ?? params.Authorization ?? headers.authorization ?? headers.Authorization
   return {
     authorization: optional('authorization', authorization, 'a text', (value) => typeof value === 'string'),
     sessionId: optional('sessionId', params.sessionId, 'a UUID', (value) => typeof value === 'string'),

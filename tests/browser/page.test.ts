@@ -231,6 +231,24 @@ describe('the page', () => {
     }
   })
 
+  it('keeps what a person has written and not sent yet, whatever comes in between', async () => {
+    const alice = await signIn('alice')
+    await shows(alice, 'alice', 'you')
+    const phone = await openTab(server, 'alice')
+    await alice.getByLabel('Message').fill('On the train')
+    // As the button does when it is pressed, before it is released.
+    await alice.getByLabel('Message').blur()
+    await phone.ask('mutation { setStatus(status: BUSY, message: "From the phone") { viewer { id } } }')
+    await alice.locator('#own-state').filter({ hasText: 'You are shown as busy.' }).waitFor()
+    expect(await alice.getByLabel('Message').inputValue()).toBe('On the train')
+    await alice.getByRole('button', { name: 'Set' }).click()
+    await shows(alice, 'alice', 'On the train')
+    await phone.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { id } } }')
+    await until(async () => (await alice.getByLabel('Message').inputValue()) === '', { what: 'the message of now' })
+    await phone.close()
+    await leaveAll(alice)
+  })
+
   it('says why the server refuses a person', async () => {
     const page = await signIn('eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl')
     await page.locator('#own-state').filter({ hasText: 'The server refused you' }).waitFor()

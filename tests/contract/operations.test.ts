@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest'
 import type { Caller } from '../../src/presence/access.ts'
 import type { UserDirectory } from '../../src/presence/directory.ts'
 import { PresenceError } from '../../src/presence/errors.ts'
+import type { History } from '../../src/presence/history.ts'
 import type { SessionView, Settings } from '../../src/presence/model.ts'
 import { createPresence, type HeartbeatInput, type HeartbeatResult } from '../../src/presence/presence.ts'
 import { newerSettings } from '../../src/presence/rules.ts'
@@ -88,6 +89,11 @@ async function turn(count: number): Promise<void> {
   for (let done = 0; done < count; done += 1) await new Promise((resolve) => setImmediate(resolve))
 }
 
+const NO_HISTORY: History = {
+  shown: async () => ({ sessions: [], hasMore: false }),
+  own: async () => ({ sessions: [], hasMore: false }),
+}
+
 function openWorld({ store }: Harness) {
   const settings = new Map<string, Settings>()
   let turnsOfPostgres = 0
@@ -108,10 +114,13 @@ function openWorld({ store }: Harness) {
     settings: async (userIds) => userIds.map((userId) => settings.get(userId) ?? VISIBLE),
     setProfile: async () => null,
     revokeTokens: async () => null,
+    revokeForGood: async () => 0,
+    forget: async () => {},
     tokensValidAfterMs: async () => null,
     learnRevocation() {},
     forgetRevocations() {},
     leftOpen: async () => [],
+    recordEnds: async () => {},
     recorded: async () => [],
   }
   const errors: unknown[] = []
@@ -123,7 +132,7 @@ function openWorld({ store }: Harness) {
     onError: (error) => errors.push(error),
   })
   const chosen = createUserSettings({ store, directory, monotonicMs })
-  const presence = createPresence({ store, directory, settings: chosen, timing: CALM, sockets })
+  const presence = createPresence({ store, directory, history: NO_HISTORY, settings: chosen, timing: CALM, sockets })
 
   /** A user, and what their client does. */
   function person(userId: string) {

@@ -371,6 +371,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       startedForMs: ages.startedFor * stepMs,
       lastActiveForMs: ages.lastActiveFor * stepMs,
       formerFences: [],
+      startId: null,
     }
     const answer = await attach({ ...socket, isActive: false, profile: null, comeback }, 'read')
     expect(answer).toMatchObject(model.comeBack(socket, ages))

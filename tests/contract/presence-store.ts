@@ -11,6 +11,7 @@ import { describeChangeLog } from './presence-store/change-log.ts'
 import { describeClock } from './presence-store/clock.ts'
 import { describeComebacks } from './presence-store/comebacks.ts'
 import { describeDismissals } from './presence-store/dismissals.ts'
+import { describeForgetting } from './presence-store/forgetting.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
 import { describeLists } from './presence-store/lists.ts'
@@ -46,6 +47,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeStops(rule)
     describeComebacks(rule)
     describeDismissals(rule)
+    describeForgetting(rule)
     describeClock(rule)
     describeOrder(rule)
   })

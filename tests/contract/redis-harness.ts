@@ -33,6 +33,8 @@ export interface NodeOptions {
   readonly through?: Partial<Readonly<Record<'work' | 'lease' | 'bell', string>>>
   /** Heartbeats are gathered for so long. */
   readonly beatFlushMs?: number
+  /** Of the database that the node says it has. */
+  readonly databaseId?: string
   /** All that the bell should say by its steps is lost on the way. */
   readonly isMute?: boolean
   /** Told what the store tells an operator. */
@@ -98,6 +100,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
       timeLimitMs = 5000,
       through = {},
       beatFlushMs = 0,
+      databaseId = 'the database of all nodes',
       isMute = false,
       onInfo = () => {},
       onWarn = () => {},
@@ -113,6 +116,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
         ...(listedRoomBytes === undefined ? {} : { listedRoomBytes }),
       }),
       app: namespace,
+      databaseId,
       beatFlushMs,
       connect: (purpose) => {
         return connectTo({

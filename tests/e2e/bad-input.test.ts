@@ -161,11 +161,25 @@ describe('bad input', () => {
       /^query must be at most 16384 bytes/,
     ],
     [
-      'a document that is too deep',
-      `{ viewer { ${'user { id } '.repeat(1)} sessions { id } } ${'a: viewer { id } '.repeat(40)} }`,
+      'a document with too many aliases',
+      `{ ${Array.from({ length: 31 }, (_, index) => `a${index}: position`).join(' ')} }`,
       {},
       'GRAPHQL_VALIDATION_FAILED',
-      /alias/i,
+      /^Aliases limit of 30 exceeded, found 31\./,
+    ],
+    [
+      'a document that is too deep',
+      `{ __type(name: "User") { fields { type { ${'ofType { '.repeat(9)} name ${'} '.repeat(9)} } } } }`,
+      {},
+      'GRAPHQL_VALIDATION_FAILED',
+      /^Query depth limit of 12 exceeded, found 13\./,
+    ],
+    [
+      'a document with too many tokens',
+      `{ ${'position '.repeat(1000)} }`,
+      {},
+      'GRAPHQL_PARSE_FAILED',
+      /^query must have at most 1000 tokens\./,
     ],
     [
       'a document that costs too much',
@@ -184,7 +198,7 @@ describe('bad input', () => {
       expect(errors?.[0]?.message).toMatch(message)
     }
     // Nothing is lost: the socket serves on.
-    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await tab.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
   })
 
   it.each([
@@ -224,6 +238,17 @@ describe('bad input', () => {
     expect(errors?.[0]?.message).toMatch(message)
   })
 
+  it('counts levels of fields, and no fragment as one: components that have a fragment each are no depth', async () => {
+    const fragments = Array.from(
+      { length: 12 },
+      (_, index) => `fragment Part${index} on User { ...Part${index + 1} ... on User { name } }`,
+    )
+    const query = `{ onlineUsers { nodes { ...Part0 } } } ${fragments.join(' ')} fragment Part12 on User { id }`
+    for (const { data, errors } of [await post(server, 'dev:alice', query), await tab.ask(query)]) {
+      expect([errors, data?.onlineUsers.nodes[0]]).toEqual([undefined, { id: 'alice', name: 'alice' }])
+    }
+  })
+
   it('takes ids such as __proto__ and constructor as ordinary ones', async () => {
     for (const userId of ['__proto__', 'constructor', 'hasOwnProperty']) {
       const ordinary = await openTab(server, userId, { rooms: ['__proto__', 'constructor'] })
@@ -247,7 +272,7 @@ describe('bad input', () => {
     ]) {
       expect(errors?.[0]?.extensions.code).toBe('BAD_USER_INPUT')
     }
-    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await tab.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
   })
 
   it('survives connections that are reset before they are sockets', async () => {
@@ -259,7 +284,7 @@ describe('bad input', () => {
       socket.write('GET /nope HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
       socket.resetAndDestroy()
     }
-    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await tab.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
   })
 
   it('ends a socket that asks and does not read the answers', async () => {
@@ -363,7 +388,7 @@ describe('bad input', () => {
       expect(data?.disconnectUser).toEqual({ userId: 'dave', sessionCount: 1 })
       expect((await closed).code).toBe(4403)
       // It ends, instead of telling a dismissed user on who comes and goes.
-      await stream.text()
+      await expect(stream.text()).rejects.toThrow()
       const { data: after } = await post(server, 'dev:reader', '{ user(id: "dave") { isOnline } }')
       expect(after?.user.isOnline).toBe(false)
       const { errors } = await post(server, token, '{ viewer { id } }')
@@ -392,6 +417,19 @@ describe('bad input', () => {
       code: 4400,
       reason: expect.stringContaining(`connectionParams.${name} must be`),
     })
+  })
+
+  it.each([
+    { authorization: 'Bearer dev:zoe' },
+    { Authorization: 'Bearer dev:zoe' },
+    { headers: { authorization: 'Bearer dev:zoe' } },
+    { headers: { Authorization: 'Bearer dev:zoe' } },
+    { authorization: 'Bearer dev:zoe', headers: { authorization: 'Bearer dev:eve' } },
+    { authorization: 'Bearer dev:zoe', headers: 'the app uses it for something else' },
+  ])('takes the token where clients put it: %j', async (connectionParams) => {
+    const zoe = await openTab(server, 'zoe', { options: { connectionParams } })
+    expect((await zoe.ask('{ viewer { id } }')).data?.viewer.id).toBe('viewer:zoe')
+    await zoe.close()
   })
 
   it('refuses settings that createRollcall does not know, by name', () => {

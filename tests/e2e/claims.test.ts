@@ -24,20 +24,25 @@ const TIME = 'a number of seconds since 1970, at most 8640000000000'
 const NAME_BYTES = '1 to 128 bytes of UTF-8 without control characters'
 const PATTERN_BYTES = '1 to 256 bytes of UTF-8 without control characters'
 const TOGETHER = 'patterns of at most 8192 bytes and 200 stars together'
+const OLD = 'a time that is no longer ago than TOKEN_MAX_AGE'
 const AHEAD = 'a time in seconds, at most 5 of them after now'
 
 describe('the claims of a token', () => {
   let server: TestServer
   /** The same, where the claims have paths of their own. */
   let renamed: TestServer
+  /** The same, where another claim than `sub` has the user's id. */
+  let byAppId: TestServer
   beforeAll(async () => {
     server = await startServer({ JWT_SECRET: SECRET, JWT_ISSUER: 'issuer' })
     renamed = await startServer({ JWT_SECRET: SECRET, JWT_PRESENCE_CLAIM: 'app.rights' })
+    byAppId = await startServer({ JWT_SECRET: SECRET, JWT_SUBJECT_CLAIM: 'app.user.id' })
   })
   afterEach(closeTabs)
   afterAll(async () => {
     await server.stop()
     await renamed.stop()
+    await byAppId.stop()
   })
 
   async function expectRefusal(at: TestServer, token: string, claim: string, bound: string): Promise<void> {
@@ -71,6 +76,8 @@ describe('the claims of a token', () => {
     ['iat', AHEAD, { iat: nowSeconds() + 60 }],
     ['iat', AHEAD, { iat: Date.now() }],
     ['iat', TIME, { iat: 1e15 }],
+    ['iat', OLD, { iat: nowSeconds() - 366 * 86_400 - 1 }],
+    ['iat', OLD, { iat: 0 }],
     ['exp', 'there', { exp: undefined }],
     ['exp', TIME, { exp: null }],
     ['exp', TIME, { exp: 'never' }],
@@ -124,6 +131,30 @@ describe('the claims of a token', () => {
     await expectRefusal(renamed, await tokenWith(claims), claim, bound)
   })
 
+  it.each<[claim: string, bound: string, claims: Record<string, unknown>]>([
+    ['app.user.id', 'there', {}],
+    ['app.user.id', 'there', { app: { user: {} } }],
+    ['app.user', 'an object', { app: { user: 'alice' } }],
+    ['app.user.id', 'a text', { app: { user: { id: 7 } } }],
+    ['app.user.id', 'a text', { 'app.user.id': null, app: { user: { id: 'alice' } } }],
+    ['app.user.id', NAME_BYTES, { app: { user: { id: 'x'.repeat(129) } } }],
+  ])(
+    "are named by JWT_SUBJECT_CLAIM where they are the user's id: %s has to be %s: %j",
+    async (claim, bound, claims) => {
+      await expectRefusal(byAppId, await tokenWith(claims), claim, bound)
+    },
+  )
+
+  it.each([
+    { sub: 'another', app: { user: { id: 'app-alice' } } },
+    { sub: undefined, 'app.user.id': 'app-alice' },
+  ])("may have the user's id where JWT_SUBJECT_CLAIM says: %j", async (claims) => {
+    const token = await tokenWith(claims)
+    expect((await post(byAppId, token, '{ viewer { id } }')).data?.viewer.id).toBe('viewer:app-alice')
+    const tab = await openTab(byAppId, 'app-alice', { token })
+    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('viewer:app-alice')
+  })
+
   it('that are absent have their defaults: a member who sees everyone, in the rooms of DEFAULT_ROOMS', async () => {
     for (const [at, claims] of [
       [server, { iss: 'issuer' }],
@@ -144,9 +175,9 @@ describe('the claims of a token', () => {
 
   it('may be times of an issuer whose clock is ahead by no more than the tolerance, and with fractions', async () => {
     const token = await tokenWith({ iss: 'issuer', iat: nowSeconds() + 3.0005, nbf: nowSeconds() + 3 })
-    expect((await post(server, token, 'mutation { heartbeat { viewer { id } } }')).data?.heartbeat.viewer.id).toBe(
-      'alice',
-    )
+    expect((await post(server, token, 'mutation { heartbeat { viewer { user { id } } } }')).data?.heartbeat).toEqual({
+      viewer: { user: { id: 'alice' } },
+    })
   })
 
   it('that are profile lock nobody out: a name or a picture of no known form is left out', async () => {

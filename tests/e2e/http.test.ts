@@ -14,14 +14,13 @@ describe('over HTTP', () => {
   afterEach(closeTabs)
   afterAll(() => server.stop())
 
-  it('streams server-sent events to who asks for them, from the same hub', async () => {
-    const userId = `user-${randomUUID()}`
+  async function openStream(selection: string): Promise<{ text(): string; close(): Promise<void> }> {
     const abort = new AbortController()
     const response = await fetch(`${server.url}/graphql`, {
       method: 'POST',
       signal: abort.signal,
       headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization: 'Bearer dev:reader' },
-      body: JSON.stringify({ query: `subscription { presenceChanged(userIds: ["${userId}"]) { kind user { id } } }` }),
+      body: JSON.stringify({ query: `subscription ${selection}` }),
     })
     expect(response.headers.get('content-type')).toMatch(/^text\/event-stream/)
     let text = ''
@@ -29,20 +28,79 @@ describe('over HTTP', () => {
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>)
         text += Buffer.from(chunk).toString()
     })().catch(() => {})
+    return {
+      text: () => text,
+      close() {
+        abort.abort()
+        return reading
+      },
+    }
+  }
+
+  it('streams server-sent events to who asks for them, from the same hub', async () => {
+    const userId = `user-${randomUUID()}`
+    const stream = await openStream(`{ presenceChanged(userIds: ["${userId}"]) { kind user { id } } }`)
     await openTab(server, userId)
-    await until(() => text.includes('"kind":"JOIN"'), { what: 'the JOIN' })
-    expect(text).toContain('event: next')
-    abort.abort()
-    await reading
+    await until(() => stream.text().includes('"kind":"JOIN"'), { what: 'the JOIN' })
+    expect(stream.text()).toContain('event: next')
+    await stream.close()
   })
 
-  it('refuses positionAdvanced to server-sent events, which have no socket to speak of', async () => {
-    const response = await fetch(`${server.url}/graphql`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'text/event-stream', authorization: 'Bearer dev:reader' },
-      body: JSON.stringify({ query: 'subscription { positionAdvanced }' }),
+  it('gives each change of an event stream its position as the id, and the position reached before the first', async () => {
+    const stream = await openStream('{ presenceChanged { user { id } } }')
+    const userId = `user-${randomUUID()}`
+    await openTab(server, userId)
+    await until(() => stream.text().includes(userId), { what: 'the JOIN' })
+    const [before, after] = [...stream.text().matchAll(/^id: (\w+):(\d+)$/gm)].map(([, epoch, seq]) => ({ epoch, seq }))
+    expect(after?.epoch).toBe(before?.epoch)
+    expect(Number(after?.seq)).toBeGreaterThan(Number(before?.seq))
+    await stream.close()
+  })
+
+  it('tells an event stream too how far the log has advanced', async () => {
+    const stream = await openStream('{ positionAdvanced }')
+    await until(() => /"positionAdvanced":"\w+:\d+"/.test(stream.text()), { what: 'the position' })
+    await stream.close()
+  })
+
+  describe('takes what a page sends as it closes', () => {
+    const send = (body: string, type = 'text/plain;charset=UTF-8', method = 'POST') =>
+      fetch(`${server.url}/graphql`, { method, headers: { 'content-type': type }, body })
+    const goOffline = 'mutation ($tab: ID!) { goOffline(sessionId: $tab) { viewer { isOnline } } }'
+
+    it('with the token in its body', async () => {
+      const userId = `user-${randomUUID()}`
+      const { sessionId } = await openTab(server, userId)
+      const extensions = { authorization: `Bearer dev:${userId}` }
+      const response = await send(JSON.stringify({ query: goOffline, variables: { tab: sessionId }, extensions }))
+      expect([response.status, await response.json()]).toEqual([
+        200,
+        { data: { goOffline: { viewer: { isOnline: false } } } },
+      ])
     })
-    expect([response.status, await response.text()]).toEqual([400, expect.stringContaining('BAD_USER_INPUT')])
+
+    it.each([
+      ['no token', { query: '{ position }' }],
+      ['a token in the place of another', { query: '{ position }', authorization: 'Bearer dev:alice' }],
+      ['a token that is no text', { query: '{ position }', extensions: { authorization: ['dev:alice'] } }],
+      ['extensions that are none', { query: '{ position }', extensions: 'authorization' }],
+      ['no object', ['authorization']],
+    ])('and refuses it as another type of body with %s', async (_name, body) => {
+      const response = await send(JSON.stringify(body))
+      expect([response.status, (await response.json()).errors[0].extensions.argument]).toEqual([415, 'content-type'])
+    })
+
+    it('and refuses a token that does not hold, and a body that is too long', async () => {
+      const extensions = { authorization: 'Bearer no.such.token' }
+      expect((await send(JSON.stringify({ query: '{ position }', extensions }))).status).toBe(401)
+      expect((await send(JSON.stringify({ query: 'x'.repeat(70_000), extensions }))).status).toBe(413)
+    })
+
+    it('and no such token in any other type of body', async () => {
+      const extensions = { authorization: 'Bearer dev:alice' }
+      const response = await send(JSON.stringify({ query: '{ viewer { status } }', extensions }), 'application/json')
+      expect((await response.json()).errors[0].extensions.code).toBe('UNAUTHENTICATED')
+    })
   })
 
   it('answers health and readiness', async () => {

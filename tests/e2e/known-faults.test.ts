@@ -4,7 +4,7 @@ import { WebSocket } from 'ws'
 import { closeTabs, openTab } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
-const VIEWER = '{"query":"{ viewer { id } }"}'
+const VIEWER = '{"query":"{ viewer { user { id } } }"}'
 
 describe('a server of this kind', () => {
   let server: TestServer
@@ -86,7 +86,7 @@ describe('a server of this kind', () => {
   it('reads a body as UTF-8, whatever charset it claims', async () => {
     for (const charset of ['utf-8', 'utf-16le', 'shift_jis', 'x-unknown']) {
       const answer = await postAs(`application/json; charset=${charset}`, VIEWER, { authorization: 'dev:alice' })
-      expect([charset, answer.data]).toEqual([charset, { viewer: { id: 'alice' } }])
+      expect([charset, answer.data]).toEqual([charset, { viewer: { user: { id: 'alice' } } }])
     }
   })
 
@@ -95,11 +95,15 @@ describe('a server of this kind', () => {
     expect([data, typeof errors[0].extensions.code]).toEqual([undefined, 'string'])
   })
 
-  it('closes a socket that sends a binary message or one beyond the bound, and no other', async () => {
+  it('closes a socket that sends a binary message that is no JSON or one beyond the bound, and no other', async () => {
     const alice = await openTab(server, 'alice')
     expect(await closeAfter('graphql-transport-ws', Buffer.from([1, 2, 3]))).toBe(4400)
+    // JSON but for one byte that is no UTF-8.
+    expect(
+      await closeAfter('graphql-transport-ws', Buffer.from('{"type":"ping","payload":{"a":"\xff"}}', 'latin1')),
+    ).toBe(4400)
     expect(await closeAfter('graphql-transport-ws', 'x'.repeat(65_537))).toBe(1009)
-    expect((await alice.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await alice.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
   })
 
   it('keeps what JSON calls __proto__ and constructor a name like others', async () => {

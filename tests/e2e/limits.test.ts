@@ -1,4 +1,5 @@
 /** Each limit of a caller, at its bound and one over it, over HTTP, event streams and sockets. */
+
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { getIntrospectionQuery, Kind, parse, print } from 'graphql'
@@ -7,6 +8,7 @@ import { WebSocket } from 'ws'
 import { SETTINGS, type SettingTexts } from '../../src/config.ts'
 import { UNITS } from '../../src/server/limits/limits.ts'
 import { closeTabs, openTab, post, settled } from '../support/clients.ts'
+import { metricOf } from '../support/metrics.ts'
 import { postgresData, redisData, startServer, type TestData, type TestServer } from '../support/server.ts'
 import { SECRET, sign } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
@@ -14,6 +16,8 @@ import { until } from '../support/wait.ts'
 let data: TestData
 let server: TestServer
 const streams: AbortController[] = []
+/** Node ends a stream whose response was collected as garbage. */
+const responses: Response[] = []
 const wires: Socket[] = []
 
 /** The budgets that a server has by default: other tests have none. */
@@ -35,14 +39,12 @@ afterAll(() => data.drop())
 afterEach(async () => {
   closeTabs()
   for (const stream of streams.splice(0)) stream.abort()
+  responses.length = 0
   for (const wire of wires.splice(0)) wire.destroy()
   await server.stop()
 })
 
-async function metric(name: string): Promise<number> {
-  const page = await (await fetch(`${server.url}/metrics`)).text()
-  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(page)?.[1])
-}
+const metric = (name: string) => metricOf(server, name)
 
 const EVERYONE = 'subscription { presenceChanged { kind } }'
 
@@ -50,12 +52,14 @@ const EVERYONE = 'subscription { presenceChanged { kind } }'
 async function openStream(userId: string, query: string, accept = 'text/event-stream'): Promise<Response> {
   const controller = new AbortController()
   streams.push(controller)
-  return fetch(`${server.url}/graphql`, {
+  const response = await fetch(`${server.url}/graphql`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept, authorization: `Bearer dev:${userId}` },
     body: JSON.stringify({ query }),
     signal: controller.signal,
   })
+  responses.push(response)
+  return response
 }
 
 /** A socket without a client's habits: raw, and without a token until it sends one. */
@@ -302,15 +306,26 @@ describe('the tokens of an address', () => {
     expect(await post(server, 'dev:alice', '{ position }', {}, headers)).toMatchObject({ status: 200 })
   })
 
-  it("that have run out are counted as their user's, and keep out nobody else", async () => {
-    await start({ ...FEW, JWT_SECRET: SECRET, USER_WORK_BURST: '1000', USER_WORK_RATE: '100' })
-    const expired = await sign({ sub: 'alice' }, '-1h')
-    for (let count = 0; count < 10; count += 1) {
-      expect(await post(server, expired, '{ position }')).toMatchObject({ status: 401 })
-    }
-    expect(await post(server, await sign({ sub: 'bob' }), '{ position }')).toMatchObject({ status: 200 })
-    expect(await post(server, await sign({ sub: 'alice' }), '{ position }')).toMatchObject({ status: 429 })
-  })
+  it.each(['sub', 'app.id'])(
+    "that have run out are counted as their user's, and keep out nobody else: by %s",
+    async (path) => {
+      await start({
+        ...FEW,
+        JWT_SECRET: SECRET,
+        JWT_SUBJECT_CLAIM: path,
+        USER_WORK_BURST: '1000',
+        USER_WORK_RATE: '100',
+      })
+      // An issuer's own subject may be the same for all users of an app.
+      const claimsOf = (userId: string) => ({ sub: 'app', [path]: userId })
+      const expired = await sign(claimsOf('alice'), '-1h')
+      for (let count = 0; count < 10; count += 1) {
+        expect(await post(server, expired, '{ position }')).toMatchObject({ status: 401 })
+      }
+      expect(await post(server, await sign(claimsOf('bob')), '{ position }')).toMatchObject({ status: 200 })
+      expect(await post(server, await sign(claimsOf('alice')), '{ position }')).toMatchObject({ status: 429 })
+    },
+  )
 })
 
 describe('the sockets and event streams of a user', () => {

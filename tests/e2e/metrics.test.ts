@@ -52,6 +52,7 @@ it.each([
     rollcall_store_up: 1,
     rollcall_postgres_up: 1,
     rollcall_recorder_holder: 1,
+    rollcall_users_set_aside: 0,
     rollcall_sockets: 1,
     rollcall_subscriptions: 1,
     rollcall_subscriptions_behind: 0,

@@ -101,13 +101,13 @@ describe('a socket', () => {
       }
       expect([overHttp.status, overGet.status]).toEqual([400, 400])
     }
-    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await tab.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
     expect(takeFaults()).toEqual([])
   })
 
   it('takes variables as deep as the bound, and refuses literals that are nested deep in the document', async () => {
     const deepest = JSON.parse(`{"unknown":${nested(15)}}`) as Record<string, unknown>
-    expect((await post(server, 'dev:alice', '{ viewer { id } }', deepest)).data?.viewer.id).toBe('alice')
+    expect((await post(server, 'dev:alice', '{ viewer { user { id } } }', deepest)).data?.viewer.user.id).toBe('alice')
     const tab = await openTab(server, 'alice')
     for (const literal of [nested(400), `${'{a:'.repeat(300)}1${'}'.repeat(300)}`, nested(5000)]) {
       const query = `{ users(ids: ${literal}) { id } }`
@@ -119,7 +119,7 @@ describe('a socket', () => {
         expect(['GRAPHQL_PARSE_FAILED', 'GRAPHQL_VALIDATION_FAILED']).toContain(errors?.[0]?.extensions.code)
       }
     }
-    expect((await tab.ask('{ viewer { id } }')).data?.viewer.id).toBe('alice')
+    expect((await tab.ask('{ viewer { user { id } } }')).data?.viewer.user.id).toBe('alice')
     expect(takeFaults()).toEqual([])
   })
 })

@@ -56,7 +56,7 @@ const REQUESTS: readonly (readonly [name: string, request: string, status: numbe
   ['HEAD of a health check', `HEAD /healthz HTTP/1.1\r\n${OWN}\r\n`, 200, false],
   ['OPTIONS', `OPTIONS /graphql HTTP/1.1\r\n${OWN}\r\n`, 204, false],
   ['TRACE', `TRACE /graphql HTTP/1.1\r\n${OWN}\r\n`, 405, true],
-  ['PUT', `PUT /graphql HTTP/1.1\r\n${OWN}${POSTED}`, 405, true],
+  ['PATCH', `PATCH /graphql HTTP/1.1\r\n${OWN}${POSTED}`, 405, true],
   ['DELETE of a page', `DELETE / HTTP/1.1\r\n${OWN}\r\n`, 404, false],
   ['PATCH', `PATCH /graphql HTTP/1.1\r\n${OWN}${POSTED}`, 405, true],
   ['CONNECT', `CONNECT a:80 HTTP/1.1\r\n${OWN}\r\n`, 405, true],
@@ -169,8 +169,8 @@ describe('what a client is told beside', () => {
   })
 
   it('which methods there are, where it uses another', async () => {
-    const { status, headers } = await askRaw(server, `PUT /graphql HTTP/1.1\r\n${OWN}\r\n`)
-    expect([status, headers.allow]).toEqual([405, 'GET, POST, OPTIONS'])
+    const { status, headers } = await askRaw(server, `PATCH /graphql HTTP/1.1\r\n${OWN}\r\n`)
+    expect([status, headers.allow]).toEqual([405, 'GET, POST, PUT, DELETE, OPTIONS'])
   })
 })
 

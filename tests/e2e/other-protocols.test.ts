@@ -10,7 +10,7 @@ const run = promisify(execFile)
 const OFFER = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n'
 
 function posted(name: string, filler = ''): string {
-  return JSON.stringify({ query: `query ${name} { viewer { id } }`, variables: { filler } })
+  return JSON.stringify({ query: `query ${name} { viewer { user { id } } }`, variables: { filler } })
 }
 
 function answerCount(text: string): number {
@@ -40,7 +40,7 @@ describe('a request that offers HTTP/2', () => {
         posted('A', filler),
         `${server.url}/graphql`,
       ])
-      expect(stdout).toBe('{"data":{"viewer":{"id":"alice"}}} 1.1 1')
+      expect(stdout).toBe('{"data":{"viewer":{"user":{"id":"alice"}}}} 1.1 1')
     }
     const { stdout } = await run('curl', ['-s', '--http2', `${server.url}/healthz`, `${server.url}/readyz`])
     expect([stdout, takeFaults()]).toEqual(['ok\nready\n', []])
@@ -56,7 +56,7 @@ describe('a request that offers HTTP/2', () => {
       { whole: (heard) => answerCount(heard) === 2 && heard.includes('ok\n') },
     )
     expect(answerCount(text)).toBe(2)
-    expect(text).toContain('{"data":{"viewer":{"id":"alice"}}}')
+    expect(text).toContain('{"data":{"viewer":{"user":{"id":"alice"}}}}')
     expect(takeFaults()).toEqual([])
   })
 

@@ -5,6 +5,7 @@ import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { closeTabs, openTab, post, type SeenChange, settled, type Tab } from '../support/clients.ts'
+import { metricOf } from '../support/metrics.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
@@ -326,10 +327,7 @@ describe('a client that is behind', () => {
     return openTab(server, userId, { token, observer })
   }
 
-  async function metric(name: string): Promise<number> {
-    const page = await (await fetch(`${server.url}/metrics`)).text()
-    return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(page)?.[1])
-  }
+  const metric = (name: string) => metricOf(server, name)
 
   /** One who follows 28 KB a change, while another makes changes until `over`. */
   async function follow(userId: string): Promise<{ follower: Tab; over: () => Promise<void> }> {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { metricOf } from '../support/metrics.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
 
@@ -51,37 +52,53 @@ describe('answers over a socket', () => {
     return wire
   }
 
-  async function subscriptionCount(): Promise<number> {
-    const page = await (await fetch(`${server.url}/metrics`)).text()
-    return Number(/^rollcall_subscriptions (\d+)$/m.exec(page)?.[1])
-  }
-
+  const subscriptionCount = () => metricOf(server, 'rollcall_subscriptions')
   const subscribe = (id: string, query: string) => ({ id, type: 'subscribe', payload: { query } })
 
   it('have the very form that the protocol library gives them, whatever the id and the text', async () => {
     const wire = await connect('zoë "☃"')
     const id = 'é "1"'
-    wire.send(subscribe(id, '{ viewer { id } }'))
+    wire.send(subscribe(id, '{ viewer { user { id } } }'))
     expect(await wire.hear(2)).toEqual([
-      `{"id":${JSON.stringify(id)},"type":"next","payload":{"data":{"viewer":{"id":${JSON.stringify('zoë "☃"')}}}}}`,
+      `{"id":${JSON.stringify(id)},"type":"next","payload":{"data":{"viewer":{"user":{"id":${JSON.stringify('zoë "☃"')}}}}}}`,
       `{"id":${JSON.stringify(id)},"type":"complete"}`,
     ])
   })
 
   it('have their errors after their data', async () => {
     const wire = await connect('alice')
-    wire.send(subscribe('1', '{ viewer { id } user(id: "") { id } }'))
+    wire.send(subscribe('1', '{ viewer { user { id } } user(id: "") { id } }'))
     const [next = '', complete] = await wire.hear(2)
     expect(JSON.parse(next)).toEqual({
       id: '1',
       type: 'next',
       payload: {
-        data: { viewer: { id: 'alice' }, user: null },
+        data: { viewer: { user: { id: 'alice' } }, user: null },
         errors: [expect.objectContaining({ path: ['user'], extensions: expect.objectContaining({ argument: 'id' }) })],
       },
     })
     expect(Object.keys(JSON.parse(next).payload)).toEqual(['data', 'errors'])
     expect(complete).toBe('{"id":"1","type":"complete"}')
+  })
+
+  it.each([
+    { why: 'a position that the log does not reach', args: '(after: "0123456789abcdef:1")', code: 'POSITION_EXPIRED' },
+    { why: 'an argument out of its bounds', args: `(room: "${'☃'.repeat(128)}")`, code: 'BAD_USER_INPUT' },
+  ])('are one `error` message where a subscription cannot begin: $why', async ({ args, code }) => {
+    const wire = await connect('alice')
+    const id = 'é "1"'
+    const before = await subscriptionCount()
+    wire.send(subscribe(id, `subscription { presenceChanged${args} { kind } }`))
+    const [error = ''] = await wire.hear(1)
+    expect(JSON.parse(error)).toEqual({
+      id,
+      type: 'error',
+      payload: [expect.objectContaining({ path: ['presenceChanged'], extensions: expect.objectContaining({ code }) })],
+    })
+    // Nothing follows it, and its id is free.
+    wire.send(subscribe(id, '{ viewer { user { id } } }'))
+    expect((await wire.hear(2)).map((text) => JSON.parse(text).type)).toEqual(['next', 'complete'])
+    expect(await subscriptionCount()).toBe(before)
   })
 
   it('free their id, and no message of an operation comes after its end', async () => {
@@ -156,10 +173,35 @@ describe('answers over a socket', () => {
     expect(JSON.parse(String(await wire.hear(1)))).toMatchObject({ id: 'c', type: 'next' })
   })
 
+  it('come to messages in binary frames too, which some clients send', async () => {
+    const wire = await connect('alice')
+    const socket = sockets.at(-1)
+    socket?.send(Buffer.from(JSON.stringify(subscribe('é', '{ viewer { id } }'))), { binary: true })
+    expect((await wire.hear(2)).map((text) => JSON.parse(text))).toEqual([
+      { id: 'é', type: 'next', payload: { data: { viewer: { id: 'viewer:alice' } } } },
+      { id: 'é', type: 'complete' },
+    ])
+  })
+
+  it('come where the name of the operation is empty, over HTTP too', async () => {
+    const wire = await connect('alice')
+    const payload = { query: 'query Me { viewer { id } }', operationName: '' }
+    wire.send({ id: '1', type: 'subscribe', payload })
+    expect(JSON.parse(String((await wire.hear(2))[0])).payload).toEqual({ data: { viewer: { id: 'viewer:alice' } } })
+    const headers = { authorization: 'Bearer dev:alice', 'content-type': 'application/json' }
+    const url = `${server.url}/graphql`
+    for (const response of [
+      await fetch(url, { method: 'POST', headers, body: JSON.stringify(payload) }),
+      await fetch(`${url}?${new URLSearchParams(payload)}`, { headers }),
+    ]) {
+      expect(await response.json()).toEqual({ data: { viewer: { id: 'viewer:alice' } } })
+    }
+  })
+
   it('are those of the operation that was asked for, whatever others asked of the same text', async () => {
     const [one, other] = [await connect('alice'), await connect('bob')]
     const text = '{ viewer { id isOnline } }'
-    one.send({ id: '1', type: 'subscribe', payload: { query: text, operationName: '' } })
+    one.send({ id: '1', type: 'subscribe', payload: { query: text, operationName: 'Other' } })
     expect(JSON.parse(String(await one.hear(1)))).toMatchObject({ type: 'error' })
     other.send(subscribe('1', text))
     expect((await other.hear(2)).map((answer) => JSON.parse(answer).type)).toEqual(['next', 'complete'])

@@ -16,6 +16,8 @@ afterEach(async () => {
   servers = []
 })
 
+const metricsOf = async ({ url }: Pick<ServerProcess, 'url'>) => (await fetch(`${url}/metrics`)).text()
+
 async function start(settings: Record<string, string | undefined>): Promise<ServerProcess> {
   const server = await startProcess(settings)
   servers.push(server)
@@ -36,7 +38,12 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
         await tab.ask('mutation { heartbeat { expiresAt } }')
         const before = await post(first, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
         // Killed, it keeps what was written LAST_ACTIVE_FLUSH ago: wait for that.
-        await sleep(signal === 'SIGKILL' ? 500 : 0)
+        if (signal === 'SIGKILL') {
+          await sleep(500)
+          await until(async () => (await metricsOf(first)).includes('\nrollcall_records_waiting 0\n'), {
+            what: 'the database',
+          })
+        }
         expect(await first.end(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
 
         const second = await start({ ...SETTINGS, ...data.settings })

@@ -45,6 +45,11 @@ const RULES: Readonly<Record<string, Rule>> = {
     own: { ask: '{ user(id: "carol") { id } }' },
     refused: [{ ask: '{ user(id: "bob") { id } }' }, { ask: '{ user(id: "nobody-at-all") { id } }' }],
   },
+  'Query.node': {
+    rule: 'users',
+    own: { ask: '{ node(id: "carol") { id } }' },
+    refused: [{ ask: '{ node(id: "bob") { id } }' }, { ask: '{ node(id: "viewer:carol") { id } }' }],
+  },
   'Query.users': {
     rule: 'users',
     own: { ask: '{ users(ids: ["carol"]) { id } }' },
@@ -64,6 +69,11 @@ const RULES: Readonly<Record<string, Rule>> = {
     rule: 'audience',
     own: { ask: '{ onlineCount(room: "team:one") }' },
     refused: [{ ask: '{ onlineCount }' }, { ask: '{ onlineCount(room: "hall") }' }],
+  },
+
+  'Query.presenceHistory': {
+    rule: 'service',
+    own: { ask: '{ presenceHistory(userId: "carol") { nodes { startedAt } } }' },
   },
 
   'Mutation.heartbeat': {
@@ -103,6 +113,10 @@ const RULES: Readonly<Record<string, Rule>> = {
     rule: 'service',
     own: { ask: 'mutation { disconnectUser(userId: "dismissed") { sessionCount } }' },
   },
+  'Mutation.forgetUser': {
+    rule: 'service',
+    own: { ask: 'mutation { forgetUser(userId: "forgotten") { sessionCount } }' },
+  },
   'Mutation.updateUser': {
     rule: 'service',
     own: { ask: 'mutation { updateUser(userId: "dismissed", name: "Dave") { user { id } } }' },
@@ -134,6 +148,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 const PERSONAL_TYPES = {
   Viewer: [
     'hideLastActive',
+    'history',
     'id',
     'isOnline',
     'lastActive',
@@ -144,6 +159,8 @@ const PERSONAL_TYPES = {
     'user',
     'visibility',
   ],
+  PastSession: ['device', 'endReason', 'endedAt', 'hiddenSpans', 'id', 'lastActive', 'sessionId', 'startedAt'],
+  HiddenSpan: ['endedAt', 'startedAt'],
   Session: ['device', 'id', 'isAttached', 'isCurrent', 'lastActive', 'rooms', 'startedAt'],
 } as const
 const PERSONAL_FROM = [
@@ -152,6 +169,9 @@ const PERSONAL_FROM = [
   'HeartbeatPayload.viewer',
   'JoinRoomPayload.session',
   'LeaveRoomPayload.session',
+  'PastSession.hiddenSpans',
+  'PastSessionConnection.nodes',
+  'PastSessionEdge.node',
   'Query.viewer',
   'SetStatusPayload.viewer',
   'SetVisibilityPayload.viewer',
@@ -315,7 +335,7 @@ describe('a field', () => {
       'mutation ($id: ID) { heartbeat(sessionId: $id) { viewer { id sessions { id } user { id } } session { id } } }',
       { id: bob.sessionId },
     )
-    expect(data?.heartbeat.viewer).toMatchObject({ id: 'carol', user: { id: 'carol' } })
+    expect(data?.heartbeat.viewer).toMatchObject({ id: 'viewer:carol', user: { id: 'carol' } })
     const { data: seen } = await bob.ask('{ viewer { sessions { id rooms } } }')
     expect(seen?.viewer.sessions).toEqual([{ id: bob.sessionId, rooms: ['hall'] }])
   })

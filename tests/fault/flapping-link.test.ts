@@ -4,9 +4,8 @@
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, it } from 'vitest'
+import { it } from 'vitest'
 import { WebSocket } from 'ws'
-import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { until } from '../support/wait.ts'
 import { untilConnected } from './people.ts'
 import { createPerson, type Person } from './person.ts'
@@ -32,17 +31,16 @@ const LATE_MS = 4000
 const SLOW_MS = 3000
 const COUNT = 30
 
-const cleanups = cleanupsAfterEach()
-
-it.each(['falls silent', 'is refused'] as const)(
+// They wait for the most part, each with processes of its own.
+it.concurrent.for(['falls silent', 'is refused'] as const)(
   'a link that %s for 12 s, is whole for 1 s, and so on, is seen by nobody',
   { timeout: 150_000 },
-  async (how) => {
+  async (how, { expect, onTestFinished }) => {
     const world = await openWorld({ nodeCount: 2, settings: DEFAULTS })
-    cleanups.push(world.close)
+    onTestFinished(world.close)
     const [flapping, other] = world.nodes as [Node, Node]
     const people: Person[] = []
-    cleanups.push(() => Promise.all(people.map((person) => person.close())))
+    onTestFinished(async () => void (await Promise.all(people.map((person) => person.close()))))
     const open = (id: string): Person => {
       const person = createPerson({ id, at: () => flapping.wsUrl() })
       people.push(person)
@@ -53,9 +51,9 @@ it.each(['falls silent', 'is refused'] as const)(
     const silent = open('silent')
     await untilConnected(people)
     // Their answers come only when the link is cut again: each time the node is back, it cannot bring them.
-    for (let index = 0; index < COUNT; index += 1) cleanups.push(await openSlow(`slow-${index}`, flapping.wsUrl()))
+    for (let index = 0; index < COUNT; index += 1) onTestFinished(await openSlow(`slow-${index}`, flapping.wsUrl()))
     const watcher = watch('watcher', () => ({ url: other.url(), wsUrl: other.wsUrl() }))
-    cleanups.push(() => watcher.stop())
+    onTestFinished(() => watcher.stop())
     await until(() => watcher.picture().size === 2 * COUNT + 2, { what: 'everybody in the picture' })
 
     const startMs = performance.now()

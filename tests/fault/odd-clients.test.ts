@@ -55,8 +55,8 @@ describe.concurrent.each(DATABASES.filter(({ name }) => name !== 'a real Postgre
       for (let round = 0; rounds === null ? performance.now() < endsAtMs : round < rounds.length; round += 1) {
         await play({ server, readLog, tokens, seen, round: rounds?.[round] ?? round })
       }
-      const { data: answer } = await post(server, 'dev:witness', '{ viewer { id } }')
-      expect(answer?.viewer.id).toBe('witness')
+      const { data: answer } = await post(server, 'dev:witness', '{ viewer { user { id } } }')
+      expect(answer?.viewer.user.id).toBe('witness')
     } finally {
       await server.stop()
       await data.drop()

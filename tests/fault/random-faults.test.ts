@@ -5,6 +5,7 @@
  * `FAULT_MINUTES=10 FAULT_SEED=7 npx vitest run tests/fault/random-faults.test.ts` is the long form.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import postgres from 'postgres'
 import { afterAll, expect, it } from 'vitest'
 import { FAULTS } from './faults.ts'
 import {
@@ -103,9 +104,12 @@ it(`stays right under random faults, seed ${SEED}`, { timeout: (MINUTES + 2) * 6
       changes
         .slice(seenCounts[index])
         .filter(({ kind, userId }) => kind === 'LEAVE' && keptIds.has(userId))
-        .map(({ userId, position }) => `${name} saw ${userId} leave at ${position}`),
+        .map(
+          ({ userId, position, atMs }) =>
+            `${name} saw ${userId} leave at ${position}, ${Math.round(performance.timeOrigin + atMs)}`,
+        ),
     )
-    expect(falseLeaves, report()).toEqual([])
+    expect(falseLeaves, falseLeaves.length === 0 ? '' : await reportWithRows()).toEqual([])
     expect(
       watchers.flatMap(({ problems }) => problems),
       report(),
@@ -119,6 +123,14 @@ it(`stays right under random faults, seed ${SEED}`, { timeout: (MINUTES + 2) * 6
 
   function everybody() {
     return [...members.values()].map(({ person }) => person)
+  }
+
+  async function reportWithRows(): Promise<string> {
+    const sql = postgres(opened.databaseUrl, { max: 1 })
+    const rows = await sql`
+      select * from rollcall.presence_sessions where ended_at > now() - interval '1 minute' order by ended_at`
+    await sql.end()
+    return [report(), ...programs.flatMap(({ beats }) => beats), ...rows.map((row) => JSON.stringify(row))].join('\n')
   }
 
   function report(): string {

@@ -1,12 +1,10 @@
 /**
  * HAProxy with the configuration of examples/cluster, in front of three nodes: found on the PATH, or installed once.
  */
-import { execFileSync } from 'node:child_process'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePort } from './free-port.ts'
 import { launch } from './launched.ts'
-import { aptWays, findProgram, INSTALL_TIME_LIMIT_MS, installBy } from './packages.ts'
+import { aptWays, findProgram, installBy, stopService } from './packages.ts'
 import type { TestServer } from './server.ts'
 import { until } from './wait.ts'
 
@@ -32,7 +30,7 @@ export function installLoadBalancer(): void {
   console.log("HAProxy is missing: installing haproxy from the distribution's packages.")
   const ways = aptWays('haproxy').map((install) => () => {
     install()
-    stopService()
+    stopService('haproxy')
   })
   installBy(ways, { find: findHaproxy, howToInstall: HOW_TO_INSTALL })
 }
@@ -74,16 +72,4 @@ export async function startLoadBalancer(nodes: readonly [string, string, string]
 
 function findHaproxy(): string | null {
   return findProgram(['haproxy'], [SYSTEM_FOLDER])
-}
-
-/** The package starts one of its own, where something starts services. */
-function stopService(): void {
-  try {
-    execFileSync(join(SYSTEM_FOLDER, 'service'), ['haproxy', 'stop'], {
-      stdio: 'ignore',
-      timeout: INSTALL_TIME_LIMIT_MS,
-    })
-  } catch {
-    // There is none.
-  }
 }

@@ -40,6 +40,15 @@ export function installBy(
   throw new Error(`${wanted.howToInstall} Installing it failed:\n${reasons.join('\n')}`)
 }
 
+/** Ends what a package started by itself as it was installed. */
+export function stopService(name: string): void {
+  try {
+    execFileSync('/usr/sbin/service', [name, 'stop'], { stdio: 'ignore', timeout: INSTALL_TIME_LIMIT_MS })
+  } catch {
+    // There is none.
+  }
+}
+
 /** By the lists of packages as they are; then by new ones, for they may be old, or not there at all. */
 export function aptWays(debianPackage: string): (() => void)[] {
   return [

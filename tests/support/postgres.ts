@@ -4,7 +4,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -34,40 +34,106 @@ interface Binaries {
 const NOBODY_ID = 65_534
 const START_TIME_LIMIT_MS = 30_000
 
-export async function startPostgres(): Promise<PostgresServer> {
+/** @param settings - beside the usual ones, and instead of them */
+export async function startPostgres(settings: Readonly<Record<string, string>> = {}): Promise<PostgresServer> {
+  const cluster = await makeCluster()
+  await cluster.start(settings)
+  return {
+    url: cluster.url,
+    async stop() {
+      await cluster.stop()
+      cluster.remove()
+    },
+  }
+}
+
+/** The files of a server, which a test starts, stops and copies as it likes. */
+export interface Cluster {
+  readonly port: number
+  /** Of its superuser. */
+  readonly url: string
+  /** Where its Unix socket is, as `.s.PGSQL.<port>`. */
+  readonly socketFolder: string
+  /** @param settings - beside the usual ones, and instead of them */
+  start(settings?: Readonly<Record<string, string>>): Promise<void>
+  /** Ends its connections, and leaves its files whole. */
+  stop(): Promise<void>
+  /** Writes a file beside its data, and returns its path. */
+  write(name: string, text: string): string
+  /** Its files as they are, under another port. It must not run. */
+  copy(): Promise<Cluster>
+  remove(): void
+}
+
+export async function makeCluster(): Promise<Cluster> {
   const identity = process.getuid?.() === 0 ? { uid: NOBODY_ID, gid: NOBODY_ID } : {}
+  const binaries = await findBinaries()
+  return await clusterIn(identity, binaries, ({ dataFolder, initdb }) => {
+    execFileSync(
+      initdb,
+      ['-D', dataFolder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions'],
+      { ...identity, cwd: dataFolder, stdio: ['ignore', 'ignore', 'pipe'] },
+    )
+  })
+}
+
+type Identity = { readonly uid?: number; readonly gid?: number }
+
+async function clusterIn(
+  identity: Identity,
+  binaries: Binaries,
+  fill: (at: { readonly dataFolder: string; readonly initdb: string }) => void,
+): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'rollcall-postgres-'))
-  const dataFolder = join(folder, 'data')
-  mkdirSync(dataFolder, { mode: 0o700 })
+  const [dataFolder, socketFolder] = [join(folder, 'data'), join(folder, 'sockets')]
+  for (const path of [dataFolder, socketFolder]) mkdirSync(path, { mode: 0o700 })
   if (identity.uid !== undefined) {
     chmodSync(folder, 0o711)
-    chownSync(dataFolder, identity.uid, identity.gid)
+    for (const path of [dataFolder, socketFolder]) chownSync(path, identity.uid, Number(identity.gid))
   }
-  const { initdb, server } = runnableBinaries(await findBinaries(), folder, identity.uid !== undefined)
-  execFileSync(
-    initdb,
-    ['-D', dataFolder, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync', '--no-instructions'],
-    { ...identity, cwd: dataFolder, stdio: ['ignore', 'ignore', 'pipe'] },
-  )
+  const { initdb, server } = runnableBinaries(binaries, folder, identity.uid !== undefined)
+  fill({ dataFolder, initdb })
   const port = await freePort('127.0.0.1')
-  const child = spawn(server, ['-D', dataFolder, ...settings({ port })], {
-    ...identity,
-    cwd: dataFolder,
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
-  const killWithUs = (): void => void child.kill('SIGKILL')
-  process.once('exit', killWithUs)
-  await untilReady(child)
+  let child: ChildProcess | null = null
+  const killWithUs = (): void => void child?.kill('SIGKILL')
+
   return {
-    url,
+    port,
+    url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    socketFolder,
+
+    async start(given = {}) {
+      child = spawn(server, ['-D', dataFolder, ...settings({ port, socketFolder, given })], {
+        ...identity,
+        cwd: dataFolder,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      })
+      process.once('exit', killWithUs)
+      await untilReady(child)
+    },
+
     async stop() {
       process.off('exit', killWithUs)
-      if (child.exitCode === null) {
-        const exited = once(child, 'exit')
-        child.kill('SIGINT')
-        await exited
-      }
+      if (child === null || child.exitCode !== null) return
+      const exited = once(child, 'exit')
+      child.kill('SIGINT')
+      await exited
+    },
+
+    write(name, text) {
+      const path = join(dataFolder, name)
+      writeFileSync(path, text, { mode: 0o600 })
+      if (identity.uid !== undefined) chownSync(path, identity.uid, Number(identity.gid))
+      return path
+    },
+
+    copy() {
+      return clusterIn(identity, binaries, ({ dataFolder: to }) => {
+        execFileSync('cp', ['-a', `${dataFolder}/.`, to])
+      })
+    },
+
+    remove() {
       rmSync(folder, { recursive: true, force: true })
     },
   }
@@ -95,16 +161,25 @@ export async function freshDatabase(serverUrl: string = inject('postgresUrl')): 
 }
 
 /** What a crash would lose does not matter here. */
-function settings({ port }: { readonly port: number }): string[] {
+function settings({
+  port,
+  socketFolder,
+  given,
+}: {
+  readonly port: number
+  readonly socketFolder: string
+  readonly given: Readonly<Record<string, string>>
+}): string[] {
   const values = {
     port: String(port),
     listen_addresses: '127.0.0.1',
-    unix_socket_directories: '',
+    unix_socket_directories: socketFolder,
     max_connections: '200',
     shared_buffers: '32MB',
     fsync: 'off',
     full_page_writes: 'off',
     synchronous_commit: 'off',
+    ...given,
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }
@@ -139,7 +214,7 @@ async function untilReady(child: ChildProcess): Promise<void> {
     child.stderr?.on('data', (chunk: Buffer) => {
       if (said === 'ready') return
       said += chunk.toString()
-      if (!said.includes('ready to accept connections')) return
+      if (!/ready to accept (read-only )?connections/.test(said)) return
       said = 'ready'
       ready()
     })

@@ -14,7 +14,8 @@ export interface ServerProcess extends Omit<TestServer, 'stop'> {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>
 }
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+/** As it is built, by the set-up of the run: that starts in half the time of the sources. */
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
 
 /** A process that may not be ready yet, on a port that its starter chose. */
 export interface StartingProcess extends ServerProcess {
@@ -51,7 +52,7 @@ export function launchProcess(
 }
 
 function spawnServer(settings: SettingTexts, lines: Record<string, unknown>[], environment: NodeJS.ProcessEnv = {}) {
-  const child = spawn(process.execPath, ['--import', 'tsx', MAIN], {
+  const child = spawn(process.execPath, [MAIN], {
     env: { PATH: process.env.PATH, ...QUICK, HOST: '127.0.0.1', PORT: '0', ...settings, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

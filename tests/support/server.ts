@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import postgres from 'postgres'
 import { inject } from 'vitest'
-import { createRollcall, type Rollcall } from '../../src/app.ts'
+import { createRollcall, type Rollcall, type RollcallOptions } from '../../src/app.ts'
 import type { SettingTexts } from '../../src/config.ts'
 import type { Log } from '../../src/presence/operator-log.ts'
 import { freshDatabase } from './postgres.ts'
@@ -80,21 +80,31 @@ export async function redisData(): Promise<TestData> {
 }
 
 /**
- * @param settings - QUICK stands beneath them; without a database of their own they get an embedded one
+ * @param settings - QUICK stands beneath them; without a database of their own they get one of a real Postgres, which starts in a tenth of the time of an embedded one
  * @param log - what a test wants to look at
  */
 export async function startServer(settings: SettingTexts = {}, log: Log = testLog()): Promise<TestServer> {
-  const data = settings.DATA_DIR === undefined && settings.DATABASE_URL === undefined ? await embeddedData() : null
-  const rollcall = createRollcall({ ...QUICK, ...data?.settings, ...settings }, log)
-  await rollcall.ready
+  const { rollcall, drop } = await startRollcall(settings, log)
   const server = await listen(rollcall)
   return {
     ...server,
     async stop() {
       await server.stop()
-      await data?.drop()
+      await drop()
     },
   }
+}
+
+/** What `startServer` listens with, for a test that mounts it in a server of its own: it closes it before `drop`. */
+export async function startRollcall(
+  settings: SettingTexts = {},
+  log: Log = testLog(),
+  options: RollcallOptions = {},
+): Promise<{ readonly rollcall: Rollcall; drop(): Promise<void> }> {
+  const data = settings.DATA_DIR === undefined && settings.DATABASE_URL === undefined ? await postgresData() : null
+  const rollcall = createRollcall({ ...QUICK, ...data?.settings, ...settings }, log, options)
+  await rollcall.ready
+  return { rollcall, drop: async () => data?.drop() }
 }
 
 /** As `npm start` does, ready or not. */

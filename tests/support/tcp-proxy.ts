@@ -29,16 +29,21 @@ export interface TcpProxy {
   cut(): void
   /** Leads to another port of the same host from now on, and cuts what leads to the one of before. */
   retarget(port: number): void
+  /** Leads new connections to another port, as a name that moves: those that are open stay where they are. */
+  move(port: number): void
   connectionCount(): number
   close(): Promise<void>
 }
 
+/** @param at - the port to listen on; a free one, where it is left out */
 export async function openTcpProxy({
   host,
   port,
+  at = 0,
 }: {
   readonly host: string
   readonly port: number
+  readonly at?: number
 }): Promise<TcpProxy> {
   /** Each with the way of the bytes that are read from it. */
   const sockets = new Map<Socket, Way>()
@@ -74,7 +79,7 @@ export async function openTcpProxy({
     far.on('close', () => void (!isSilent() && end(near, 'down')))
     stopReadingHeld()
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(at, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('No port was given.')
@@ -127,6 +132,9 @@ export async function openTcpProxy({
     retarget(to) {
       farPort = to
       cut()
+    },
+    move(to) {
+      farPort = to
     },
     connectionCount: () => connectionCount,
     async close() {

@@ -5,10 +5,10 @@ import { SignJWT } from 'jose'
 export const SECRET = 'a-secret-of-32-bytes-or-more-for-tests'
 
 /** @param claims - beside `iat` and `exp` */
-export function sign(claims: Record<string, unknown>, expiresIn = '1h'): Promise<string> {
+export function sign(claims: Record<string, unknown>, expiresIn = '1h', issuedAt?: Date): Promise<string> {
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
-    .setIssuedAt()
+    .setIssuedAt(issuedAt)
     .setExpirationTime(expiresIn)
     .sign(new TextEncoder().encode(SECRET))
 }

@@ -8,7 +8,8 @@ const OFFLINE = ['alice', 'Alice', false, false, 'OFFLINE', false, false, 1000]
 
 /** A step of a user who was in no room, as Redis has it, and what the message says of the rooms. */
 function stepInto(rooms: readonly string[], seq: number): LoggedStep {
-  return loggedStep(JSON.stringify([seq, seq, OFFLINE, false, ONLINE, false, 0]), JSON.stringify([seq, rooms, {}]))
+  const entry = JSON.stringify([seq, seq, OFFLINE, false, ONLINE, false, 0])
+  return loggedStep(entry, JSON.stringify([seq, rooms, {}])) as LoggedStep
 }
 
 /** Hears the second of two steps and not the first. @returns after which entries the stream was read */

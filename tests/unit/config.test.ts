@@ -73,6 +73,7 @@ describe('the settings', () => {
       PORT: 4000,
       NODE_ENV: 'development',
       DATABASE_URL: null,
+      HISTORY_RETENTION: 90 * 86_400_000,
       DATABASE_PREPARE: true,
       DEFAULT_ROOMS: null,
     })
@@ -132,7 +133,13 @@ describe('the settings', () => {
 describe('a duration', () => {
   it('is a whole number with its unit', () => {
     const read = (text: string) => parseConfig({ IDLE_TIMEOUT: text, AWAY_AFTER: '1s' }).IDLE_TIMEOUT
-    expect(['2500ms', '45s', '5m', '2h', ' 45s '].map(read)).toEqual([2500, 45_000, 300_000, 7_200_000, 45_000])
+    expect(['2500ms', '45s', '5m', '2h', '1d', ' 45s '].map(read)).toEqual([
+      2500, 45_000, 300_000, 7_200_000, 86_400_000, 45_000,
+    ])
+    expect(parseConfig({ CLOSE_GRACE: '0', HISTORY_RETENTION: '0' })).toMatchObject({
+      CLOSE_GRACE: 0,
+      HISTORY_RETENTION: 0,
+    })
   })
 
   it('in any other form is refused with the form', () => {
@@ -142,7 +149,7 @@ describe('a duration', () => {
       '1.5s',
       '-1s',
       '5min',
-      '1d',
+      '1w',
       's',
       '0x10s',
       '1e3ms',
@@ -157,8 +164,8 @@ describe('a duration', () => {
     }
   })
 
-  it('may not be more than a timer can wait', () => {
-    for (const [name] of ofKind('duration')) {
+  it('may not be more than a timer can wait, unless none waits for it', () => {
+    for (const [name] of ofKind('duration').filter(([, { most }]) => most === undefined)) {
       const problem = problemsOf({ [name]: '501h' }).find(isOfBound)
       expect([name, problem]).toEqual([name, `${name} must be at most 500h, not \`501h\`.`])
     }
@@ -269,6 +276,11 @@ describe('a contradiction', () => {
     expect(problemsOf({ NODE_TTL: '6s' })).toEqual([])
   })
 
+  it('is a history that forgets how a user left while they may come back', () => {
+    expect(problemOf({ HISTORY_RETENTION: '29m' })).toMatch(/^HISTORY_RETENTION must be 0 or not below IDLE_TIMEOUT/)
+    for (const text of ['0', '0ms', '30m', '36500d']) expect(problemsOf({ HISTORY_RETENTION: text })).toEqual([])
+  })
+
   it('is told of each pair, all at once', () => {
     expect(problemsOf({ SESSION_TTL: '2s', IDLE_TIMEOUT: '2s', NODE_TTL: '1s' })).toHaveLength(3)
   })
@@ -325,5 +337,35 @@ describe('the environment', () => {
     expect(settingsOfEnvironment({ PORT: '5000', HOME: '/root', SESSION_TTL: '', DATA_DIR: undefined })).toEqual({
       PORT: '5000',
     })
+  })
+})
+
+describe('BASE_PATH', () => {
+  it.each([
+    ['/', ''],
+    ['/presence', '/presence'],
+    ['/presence/', '/presence'],
+    ['/a/b-c_d.e~f/', '/a/b-c_d.e~f'],
+    [`/${'a'.repeat(199)}`, `/${'a'.repeat(199)}`],
+  ])('is taken without a slash at its end: %s', (text, path) => {
+    expect(parseConfig({ BASE_PATH: text }).BASE_PATH).toBe(path)
+  })
+
+  it.each([
+    'presence',
+    '//presence',
+    '/presence//',
+    '/a//b',
+    '/a/../b',
+    '/.',
+    '/a b',
+    '/a?b',
+    '/a#b',
+    '/%61',
+    '/ä',
+    'http://a/b',
+    `/${'a'.repeat(200)}`,
+  ])('is refused with its name and its form where it is no such path: %s', (text) => {
+    expect(problemOf({ BASE_PATH: text })).toMatch(/^BASE_PATH must be `\/` or a path like `\/presence`: at most 200 /)
   })
 })

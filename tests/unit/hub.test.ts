@@ -10,6 +10,8 @@ import type { ChangeListener, PresenceStore } from '../../src/presence/store.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
 
 const READER = { userId: 'reader', charge() {} }
+/** The group of a stream that has no other beside it. */
+const alone = (): FeedGroup => ({ subscriptions: new Set() })
 
 const TIMING = timingOf(parseConfig({}))
 const SEED: UserSeed = {
@@ -281,7 +283,7 @@ describe('the hub', () => {
     // A second page, read now, would hold the user.
     expect((await store.page({ room: null, first: 10, after: null })).users.map(({ id }) => id)).toEqual(['a'])
     await go('a')
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, READER))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, alone(), READER))
     expect((await reader.take())?.change).toMatchObject({ kind: 'LEAVE', user: { id: 'a' } })
   })
 
@@ -289,10 +291,10 @@ describe('the hub', () => {
     const { store, come } = openStore()
     const hub = createHub({ store, monotonicMs: () => 0 })
     await hub.start()
-    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
-    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, null, READER))
-    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, null, READER))
-    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, null, READER))
+    const everyone = readerOf(await hub.changes({ kind: 'everyone' }, null, alone(), READER))
+    const watching = readerOf(await hub.changes({ kind: 'users', userIds: new Set(['a']) }, null, alone(), READER))
+    const inRoom = readerOf(await hub.changes({ kind: 'room', room: 'hall' }, null, alone(), READER))
+    const elsewhere = readerOf(await hub.changes({ kind: 'room', room: 'cellar' }, null, alone(), READER))
     await come('a', ['hall'])
     const event = await everyone.take()
     expect(await watching.take()).toBe(event)
@@ -335,11 +337,11 @@ describe('the hub', () => {
     await hub.start()
     const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
     const said: string[] = []
-    const follow = async (of: FeedGroup | null) => {
+    const follow = async (of: FeedGroup) => {
       const stream = await hub.changes({ kind: 'everyone' }, null, of, READER)
       return stream.next().catch((error) => void said.push(error.code))
     }
-    const following = [follow(null), follow(null), follow(group)]
+    const following = [follow(alone()), follow(alone()), follow(group)]
     const positions = hub.positions(group)
     await positions.next()
     nowMs = 10_000
@@ -369,9 +371,9 @@ describe('the hub', () => {
     await come('b', [])
 
     // One begins at the page, one where the hub is, and one with what is heard from now on.
-    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, null, READER))
-    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, null, READER))
-    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
+    const atPage = readerOf(await hub.changes({ kind: 'everyone' }, page.position, alone(), READER))
+    const atHub = readerOf(await hub.changes({ kind: 'everyone' }, start, alone(), READER))
+    const fromNow = readerOf(await hub.changes({ kind: 'everyone' }, null, alone(), READER))
     const words = async (reader: typeof atPage) => {
       const found = []
       for (let event = await reader.take(); event !== null; event = await reader.take()) {
@@ -398,7 +400,7 @@ describe('the hub', () => {
     const starting = hub.start()
     hear()
     await starting
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, null, READER))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, null, alone(), READER))
     await come('b', [])
     hear({ times: 2 })
     expect((await reader.take())?.change.user.id).toBe('b')
@@ -438,8 +440,8 @@ describe('the hub', () => {
       { kind: 'users', userIds: new Set(['a']) },
     ]
     const waiting = []
-    for (const filter of filters) waiting.push((await hub.changes(filter, null, null, READER)).next())
-    const idle = await hub.changes({ kind: 'everyone' }, null, null, READER)
+    for (const filter of filters) waiting.push((await hub.changes(filter, null, alone(), READER)).next())
+    const idle = await hub.changes({ kind: 'everyone' }, null, alone(), READER)
     const counts = [null, 'hall'].map((room) => readerOf(hub.counts(room)))
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 0 })
 
@@ -449,10 +451,10 @@ describe('the hub', () => {
     const expired = { code: 'POSITION_EXPIRED' }
     for (const word of [...waiting, idle.next()]) await expect(word).rejects.toMatchObject(expired)
     for (const reader of counts) expect(await reader.take()).toMatchObject({ count: 1 })
-    await expect(hub.changes({ kind: 'everyone' }, old, null, READER)).rejects.toMatchObject(expired)
+    await expect(hub.changes({ kind: 'everyone' }, old, alone(), READER)).rejects.toMatchObject(expired)
 
     // It follows the new one.
-    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, null, READER))
+    const reader = readerOf(await hub.changes({ kind: 'everyone' }, position, alone(), READER))
     expect(await reader.take()).toBeNull()
     hub.close()
   })
@@ -467,10 +469,10 @@ describe('the hub', () => {
     })
     const known = createHub({ store: distant, monotonicMs: () => 0 })
     await known.start()
-    await expect(hub.changes({ kind: 'everyone' }, ahead, null, READER)).rejects.toMatchObject({
+    await expect(hub.changes({ kind: 'everyone' }, ahead, alone(), READER)).rejects.toMatchObject({
       code: 'UNAVAILABLE',
     })
-    await expect(known.changes({ kind: 'everyone' }, ahead, null, READER)).rejects.toMatchObject({
+    await expect(known.changes({ kind: 'everyone' }, ahead, alone(), READER)).rejects.toMatchObject({
       code: 'POSITION_EXPIRED',
     })
   })
@@ -530,7 +532,7 @@ describe('a reader who comes with a position', () => {
     const position = await store.changes.position()
     for (let index = 0; index < 40; index += 1) await come(`user-${index}`, [])
     const charged: number[] = []
-    const stream = await hub.changes({ kind: 'everyone' }, position, null, {
+    const stream = await hub.changes({ kind: 'everyone' }, position, alone(), {
       ...READER,
       charge: (units) => charged.push(units),
     })
@@ -546,7 +548,7 @@ describe('watch lists', () => {
     const hub = createHub({ store, monotonicMs: () => 0, watchedIdsPerUser: 3 })
     await hub.start()
     const watch = (userId: string, ids: readonly string[]) =>
-      hub.changes({ kind: 'users', userIds: new Set(ids) }, null, null, { ...READER, userId })
+      hub.changes({ kind: 'users', userIds: new Set(ids) }, null, alone(), { ...READER, userId })
     const first = await watch('alice', ['a', 'b'])
     await expect(watch('alice', ['a', 'b'])).rejects.toMatchObject({
       code: 'RATE_LIMITED',

@@ -199,9 +199,14 @@ describe('admission', () => {
   it('lets an address send so many bad tokens, and good ones without end', async () => {
     let nowMs = 0
     const limits = createLimits(config, () => nowMs)
+    const token = (authorization: string) => {
+      return { authorization, connectionParams: null, req: null, toRequest: () => new Request('http://localhost') }
+    }
     const admission = createAdmission(
       {
-        async authenticate(authorization) {
+        mayHave: () => true,
+        readsRequests: false,
+        async authenticate({ authorization }) {
           if (authorization === 'bad') throw unauthenticated('No.')
           if (authorization === 'away') throw unavailable('server', 'Not now.')
           return null
@@ -209,20 +214,24 @@ describe('admission', () => {
       },
       limits,
     )
-    for (let count = 0; count < 100; count += 1) await admission.authenticate('good', at('192.0.2.1'))
+    for (let count = 0; count < 100; count += 1) await admission.authenticate(token('good'), at('192.0.2.1'))
     for (let count = 0; count < 100; count += 1) {
-      await expect(admission.authenticate('away', at('192.0.2.1'))).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+      await expect(admission.authenticate(token('away'), at('192.0.2.1'))).rejects.toMatchObject({
+        code: 'UNAVAILABLE',
+      })
     }
     for (let count = 0; count < 3; count += 1) {
-      await expect(admission.authenticate('bad', at('192.0.2.1'))).rejects.toMatchObject({ code: 'UNAUTHENTICATED' })
+      await expect(admission.authenticate(token('bad'), at('192.0.2.1'))).rejects.toMatchObject({
+        code: 'UNAUTHENTICATED',
+      })
     }
-    await expect(admission.authenticate('good', at('192.0.2.1'))).rejects.toMatchObject({
+    await expect(admission.authenticate(token('good'), at('192.0.2.1'))).rejects.toMatchObject({
       code: 'RATE_LIMITED',
       details: { retryAfterMs: 1500 },
     })
-    expect(await admission.authenticate('good', at('192.0.2.2'))).toBeNull()
+    expect(await admission.authenticate(token('good'), at('192.0.2.2'))).toBeNull()
     nowMs = 1500
-    expect(await admission.authenticate('good', at('192.0.2.1'))).toBeNull()
+    expect(await admission.authenticate(token('good'), at('192.0.2.1'))).toBeNull()
   })
 
   it('has users pay for themselves wherever they are, and the operator for nothing', () => {

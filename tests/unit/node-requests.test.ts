@@ -5,6 +5,7 @@ import { createErrorMask } from '../../src/server/client-errors.ts'
 import { createEdge } from '../../src/server/edge.ts'
 import { createHealth } from '../../src/server/health.ts'
 import { createNodeRequests } from '../../src/server/node-requests.ts'
+import { createRoutes } from '../../src/server/routes.ts'
 import { createReadLog } from '../support/log.ts'
 import { askRaw } from '../support/raw-http.ts'
 
@@ -17,13 +18,24 @@ describe('a fault of the server', () => {
   async function listen(answer: (request: Request) => Promise<Response>, throughEdge: boolean) {
     const { log, lines } = createReadLog()
     const mask = createErrorMask(log)
-    const origins = { allows: () => true, description: '' }
-    const edge = createEdge({ origins, health: createHealth(''), mask, serving: () => answer })
+    const origins = { allows: () => true, allowsCookies: () => false }
+    const routes = createRoutes({ BASE_PATH: '', METRICS_TOKEN: null, NODE_ENV: 'test' }, { has: () => false })
+    const edge = createEdge({
+      origins,
+      usesCookies: false,
+      health: createHealth(''),
+      mask,
+      routes,
+      serving: () => answer,
+    })
     const requests = createNodeRequests({
       fetch: throughEdge ? edge : answer,
+      routes,
+      isDraining: () => false,
       openSocket: (_request, socket) => socket.destroy(),
       mask,
       onConnectionError: (error) => log.debug({ error }, 'A connection failed.'),
+      onMountedAt: (path) => log.debug({ path }, 'Mounted.'),
     })
     server = createServer()
     requests.mount(server)

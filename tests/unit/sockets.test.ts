@@ -4,11 +4,14 @@ import { parseConfig, timingOf } from '../../src/config.ts'
 import type { Caller } from '../../src/presence/access.ts'
 import type { UserDirectory } from '../../src/presence/directory.ts'
 import { unavailable } from '../../src/presence/errors.ts'
+import type { History } from '../../src/presence/history.ts'
 import type { SessionView, Settings } from '../../src/presence/model.ts'
 import { createNodeLease } from '../../src/presence/node-lease.ts'
 import { createPresence } from '../../src/presence/presence.ts'
+import type { EndedSession } from '../../src/presence/recent-ends.ts'
 import { createUserSettings } from '../../src/presence/settings.ts'
 import { createSocketRegistry } from '../../src/presence/socket-registry.ts'
+import type { Attachment } from '../../src/presence/socket-session.ts'
 import type {
   AttachRequest,
   DetachRequest,
@@ -88,6 +91,8 @@ function openFaultyStore(clock: Clock) {
   const store = {
     ...life,
     ...steps,
+    // As a store whose state can be lost while the nodes go on.
+    budgets: { take: async () => [] },
     nodes: {
       listen(listener: NodeListener) {
         listeners.add(listener)
@@ -146,6 +151,11 @@ function openFaultyStore(clock: Clock) {
   }
 }
 
+const NO_HISTORY: History = {
+  shown: async () => ({ sessions: [], hasMore: false }),
+  own: async () => ({ sessions: [], hasMore: false }),
+}
+
 const DIRECTORY: UserDirectory = {
   read: async (userIds) => userIds.map(() => null),
   ensure: async (userId) => ({ userId, seed: SEED, tokensValidAfterMs: null }),
@@ -153,10 +163,13 @@ const DIRECTORY: UserDirectory = {
   settings: async (userIds) => userIds.map(() => null),
   setProfile: async () => null,
   revokeTokens: async () => null,
+  revokeForGood: async () => 0,
+  forget: async () => {},
   tokensValidAfterMs: async () => null,
   learnRevocation() {},
   forgetRevocations() {},
   leftOpen: async () => [],
+  recordEnds: async () => {},
   recorded: async () => [],
 }
 
@@ -174,14 +187,23 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
   const faulty = openFaultyStore(() => ({ steadyMs: nowMs, wallMs: nowMs }))
   const { store, life } = faulty
   const errors: unknown[] = []
+  const writtenEnds: EndedSession[] = []
   const onError = (error: unknown): void => void errors.push(error)
   const sockets = createSocketRegistry({ store, timing: TIMING, monotonicMs: () => nowMs, onError })
   const settings = createUserSettings({ store, directory: DIRECTORY, monotonicMs: () => nowMs })
-  const presence = createPresence({ store, directory: DIRECTORY, settings, timing: TIMING, sockets })
+  const presence = createPresence({
+    store,
+    directory: DIRECTORY,
+    history: NO_HISTORY,
+    settings,
+    timing: TIMING,
+    sockets,
+  })
   const node = createNodeLease({
     store,
     sockets,
     adopt,
+    writeEnds: async (ends) => void writtenEnds.push(...ends),
     dismissed(dismissals) {
       if (dismissals === 'unknown') return
       for (const { userId, issuedUpToMs } of dismissals) sockets.dismiss(userId, issuedUpToMs)
@@ -203,6 +225,7 @@ function openWorld({ adopt = async () => {} }: { readonly adopt?: () => Promise<
     presence,
     node,
     errors,
+    writtenEnds,
     pass,
     nowMs: () => nowMs,
 
@@ -506,6 +529,31 @@ describe('where the live state begins anew', () => {
     loseState()
     await until(() => requests('announced').length === 1, { what: 'the announcement' })
     expect(await sessions('alice')).toEqual([])
+  })
+
+  it.each<{ how: string; endReason: string; end: (world: ReturnType<typeof openWorld>, own: Attachment) => unknown }>([
+    { how: 'its socket closes', endReason: 'SERVER_RESTART', end: (_, own) => own.closed('closed', 0) },
+    {
+      how: 'the user ends it over HTTP',
+      endReason: 'WENT_OFFLINE',
+      end: ({ sockets }) => sockets.endedByUser('alice', null),
+    },
+    { how: 'its token is revoked', endReason: 'DISCONNECTED', end: ({ sockets }) => sockets.dismiss('alice', null) },
+  ])('writes a session that ends before it is there again to the database: $how', async ({ end, endReason }) => {
+    const world = openWorld()
+    const { open, node, sessions, loseState, fail, writtenEnds } = world
+    const { attachment } = await open('alice')
+    fail('attach', 'refused')
+    loseState()
+    await settle()
+    await end(world, attachment)
+    await node.renew()
+    await until(() => writtenEnds.length > 0, { what: 'the end' })
+    expect(writtenEnds).toMatchObject([{ userId: 'alice', sessionId: attachment.sessionId, endReason }])
+    expect(await sessions('alice')).toEqual([])
+    await node.renew()
+    await settle()
+    expect(writtenEnds).toHaveLength(1)
   })
 
   it('attaches again what was attached to the state of before while it was lost', async () => {

@@ -2,7 +2,8 @@
 import { createGraphiQLFetcher, type Fetcher } from '@graphiql/toolkit'
 import { type Client, createClient } from 'graphql-ws'
 
-const url = `${location.origin}/graphql`
+// The page lies where the API does.
+const url = `${location.origin}${location.pathname}`
 
 /**
  * Each subscription has a socket of its own, with the header of its own tab, for as long as it runs.

@@ -62,7 +62,7 @@ function open(memory: TabMemory): void {
   listTitle.textContent = memory.room === null ? 'Online now' : `In ${memory.room}`
   const other = memory.identity === 'bob' ? 'alice' : 'bob'
   otherTab.textContent = `Open a tab as ${other}.`
-  otherTab.href = `/?${new URLSearchParams({ user: other, ...(memory.room === null ? {} : { room: memory.room }) })}`
+  otherTab.href = `./?${new URLSearchParams({ user: other, ...(memory.room === null ? {} : { room: memory.room }) })}`
   const isRemembered = remember(memory)
 
   function draw(): void {
@@ -72,6 +72,9 @@ function open(memory: TabMemory): void {
       drawList()
     }, DRAW_INTERVAL_MS)
   }
+
+  /** Written, and not sent yet. */
+  let isMessageUnsent = false
 
   function drawOwn(): void {
     const name = viewer?.user.name ?? (isToken(memory.identity) ? 'You' : memory.identity)
@@ -87,13 +90,13 @@ function open(memory: TabMemory): void {
     if (viewer === null) return
     visibilityButton.textContent = viewer.visibility === 'NOBODY' ? 'Show me again' : 'Hide me'
     for (const choice of choices()) choice.checked = choice.value === viewer.statusChoice
-    // What the person is writing just now stays.
-    if (document.activeElement !== messageField && lostFocus !== messageField)
-      messageField.value = viewer.statusMessage ?? ''
+    // What the person has written stays until it is sent: a click on the button takes the focus before it sends.
+    const isAtRest = document.activeElement !== messageField && lostFocus !== messageField
+    if (isAtRest && !isMessageUnsent) messageField.value = viewer.statusMessage ?? ''
   }
 
   function drawList(): void {
-    people.show(users, viewer?.id ?? null)
+    people.show(users, viewer?.user.id ?? null)
     const isKnown = users.size > 0 || freshness.kind === 'live'
     listCount.textContent = isKnown ? users.size.toLocaleString() : ''
     freshnessText.dataset.kind = freshness.kind
@@ -114,7 +117,7 @@ function open(memory: TabMemory): void {
   }
 
   const own = createOwnPresence({
-    url: `${location.origin.replace(/^http/, 'ws')}/graphql`,
+    url: new URL('graphql', location.href).href.replace(/^http/, 'ws'),
     token: tokenOf(memory),
     sessionId: memory.sessionId,
     device: 'Demo page',
@@ -165,7 +168,16 @@ function open(memory: TabMemory): void {
 
   function choose(): void {
     const message = messageField.value.trim()
-    void act(() => own.chooseStatus(chosen(), message === '' ? null : message))
+    void act(async () => {
+      await own.chooseStatus(chosen(), message === '' ? null : message)
+      // What was written while it was sent is another one.
+      if (messageField.value.trim() === message) isMessageUnsent = false
+      drawOwn()
+    })
+  }
+
+  messageField.oninput = () => {
+    isMessageUnsent = true
   }
 
   statusForm.onchange = (event) => {
@@ -279,7 +291,7 @@ signIn.onsubmit = (event) => {
   ownHeading.focus()
 }
 
-/** `/?user=alice&room=lobby` signs in at once; where the tab remembers it, the address is plain again. */
+/** `?user=alice&room=lobby` signs in at once; where the tab remembers it, the address is plain again. */
 function asked(): TabMemory | null {
   const params = new URLSearchParams(location.search)
   const user = params.get('user')

@@ -17,13 +17,13 @@ graphql(`
 
 graphql(`
   fragment OwnViewer on Viewer {
-    id
     isOnline
     status
     statusChoice
     statusMessage
     visibility
     user {
+      id
       name
     }
     sessions {

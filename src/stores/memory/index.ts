@@ -9,6 +9,7 @@ import {
   type Comeback,
   type EndAnswer,
   type EndRequest,
+  type ForgetRequest,
   MAX_RECORD_BYTES,
   type PresenceStore,
   type RoomAnswer,
@@ -115,6 +116,7 @@ export function createMemoryStore({
       return {
         kind: 'attached',
         session: null,
+        startId: null,
         isResumed: false,
         replacedFence: null,
         lastActiveAtMs,
@@ -139,6 +141,7 @@ export function createMemoryStore({
     return {
       kind: 'attached',
       session: sessionView(session, now),
+      startId: session.startId,
       isResumed: live !== undefined,
       replacedFence: heldElsewhere,
       lastActiveAtMs: user.lastActiveAtMs,
@@ -160,7 +163,8 @@ export function createMemoryStore({
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : atMs - comeback.lastActiveForMs
     const lastActiveSteadyMs =
       comeback === null ? (user.lastActiveSteadyMs ?? now.steadyMs) : now.steadyMs - comeback.lastActiveForMs
-    const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
+    const startId = comeback?.startId ?? undefined
+    const session = createLiveSession(sessionId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs, startId)
     user.sessions = user.sessions.concat(session)
     sessionCount += 1
     if (comeback !== null && isNewsOf(user, comeback, now)) {
@@ -248,6 +252,19 @@ export function createMemoryStore({
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
 
+  function forget({ userId, tokensIssuedUpToMs }: ForgetRequest): number {
+    const now = clock()
+    nodes.dismiss({ userId, issuedUpToMs: tokensIssuedUpToMs })
+    const user = users.get(userId)
+    const ending = user?.sessions ?? []
+    if (user !== undefined) {
+      for (const session of ending) endSession(user, session, 'DISCONNECTED', now)
+      commit(user, { now, isViewerChanged: true })
+    }
+    population.forgetUser(userId)
+    return ending.length
+  }
+
   function changeRoom({ userId, sessionId, fence, room }: RoomRequest, isJoin: boolean): RoomAnswer {
     const now = clock()
     const user = users.get(userId)
@@ -297,6 +314,7 @@ export function createMemoryStore({
     attach: async (request) => attach(request),
     beat: async (one) => beat(one),
     end: async (request) => end(request),
+    forget: async (request) => forget(request),
     join: async (request) => changeRoom(request, true),
     leave: async (request) => changeRoom(request, false),
 

@@ -123,6 +123,8 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
   let waitingBytes = 0
   /** Settings of who was not there when they came, oldest first. */
   const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilSteadyMs: number }>()
+  /** By user who was forgotten: the number of the last record that may be theirs, until the database has come to it. */
+  const forgottenThrough = new Map<string, number>()
   const changeListeners = new Set<ChangeListener>()
   const viewerListeners = new Set<(userId: string | null) => void>()
   const recordBells = new Set<() => void>()
@@ -245,6 +247,20 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       if (record !== undefined) waitingBytes -= bytesOfRecord(record)
     }
     waiting.dropThrough(throughSeq)
+    for (const [userId, seq] of forgottenThrough) if (seq <= throughSeq) forgottenThrough.delete(userId)
+  }
+
+  function readable(record: PresenceRecord): PresenceRecord {
+    const { seq, userId } = record
+    if (seq > (forgottenThrough.get(userId) ?? 0)) return record
+    return { seq, userId, profile: null, columns: null, settings: null, sessions: [], isForgotten: true }
+  }
+
+  function remove(user: LiveUser): void {
+    departing.delete(user.lastRecordSeq)
+    users.delete(user.id)
+    unlisted.delete(user.id)
+    deadlines.remove(user)
   }
 
   function schedule(user: LiveUser, { steadyMs }: Now): void {
@@ -283,9 +299,10 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
 
   const records: PresenceStore['records'] = {
     async read(afterSeq, limit) {
+      const found = waiting.after(afterSeq, limit)
       return {
         epoch,
-        records: waiting.after(afterSeq, limit),
+        records: forgottenThrough.size === 0 ? found : found.map(readable),
         isGap: !waiting.reaches(afterSeq),
         lastSeq: waiting.lastSeq(),
       }
@@ -294,12 +311,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     async ack(of, seq) {
       if (of !== epoch) return
       dropRecords(Math.min(seq, waiting.lastSeq()))
-      await inSlices(departed(seq), monotonicMs, (user) => {
-        departing.delete(user.lastRecordSeq)
-        users.delete(user.id)
-        unlisted.delete(user.id)
-        deadlines.remove(user)
-      })
+      await inSlices(departed(seq), monotonicMs, remove)
     },
 
     async snapshot(after, limit) {
@@ -340,6 +352,14 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       users.set(userId, user)
       unlisted.set(userId, user)
       return user
+    },
+
+    /** Takes out a user whose sessions have ended, and what their waiting records say. */
+    forgetUser(userId: string): void {
+      settingsAhead.delete(userId)
+      const user = users.get(userId)
+      if (user !== undefined) remove(user)
+      if (waiting.size() > 0) forgottenThrough.set(userId, waiting.lastSeq())
     },
 
     /**

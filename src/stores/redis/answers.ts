@@ -71,6 +71,7 @@ type RecordAnswer = readonly [
       hideLastActive: boolean,
     ]
   >,
+  isForgotten?: true,
 ]
 
 /** viewer.lua. */
@@ -93,6 +94,42 @@ export function orNull<Value>(value: Nullable<Value>): Value | null {
 
 export function listOf<Item>(list: List<Item>): readonly Item[] {
   return Array.isArray(list) ? list : []
+}
+
+/** What a text holds as JSON; undefined where it is none. */
+export function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether it is a list of texts, as Lua writes one. */
+export function areTexts(value: unknown): value is List<string> {
+  if (Array.isArray(value)) return value.every((item) => typeof item === 'string')
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0
+}
+
+const STATUSES: readonly unknown[] = ['ONLINE', 'AWAY', 'BUSY', 'OFFLINE'] satisfies readonly PresenceStatus[]
+
+export function isPublicAnswer(value: unknown): value is PublicAnswer {
+  if (!Array.isArray(value) || value.length > 8) return false
+  const [id, name, avatarUrl, isOnline, status, statusMessage, onlineSinceMs, lastActiveAtMs] = value as unknown[]
+  return (
+    typeof id === 'string' &&
+    typeof name === 'string' &&
+    isOrFalse('string', avatarUrl) &&
+    typeof isOnline === 'boolean' &&
+    STATUSES.includes(status) &&
+    isOrFalse('string', statusMessage) &&
+    isOrFalse('number', onlineSinceMs) &&
+    isOrFalse('number', lastActiveAtMs)
+  )
+}
+
+function isOrFalse(type: 'string' | 'number', value: unknown): boolean {
+  return value === false || value === null || value === undefined || typeof value === type
 }
 
 export function publicUser(answer: PublicAnswer): PublicUser {
@@ -144,8 +181,11 @@ export function settingsOf(answer: Nullable<SettingsAnswer>): Settings | null {
   return { version, statusChoice, statusMessage, visibility, hideLastActive }
 }
 
-export function presenceRecord(seq: number, text: string): PresenceRecord {
-  const [userId, profile, columns, sessions, settings] = JSON.parse(text) as RecordAnswer
+/** @returns null where it is not of this form: another program may have written it */
+export function presenceRecord(seq: number, text: string): PresenceRecord | null {
+  const answer = parsed(text)
+  if (!isRecordAnswer(answer)) return null
+  const [userId, profile, columns, sessions, settings, isForgotten] = answer
   return {
     seq,
     userId,
@@ -166,7 +206,19 @@ export function presenceRecord(seq: number, text: string): PresenceRecord {
             hideLastActive: settings[4],
           },
     sessions: listOf(sessions).map(sessionRow),
+    ...(isForgotten === undefined ? {} : { isForgotten }),
   }
+}
+
+function isRecordAnswer(value: unknown): value is RecordAnswer {
+  // The sixth is there of users who were forgotten.
+  if (!Array.isArray(value) || value.length < 5 || value.length > 6) return false
+  const [userId, profile, columns, sessions, settings] = value as unknown[]
+  return (
+    typeof userId === 'string' &&
+    [profile, columns, settings].every((part) => part === false || Array.isArray(part)) &&
+    (areTexts(sessions) || (Array.isArray(sessions) && sessions.every(Array.isArray)))
+  )
 }
 
 function sessionRow(answer: RowAnswer): SessionRow {

@@ -8,33 +8,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
 import type { Redis } from 'ioredis'
+import { type BellMessage, bellMessage } from './bell-message.ts'
 import type { Connection } from './connect.ts'
-
-/** ring in lua/shared/commit.lua. Each field but the first two may be missing. */
-export interface BellMessage {
-  readonly epoch: string
-  /** One more than that of the message before, in an epoch. */
-  readonly bell: number
-  /** An entry of the change log: its number, and itself as JSON. */
-  readonly seq?: number
-  readonly entry?: string
-  /** Where the entry names no rooms, what changed of them, as JSON: an element of lua/shared/trail.lua. */
-  readonly rooms?: string
-  /** Whose own view changed. */
-  readonly viewer?: string
-  /** The number of a record. */
-  readonly record?: number
-  /** The number of a dismissal. */
-  readonly dismissal?: number
-  /** Nodes whose sockets lost sessions by this step, and should learn it at once. */
-  readonly lostBy?: readonly string[]
-  /** The time of announcements is over. */
-  readonly isOpen?: boolean
-}
+import { whyForbidden } from './refusals.ts'
 
 export interface Bell {
   /** Resolves when it listens for the first time. */
   readonly listening: Promise<void>
+  /** Which right it lacks to listen, for an operator; null where it has it, or Redis is away. */
+  trouble(): string | null
   /** Drops the connection and makes a new one. */
   reconnect(): void
   close(): void
@@ -48,14 +30,24 @@ export interface BellOptions {
   readonly connection: Connection
   readonly channel: string
   readonly onMessage: (message: BellMessage) => void
+  /** Called with each message that is not of our form: it may have been one of ours, so something may be missing. */
+  readonly onStrange: () => void
   /** It listens, for the first time or again: what was said before may be lost. */
   readonly onListening: () => void
+  /** Called once where it cannot listen, until it listens again. */
   readonly onError: (error: unknown) => void
+  /** Called once where the user in REDIS_URL lacks a right. */
+  readonly onRefused: (reason: string) => void
 }
 
-export function openBell({ connection, channel, onMessage, onListening, onError }: BellOptions): Bell {
+export function openBell(options: BellOptions): Bell {
+  const { connection, channel, onMessage, onStrange, onListening, onError, onRefused } = options
   const { redis } = connection
   const pubSub = new RedisPubSub({ subscriber: withoutSubscribe(redis), publisher: redis })
+  /** All keys of an app begin with the same, and so does its channel. */
+  const root = channel.replace(/:[^:]*$/, '')
+  let refusal: string | null = null
+  let isWarned = false
   let startsListening = (): void => {}
   const listening = new Promise<void>((resolve) => {
     startsListening = resolve
@@ -64,22 +56,38 @@ export function openBell({ connection, channel, onMessage, onListening, onError 
   async function subscribe(): Promise<void> {
     try {
       await redis.subscribe(channel)
+      refusal = null
+      isWarned = false
+      connection.answers()
       startsListening()
       onListening()
     } catch (error) {
-      onError(error)
+      const forbidden = error instanceof Error ? whyForbidden(error.message, root) : null
+      if (forbidden === null) {
+        if (!isWarned) onError(error)
+        isWarned = true
+      } else if (forbidden !== refusal) onRefused(forbidden)
+      refusal = forbidden
       await sleep(RETRY_MS, undefined, { ref: false })
       connection.reconnect()
     }
   }
 
-  pubSub.subscribe(channel, onMessage).catch(onError)
+  /** @param value - what the library parsed; a text that is no JSON as it came */
+  function hear(value: unknown): void {
+    const message = bellMessage(value)
+    if (message === null) onStrange()
+    else onMessage(message)
+  }
+
+  pubSub.subscribe(channel, hear).catch(onError)
   // The connections that work say that Redis is away.
   redis.on('error', () => {})
   redis.on('ready', () => void subscribe())
 
   return {
     listening,
+    trouble: () => refusal,
     reconnect: connection.reconnect,
     close: connection.close,
   }

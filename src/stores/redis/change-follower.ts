@@ -23,8 +23,8 @@ export interface ChangeFollower {
   begin(position: Position): void
   /** Until the next `begin` nothing is told. */
   pause(): void
-  /** An entry that the bell brought. */
-  hear(seq: number, epoch: string, parse: () => LoggedStep): void
+  /** An entry that the bell brought. @param parse - returns null where it is not understood: the stream says it */
+  hear(seq: number, epoch: string, parse: () => LoggedStep | null): void
   /** Reads what came up to this number, where the bell has not brought it. */
   catchUp(seq: number): void
   /** How often entries had to be read from the stream. */
@@ -34,7 +34,7 @@ export interface ChangeFollower {
 
 /** What the stream holds after a position. */
 export interface StreamRead {
-  /** Whether it no longer holds everything. */
+  /** Whether it no longer holds everything, or something that is not understood. */
   readonly isExpired: boolean
   readonly entries: readonly ResolvedStep[]
   readonly lastSeq: number
@@ -81,6 +81,10 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     }
   }
 
+  function dropEarlyAfter(lastSeq: number): void {
+    for (const seq of early.keys()) if (seq > lastSeq) early.delete(seq)
+  }
+
   function begin(position: Position): void {
     head = position
     wantedSeq = position.seq
@@ -105,9 +109,17 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   }
 
   async function fillNow(from: Position): Promise<void> {
-    const answer = await read(from)
+    // What is heard while the stream is read is added to it below.
+    const soughtSeq = wantedSeq
+    wantedSeq = from.seq
+    const answer = await read(from).catch((error) => {
+      if (head?.epoch === from.epoch) wantedSeq = Math.max(wantedSeq, soughtSeq)
+      throw error
+    })
     // Another epoch began in between.
     if (head === null || head.epoch !== from.epoch) return
+    // A message named an entry that the log does not have: what it brought is not the log's.
+    if (soughtSeq > answer.lastSeq) dropEarlyAfter(answer.lastSeq)
     // The log was trimmed past this position: subscribers have to read the list again.
     if (answer.isExpired) return begin({ epoch: from.epoch, seq: answer.lastSeq })
     for (const step of answer.entries) {

@@ -21,13 +21,17 @@ const DEFAULT_PORT = { alone: 6379, sentinel: 26379, cluster: 6379 } as const
 /** A connection that is made again when it is lost, and that refuses what it cannot send at once. */
 export interface Connection {
   readonly redis: Redis
+  /** It answers: when it is lost, the first attempt comes at once again. */
+  answers(): void
   /** Drops it, for it may lead to another server the next time. What is not connected is on its way already. */
   reconnect(): void
   close(): void
 }
 
 export function connectTo(options: ConnectOptions): Connection {
-  const redis = open(options)
+  /** Since it answered last. A server may take each connection and end it at once. */
+  let attemptCount = 0
+  const redis = open(options, () => ++attemptCount)
   let isClosed = false
   // Where Sentinels or a Cluster name no master, ioredis gives up for good.
   redis.on('end', () => {
@@ -36,6 +40,9 @@ export function connectTo(options: ConnectOptions): Connection {
   })
   return {
     redis,
+    answers() {
+      attemptCount = 0
+    },
     reconnect() {
       if (redis.status === 'ready') redis.disconnect(true)
     },
@@ -46,7 +53,7 @@ export function connectTo(options: ConnectOptions): Connection {
   }
 }
 
-function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
+function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions, countAttempt: () => number): Redis {
   const { kind, hasTls, hosts, name, ...access } = parseRedisUrl(url)
   const longestMs = Math.min(LAST_RETRY_MS, retryWithinMs)
   const backoff = (attempt: number): number => Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 16), longestMs)
@@ -54,6 +61,8 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
     ...access,
     ...(hasTls ? { tls: {} } : {}),
     enableOfflineQueue: false,
+    // It would take a right of its own, docs/operations.md.
+    disableClientInfo: true,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     // Each listener subscribes again by itself.
@@ -62,7 +71,7 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions): Redis {
     connectTimeout: timeLimitMs,
     // No answer at all: half of the connection is gone.
     socketTimeout: timeLimitMs,
-    retryStrategy: backoff,
+    retryStrategy: () => backoff(countAttempt()),
   }
   const [first] = hosts
   if (kind === 'alone') return new Redis({ ...options, ...first })

@@ -7,6 +7,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { isUnavailable, unavailable } from '../../presence/errors.ts'
 import { listenIn } from '../../presence/listeners.ts'
+import type { PresenceRecord } from '../../presence/model.ts'
 import type { OperatorLog } from '../../presence/operator-log.ts'
 import { createPermits } from '../../presence/permits.ts'
 import { endReasonOf, graceMs } from '../../presence/rules.ts'
@@ -39,12 +40,13 @@ import {
   viewerState,
 } from './answers.ts'
 import { createBeatBatches } from './beats.ts'
-import { type BellMessage, openBell } from './bell.ts'
+import { openBell } from './bell.ts'
+import type { BellMessage } from './bell-message.ts'
 import { createCallOrder } from './call-order.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
-import { loggedStep, resolveSteps, type TrailAnswer } from './logged-steps.ts'
+import { type LoggedStep, loggedStep, resolveSteps, type TrailAnswer } from './logged-steps.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 import { createVersionWatch } from './version-watch.ts'
 
@@ -56,12 +58,16 @@ const BATCH_USERS = 100
 const BATCH_ENTRIES = 1000
 /** A sweep that was a little late makes a smaller one. */
 const LOGGED_JUMP_MS = 1000
+/** Whatever comes on the channel that is not ours, the log is read no more often than this for it. */
+const GAP_LOOK_MS = 100
 
 export interface RedisStoreOptions {
   readonly timing: PresenceTiming
   readonly scripts: Scripts
   /** Apps that share a Redis differ in it. */
   readonly app: string
+  /** The identity of the database: a live state is of one database, and refuses the nodes of another. */
+  readonly databaseId: string
   /** Heartbeats are gathered for so long. */
   readonly beatFlushMs: number
   /** Opens a connection: one for work, one for leases, one that listens. */
@@ -74,7 +80,7 @@ export interface RedisStoreOptions {
 }
 
 export function createRedisStore(options: RedisStoreOptions): PresenceStore {
-  const { timing, scripts, app, beatFlushMs, connect, onUnusable = () => {}, log } = options
+  const { timing, scripts, app, databaseId, beatFlushMs, connect, onUnusable = () => {}, log } = options
   const monotonicMs = options.monotonicMs ?? (() => performance.now())
   const root = `{rollcall:${app}}`
   /** This process, among those that announce. */
@@ -98,6 +104,11 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let sweepSentMs: number | null = null
   let knownSkewMs: number | null = null
   const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
+  /** What was found in Redis that is not ours, each kind logged once. */
+  const loggedStrange = new Set<string>()
+  let gapLook: NodeJS.Timeout | null = null
+  /** What an operator has to change in Redis, though it does what it is asked. */
+  let concern: string | null = null
 
   const follower = createChangeFollower({
     read: (after) => readStream(after.seq, BATCH_ENTRIES),
@@ -112,13 +123,29 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     if (work.isOpen() && lease.isOpen()) for (const listener of nodeListeners) listener.news()
   }
   const onServer = createVersionWatch(log)
-  const linkOptions = { root, scripts, epoch: () => epoch, join, onOpen, onServer, onUnusable, log }
+  const linkOptions = {
+    app,
+    root,
+    scripts,
+    epoch: () => epoch,
+    join,
+    onOpen,
+    onServer,
+    onUnusable,
+    onConcern,
+    onReplica: reconnectOpen,
+    log,
+  }
   const work = createLink({ ...linkOptions, connection: connect('work') })
   const lease = createLink({ ...linkOptions, connection: connect('lease') })
   const bell = openBell({
     connection: connect('bell'),
     channel: `${root}:bell`,
     onMessage: hear,
+    onStrange() {
+      logStrange('message', { channel: `${root}:bell` })
+      lookForGap()
+    },
     onListening() {
       // Changes in between are in the streams; the users whose own view changed are not.
       tellEveryViewer()
@@ -126,6 +153,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       if (isReading) lastSeqNow().then(follower.catchUp, () => {})
     },
     onError: (error) => log.warn({ err: error }, 'Cannot subscribe to Redis pub/sub yet; retrying.'),
+    onRefused: (reason) => log.warn({ reason }, 'Redis cannot be used as it is.'),
   })
   const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets are attaching at once.'))
   const beats = createBeatBatches({
@@ -145,7 +173,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   async function joinNow(foundRunId: string, run: RunScript): Promise<void> {
     const fresh = randomBytes(8).toString('hex')
-    const [found, isAnnouncing] = (await run('join-epoch', foundRunId, fresh, announcer, epoch)) as [string, number]
+    const [found, isAnnouncing] = (await run('join-epoch', foundRunId, fresh, announcer, epoch, databaseId)) as [
+      string,
+      number,
+    ]
     const isMoved = runId !== '' && runId !== foundRunId
     runId = foundRunId
     if (found !== epoch) {
@@ -162,12 +193,22 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
     }
     // The others may still lead to the server of before.
-    if (isMoved) {
-      for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
-      bell.reconnect()
-    }
+    if (isMoved) reconnectOpen()
     // Not waited for: it needs the connection that listens.
     if (isAnnouncing === 0) startReading(() => run('position', found)).catch(() => {})
+  }
+
+  function onConcern(found: string | null): void {
+    if (found === concern) return
+    if (found !== null)
+      log.warn({ reason: found }, 'Redis was set in a way that loses presence; it is used all the same.')
+    else log.info({}, 'Redis is set as it has to be again.')
+    concern = found
+  }
+
+  function reconnectOpen(): void {
+    for (const link of [work, lease]) if (link.isOpen()) link.reconnect()
+    bell.reconnect()
   }
 
   /** Announcements are over: from here on the log is followed. @param ask - calls the script `position` */
@@ -205,11 +246,34 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     heardBell = Math.max(heardBell, message.bell)
     const { seq, entry, rooms, viewer, record, dismissal, lostBy, isOpen } = message
     if (isOpen === true) startReading(() => work.call('position')).catch(() => {})
-    if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => loggedStep(entry, rooms))
+    if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => stepOf(seq, entry, rooms))
     if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
     if (record !== undefined) for (const ring of recordBells) ring()
     const isLoss = lostBy !== undefined && nodeId !== null && lostBy.includes(nodeId)
     if (dismissal !== undefined || isLoss) for (const listener of nodeListeners) listener.news()
+  }
+
+  /** @returns null where the message is not ours: then the stream says what the entry is */
+  function stepOf(seq: number, entry: string, rooms: string | undefined): LoggedStep | null {
+    const step = loggedStep(entry, rooms)
+    if (step?.seq === seq) return step
+    logStrange('message', { channel: `${root}:bell` })
+    return null
+  }
+
+  function logStrange(what: keyof typeof STRANGE, fields: object): void {
+    if (loggedStrange.has(what)) return
+    loggedStrange.add(what)
+    log.warn(fields, STRANGE[what])
+  }
+
+  /** What was dropped may have been a message of ours that arrived broken. */
+  function lookForGap(): void {
+    if (!isReading) return
+    gapLook ??= setTimeout(() => {
+      gapLook = null
+      lastSeqNow().then(follower.catchUp, () => {})
+    }, GAP_LOOK_MS).unref()
   }
 
   function tellEveryViewer(): void {
@@ -224,14 +288,20 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   async function readStream(afterSeq: number, limit: number) {
     const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, BATCH_ENTRIES)]))
     const [lastSeq, isWhole, texts, trails] = answer as ChangesReply
-    const entries =
-      isWhole === 1
-        ? resolveSteps(
-            texts.map((text) => loggedStep(text)),
-            trails,
-          )
-        : null
+    const entries = isWhole === 1 ? entriesOf(afterSeq, lastSeq, texts, trails) : null
     return { isExpired: entries === null, entries: entries ?? [], lastSeq }
+  }
+
+  /** @returns null where the log does not say all that came after this number: some of it is missing, or not ours */
+  function entriesOf(afterSeq: number, lastSeq: number, texts: readonly string[], trails: readonly TrailAnswer[]) {
+    const steps: LoggedStep[] = []
+    for (const text of texts) {
+      const step = loggedStep(text)
+      if (step === null) logStrange('entry', { stream: `${root}:log` })
+      if (step?.seq !== afterSeq + steps.length + 1) return null
+      steps.push(step)
+    }
+    return steps.length === 0 && lastSeq > afterSeq ? null : resolveSteps(steps, trails)
   }
 
   /**
@@ -252,12 +322,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   async function attach(request: AttachRequest, release: () => void): Promise<AttachAnswer> {
     try {
       beats.sendOf(request.userId)
-      const answer = await ask<AttachReply>(work, 'attach', { ...request, startId: randomUUID() })
-      const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed] = answer
+      const startId = request.comeback?.startId ?? randomUUID()
+      const answer = await ask<AttachReply>(work, 'attach', { ...request, startId })
+      const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed, knownStartId] = answer
       if (kind !== 'attached') return { kind }
       return {
         kind,
         session: session === false ? null : sessionView(session),
+        startId: orNull(knownStartId),
         isResumed,
         replacedFence: orNull(replacedFence),
         lastActiveAtMs: orNull(lastActiveAtMs),
@@ -276,6 +348,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 
   async function sweep(limit: number): Promise<SweepAnswer> {
+    lease.look()
     const sentMs = monotonicMs()
     const ownGapMs = sweepSentMs === null ? '' : String(Math.ceil(sentMs - sweepSentMs))
     const answer = await lease.call('sweep', String(Math.min(limit, BATCH_USERS)), ownGapMs)
@@ -315,6 +388,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       return { kind, sessionCount, fences: listOf(fences) }
     },
 
+    async forget(request) {
+      return Number(await callOf(request.userId, 'forget', request))
+    },
+
     join: (request) => changeRoom(request, true),
     leave: (request) => changeRoom(request, false),
 
@@ -344,6 +421,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
     async renewNode(request) {
       nodeId = request.nodeId
+      const heardBefore = { epoch, bell: heardBell }
       const answer = await ask<RenewReply>(lease, 'renew-node', request)
       const [losses, lossCount, dismissals, dismissalCount, isMissed, mustAdopt, isAnnouncing, seq, bellCount] = answer
       if (!isAnnouncing) startReading(() => lease.call('position')).catch(() => {})
@@ -354,6 +432,13 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
         tellEveryViewer()
         for (const ring of recordBells) ring()
         bell.reconnect()
+      }
+      if (heardBefore.epoch === epoch && heardBefore.bell > bellCount) {
+        // The number was not the bell's, and hid each gap below it.
+        heardBell = bellCount
+        logStrange('message', { channel: `${root}:bell` })
+        tellEveryViewer()
+        for (const ring of recordBells) ring()
       }
       expected = { epoch, bell: bellCount }
       if (isReading) follower.catchUp(seq)
@@ -435,13 +520,15 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     records: {
       async read(afterSeq, limit) {
         const of = epoch
-        const answer = await work.call('read-records', JSON.stringify([afterSeq, limit]))
-        const [lastSeq, isGap, ...numbered] = answer as [number, number, ...(number | string)[]]
-        const records = []
-        for (let index = 0; index < numbered.length; index += 2) {
-          records.push(presenceRecord(Number(numbered[index]), String(numbered[index + 1])))
+        for (let from = afterSeq; ; ) {
+          const answer = await work.call('read-records', JSON.stringify([from, limit]))
+          const [lastSeq, isGap, ...numbered] = answer as [number, number, ...(number | string)[]]
+          const { records, strangeSeq } = recordsOf(numbered)
+          if (strangeSeq !== null) logStrange('record', { stream: `${root}:records` })
+          const isLost = isGap === 1 || (records[0]?.seq ?? lastSeq + 1) !== afterSeq + 1
+          if (records.length > 0 || strangeSeq === null) return { epoch: of, records, isGap: isLost, lastSeq }
+          from = strangeSeq
         }
-        return { epoch: of, records, isGap: isGap === 1, lastSeq }
       },
 
       async ack(of, seq) {
@@ -453,14 +540,14 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
       async snapshot(after, limit) {
         const [seq, ...records] = (await work.call('snapshot', JSON.stringify([after, limit]))) as [number, ...string[]]
-        return records.map((record) => presenceRecord(seq, record))
+        return records.map((record) => presenceRecord(seq, record)).filter((record) => record !== null)
       },
 
       listen: (ring) => listenIn(recordBells, ring),
     },
 
     trouble() {
-      const trouble = work.trouble() ?? lease.trouble()
+      const trouble = work.trouble() ?? lease.trouble() ?? bell.trouble() ?? concern
       if (trouble !== null) return trouble
       return isReading ? null : 'The nodes announce their sessions to a new live state.'
     },
@@ -484,6 +571,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
     async close() {
       follower.close()
+      clearTimeout(gapLook ?? undefined)
       const reason = unavailable('server', 'The server stops.')
       await beats.close(reason)
       await permits.close(reason)
@@ -494,6 +582,19 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 }
 
+/** What lies in Redis or comes from there and is not of our form, for an operator. */
+const STRANGE = {
+  message:
+    'A message on the Redis channel is not of Rollcall, and was dropped, as others of its kind will be. ' +
+    'What it may have said is read from the log. Does another program publish there?',
+  entry:
+    'An entry of the change log in Redis is not of Rollcall. Subscribers who have not come beyond it read the list again. ' +
+    'Does another program write there?',
+  record:
+    'A record in Redis is not of Rollcall, and is skipped. The recorder rebuilds the current state. ' +
+    'Does another program write there?',
+} as const
+
 type AttachReply = readonly [
   kind: AttachAnswer['kind'],
   session: SessionAnswer | false,
@@ -502,6 +603,7 @@ type AttachReply = readonly [
   lastActiveForMs: number,
   atMs: number,
   isResumed: boolean,
+  startId: string | false,
 ]
 
 type BeatReply = readonly [kind: BeatAnswer['kind'], session: SessionAnswer | false, lastActiveAtMs: number | false]
@@ -539,6 +641,26 @@ type PageReply = readonly [
   totalCount: number,
   position: readonly [epoch: string, seq: number],
 ]
+
+/**
+ * The records that follow one another without a gap, and before them at most some that are not understood.
+ *
+ * @param numbered - a number, then the text of its record
+ * @returns `strangeSeq`: the last that was not understood, null where all were
+ */
+function recordsOf(numbered: readonly (number | string)[]) {
+  const records: PresenceRecord[] = []
+  let strangeSeq: number | null = null
+  for (let index = 0; index < numbered.length; index += 2) {
+    const seq = Number(numbered[index])
+    const record = presenceRecord(seq, String(numbered[index + 1]))
+    if (record === null) strangeSeq = seq
+    const last = records.at(-1)
+    if (last !== undefined && (record === null || seq !== last.seq + 1)) break
+    if (record !== null) records.push(record)
+  }
+  return { records, strangeSeq }
+}
 
 /** A session of a start that is over in the database may go on in a socket: then it is another start. */
 function withFreshStarts(user: AdoptedUser): object {

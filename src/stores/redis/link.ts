@@ -10,6 +10,17 @@ import { ReplyError } from 'ioredis'
 import { type PresenceError, unavailable } from '../../presence/errors.ts'
 import type { OperatorLog } from '../../presence/operator-log.ts'
 import type { Connection } from './connect.ts'
+import {
+  ConnectionUselessError,
+  isReplica,
+  lacking,
+  ServerRefusedError,
+  whyEvicting,
+  whyForbidden,
+  whyForeign,
+  whyNotWriting,
+  whyTooOld,
+} from './refusals.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 
 export interface Link {
@@ -21,6 +32,11 @@ export interface Link {
   isOpen(): boolean
   /** Why it does not do what it is asked, for an operator; null where it does. */
   trouble(): string | null
+  /**
+   * Asks the server whether it still is as it was when it was connected to: it may be set otherwise while it runs. At
+   * most once in `LOOK_REST_MS`.
+   */
+  look(): void
   /** Drops the connection and makes a new one: it may lead to another server then. */
   reconnect(): void
   close(): void
@@ -28,6 +44,8 @@ export interface Link {
 
 export interface LinkOptions {
   readonly connection: Connection
+  /** The name of the app, as in `root`. */
+  readonly app: string
   readonly root: string
   readonly scripts: Scripts
   /** The epoch that the node believes in. */
@@ -45,6 +63,10 @@ export interface LinkOptions {
   readonly onServer: (facts: string) => void
   /** Called if the Redis server's configuration makes it unusable (too old, or it evicts keys). */
   readonly onUnusable: (reason: string) => void
+  /** Called with what an operator has to change though the server does what it is asked, or null, each time it is asked. */
+  readonly onConcern: (reason: string | null) => void
+  /** Called where the server has become a replica: no other connection may write there either. */
+  readonly onReplica: () => void
   readonly log: OperatorLog
 }
 
@@ -56,23 +78,27 @@ interface Waiting {
 /** Calls a script with what follows the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
-/** Why a connection does not serve, in words of ours. A class, because those words are shown to all. */
-class ConnectionUselessError extends Error {
-  override readonly name = 'ConnectionUselessError'
-}
-
 export function createLink(options: LinkOptions): Link {
-  const { connection, root, scripts, epoch, join, onOpen, onServer, onUnusable, log } = options
+  const { connection, app, root, scripts, epoch, join, onOpen, onServer, onUnusable, onConcern, onReplica, log } =
+    options
   const { redis } = connection
   let closedBecause: string | null = 'Redis has not answered yet.'
   /** What it does not do just now, though it is there: a full one takes no writes. */
   let refusal: { readonly reason: string; readonly untilMs: number } | null = null
+  /** What an operator has to change before it opens. It holds while the connection is tried again and again. */
+  let standing: ServerRefusedError | null = null
+  /** Why the server refused this connection's `AUTH`: ioredis ends such a connection, and may call it ready before. */
+  let refusedOpening: ServerRefusedError | null = null
+  let lookedAtMs = Number.NEGATIVE_INFINITY
+  let hasOpened = false
   let isClosed = false
   /** Raised with each connection: what one brought says nothing of the next. */
   let generation = 0
   /** Of the connection that is prepared just now. */
   let preparing: number | null = null
   let isWarned = false
+  /** The refusal that the log said last. */
+  let loggedRefusal: string | null = null
   /** While scripts are loaded again: calls that found none, and those that came after them. */
   let untilLoaded: { readonly failed: Waiting[]; readonly deferred: Waiting[] } | null = null
 
@@ -124,7 +150,7 @@ export function createLink(options: LinkOptions): Link {
   /** Finds out where the connection leads, and joins the epoch there. One at a time a connection. */
   function prepare(): void {
     if (preparing === generation) return
-    shut('The node joins the state that lies in Redis.')
+    if (standing === null) shut('The node joins the state that lies in Redis.')
     const of = generation
     preparing = of
     void prepareNow(of).finally(() => {
@@ -134,45 +160,82 @@ export function createLink(options: LinkOptions): Link {
 
   async function prepareNow(of: number): Promise<void> {
     try {
-      // One section a call: the older servers take no more.
-      const sections = ['server', 'memory', 'replication'].map((section) => redis.info(section))
-      const facts = (await Promise.all(sections)).join('\n')
+      const facts = await readFacts(['server', 'memory', 'replication'])
       onServer(facts)
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
       if (runId === undefined) throw new ConnectionUselessError('Redis does not say its run_id.')
-      const unusable = whyUnusable(facts)
+      const evicting = whyEvicting(facts)
+      // A node that runs has people online, whom a full stop would help less than the words on `/readyz`.
+      const unusable = whyTooOld(facts) ?? (hasOpened ? null : evicting)
       if (unusable !== null) {
         onUnusable(unusable)
-        throw new ConnectionUselessError(unusable)
+        throw new ServerRefusedError(unusable)
       }
-      if (/^role:(slave|replica)/m.test(facts))
-        throw new ConnectionUselessError('Redis is a replica, and takes no writes.')
+      if (isReplica(facts)) throw new ServerRefusedError(IS_REPLICA)
+      // ioredis goes on in database 0 where it may not select another one.
+      if (redis.options.db) await redis.select(redis.options.db)
       await loadScripts()
+      const missing = (await run('check-rights', '')) as string[]
+      if (missing.length > 0) throw new ServerRefusedError(lacking(missing))
       await join(runId, run)
       if (of !== generation) return
       closedBecause = null
+      standing = null
+      connection.answers()
       if (isWarned) log.info({}, 'Redis is back.')
       isWarned = false
+      loggedRefusal = null
+      hasOpened = true
+      onConcern(evicting)
       onOpen()
     } catch (error) {
       if (of !== generation) return
-      fail(error)
+      const said = wordsOf(error)
+      const refused = whyForbidden(said, root) ?? whyForeign(said, app)
+      fail(refused === null ? (refusedOpening ?? error) : new ServerRefusedError(refused))
       // Not at once: what stands in the way may stand there for a while.
       await sleep(RETRY_MS, undefined, { ref: false })
       if (of === generation && !isClosed) connection.reconnect()
     }
   }
 
+  /** One section a call: the older servers take no more. */
+  async function readFacts(sections: readonly string[]): Promise<string> {
+    return (await Promise.all(sections.map((section) => redis.info(section)))).join('\n')
+  }
+
+  async function lookNow(): Promise<void> {
+    const of = generation
+    try {
+      const facts = await readFacts(['memory', 'replication'])
+      if (of !== generation || closedBecause !== null) return
+      onConcern(whyEvicting(facts))
+      // One that takes writes all the same would lose them.
+      if (!isReplica(facts)) return
+      fail(new ServerRefusedError(IS_REPLICA))
+      connection.reconnect()
+      onReplica()
+    } catch (error) {
+      if (of === generation) translate(error)
+    }
+  }
+
   function fail(error: unknown): void {
+    standing = error instanceof ServerRefusedError ? error : null
     // `/readyz` is open to all, and what Redis and the system say has names of hosts in it: the log has that.
     shut(error instanceof ConnectionUselessError ? `Redis cannot be used: ${error.message}` : 'Redis is out of reach.')
     warn(error)
   }
 
   function warn(error: unknown): void {
-    if (isClosed || isWarned) return
+    if (isClosed) return
+    if (error instanceof ServerRefusedError) {
+      if (loggedRefusal !== error.message) log.warn({ reason: error.message }, 'Redis cannot be used as it is.')
+      loggedRefusal = error.message
+    } else if (!isWarned) {
+      log.warn({ said: wordsOf(error) }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
+    }
     isWarned = true
-    log.warn({ said: wordsOf(error) }, 'Redis is away. Sockets stay, and nobody goes offline for it.')
   }
 
   redis.on('ready', () => {
@@ -181,10 +244,16 @@ export function createLink(options: LinkOptions): Link {
   })
   redis.on('close', () => {
     generation += 1
-    fail(new ConnectionUselessError('the connection was lost'))
+    fail(standing ?? new ConnectionUselessError('the connection was lost'))
+    refusedOpening = null
   })
   // It says why; whether the connection is there, `ready` and `close` say.
-  redis.on('error', warn)
+  redis.on('error', (error) => {
+    const refused = whyForbidden(wordsOf(error), root)
+    standing = refused === null ? null : new ServerRefusedError(refused)
+    refusedOpening = standing
+    warn(standing ?? error)
+  })
 
   return {
     async call(name, ...args) {
@@ -197,7 +266,17 @@ export function createLink(options: LinkOptions): Link {
     },
 
     isOpen: () => closedBecause === null,
-    trouble: () => closedBecause ?? (refusal !== null && performance.now() < refusal.untilMs ? refusal.reason : null),
+    trouble() {
+      const refusing = refusal !== null && performance.now() < refusal.untilMs ? refusal.reason : null
+      return closedBecause ?? refusing
+    },
+
+    look() {
+      if (closedBecause !== null || performance.now() - lookedAtMs < LOOK_REST_MS) return
+      lookedAtMs = performance.now()
+      void lookNow()
+    },
+
     reconnect: connection.reconnect,
 
     close() {
@@ -207,10 +286,11 @@ export function createLink(options: LinkOptions): Link {
     },
   }
 
-  function refuse(said: string): void {
+  function refuse(reason: string, said: string): void {
     const nowMs = performance.now()
-    if (refusal === null || refusal.untilMs < nowMs) log.warn({ said }, 'Redis refuses to write.')
-    refusal = { reason: 'Redis refuses to write.', untilMs: nowMs + REFUSAL_MS }
+    if (refusal?.reason !== reason || refusal.untilMs < nowMs)
+      log.warn({ reason, said }, 'Redis refuses what it is asked.')
+    refusal = { reason, untilMs: nowMs + REFUSAL_MS }
   }
 
   function translate(error: unknown): PresenceError {
@@ -224,7 +304,14 @@ export function createLink(options: LinkOptions): Link {
       fail(error)
       connection.reconnect()
     } else {
-      if (REFUSES.test(said)) refuse(said)
+      const notWriting = whyNotWriting(said)
+      const forbidden = whyForbidden(said, root)
+      if (notWriting !== null) refuse(notWriting, said)
+      else if (forbidden !== null) {
+        refuse(forbidden, said)
+        // It finds out whether more is missing, before the next step is done by halves.
+        prepare()
+      }
       // A script that fails is a fault of ours; an answer that does not come ends the connection by itself.
       // What it was asked stays out of the log: the error of ioredis holds it, users' names and all.
       else if (error instanceof ReplyError) log.error({ said }, 'Redis did not do what it was asked.')
@@ -235,27 +322,12 @@ export function createLink(options: LinkOptions): Link {
 
 /** The server is no master any more, or no longer of our slot. */
 const ELSEWHERE = /\b(MOVED|ASK|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/
-/** It is full, or cannot save. */
-const REFUSES = /\b(OOM|MISCONF|NOREPLICAS)\b/
 /** After its last refusal it counts as refusing for so long: some sweeps. */
 const REFUSAL_MS = 5000
 const RETRY_MS = 100
-
-/** Streams are trimmed by number, and lists read by the order of ids: both since 6.2. */
-const LEAST_VERSION = [6, 2] as const
-
-/** @returns what an operator has to change, null where the server will do */
-function whyUnusable(facts: string): string | null {
-  const [, major, minor] = /^redis_version:(\d+)\.(\d+)/m.exec(facts) ?? []
-  const isOld =
-    Number(major) < LEAST_VERSION[0] || (Number(major) === LEAST_VERSION[0] && Number(minor) < LEAST_VERSION[1])
-  if (isOld) return `Redis ${major}.${minor} is too old: ${LEAST_VERSION.join('.')} or later is needed.`
-  const policy = /^maxmemory_policy:(\S+)/m.exec(facts)?.[1]
-  if (policy !== undefined && policy !== 'noeviction') {
-    return `Redis may throw keys away (maxmemory-policy ${policy}): set \`maxmemory-policy noeviction\`.`
-  }
-  return null
-}
+/** An operator hears within seconds of what was set; the questions cost some 0.1 ms of Redis. */
+const LOOK_REST_MS = 2000
+const IS_REPLICA = 'Redis is a replica, and takes no writes.'
 
 function wordsOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)

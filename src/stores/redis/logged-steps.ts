@@ -5,7 +5,16 @@
  */
 import type { LogEntry, PublicUser } from '../../presence/model.ts'
 import { type RoomChanges, RoomSet } from '../../presence/room-set.ts'
-import { type List, listOf, orNull, type PublicAnswer, publicUser } from './answers.ts'
+import {
+  areTexts,
+  isPublicAnswer,
+  type List,
+  listOf,
+  orNull,
+  type PublicAnswer,
+  parsed,
+  publicUser,
+} from './answers.ts'
 
 /** append in lua/shared/commit.lua. */
 type StepAnswer = readonly [
@@ -57,9 +66,16 @@ export interface ResolvedStep {
 /** read-changes.lua. */
 export type TrailAnswer = readonly [userId: string, now: string, ...elements: readonly string[]]
 
-/** @param element - what a message says of the rooms, where the entry does not */
-export function loggedStep(text: string, element?: string): LoggedStep {
-  const [seq, atMs, before, roomsBefore, after, roomsAfter, baseSeq] = JSON.parse(text) as StepAnswer
+/**
+ * @param element - what a message says of the rooms, where the entry does not
+ * @returns null where it is not of this form: another program may have written it
+ */
+export function loggedStep(text: string, element?: string): LoggedStep | null {
+  const answer = parsed(text)
+  if (!isStepAnswer(answer)) return null
+  const [seq, atMs, before, roomsBefore, after, roomsAfter, baseSeq] = answer
+  const changes = element === undefined || baseSeq === undefined ? null : changesOf(element)
+  if (element !== undefined && changes !== null && changes.seq !== seq) return null
   return {
     seq,
     atMs,
@@ -68,8 +84,22 @@ export function loggedStep(text: string, element?: string): LoggedStep {
     rooms:
       baseSeq === undefined
         ? { kind: 'listed', before: listOf(roomsBefore || {}), after: listOf(roomsAfter || {}) }
-        : { kind: 'on trail', baseSeq: orNull(baseSeq), changes: element === undefined ? null : changesOf(element) },
+        : { kind: 'on trail', baseSeq: orNull(baseSeq), changes },
   }
+}
+
+function isStepAnswer(value: unknown): value is StepAnswer {
+  if (!Array.isArray(value) || value.length < 6 || value.length > 7) return false
+  const [seq, atMs, before, roomsBefore, after, roomsAfter, baseSeq = false] = value as readonly unknown[]
+  return (
+    Number.isSafeInteger(seq) &&
+    typeof atMs === 'number' &&
+    isPublicAnswer(before) &&
+    isPublicAnswer(after) &&
+    before[0] === after[0] &&
+    [roomsBefore, roomsAfter].every((rooms) => rooms === false || areTexts(rooms)) &&
+    (baseSeq === false || Number.isSafeInteger(baseSeq))
+  )
 }
 
 /**
@@ -95,7 +125,9 @@ export function resolveSteps(
   steps: readonly LoggedStep[],
   trails: readonly TrailAnswer[],
 ): readonly ResolvedStep[] | null {
-  const places = new Map(trails.flatMap(placesOf))
+  const ofTrails = trails.map(placesOf)
+  if (ofTrails.includes(null)) return null
+  const places = new Map(ofTrails.flatMap((ofTrail) => ofTrail ?? []))
   const found: ResolvedStep[] = []
   for (const step of steps) {
     if (step.rooms.kind === 'listed') {
@@ -115,13 +147,14 @@ interface Place {
   readonly changes: Changes
 }
 
-/** The rooms before and after each entry of a trail, from those of now back. */
-function placesOf([, now, ...elements]: TrailAnswer): readonly (readonly [seq: number, Place])[] {
+/** The rooms before and after each entry of a trail, from those of now back. Null where an element is not of this form. */
+function placesOf([, now, ...elements]: TrailAnswer): readonly (readonly [seq: number, Place])[] | null {
   const [rooms, added, removed] = JSON.parse(now) as readonly [List<string>, List<string>, List<string>]
   const places: (readonly [number, Place])[] = []
   let after = undone(RoomSet.of(listOf(rooms)), { added: listOf(added), removed: listOf(removed) })
   for (const element of elements) {
     const changes = changesOf(element)
+    if (changes === null) return null
     const before = undone(after, changes)
     places.push([changes.seq, { before, after, changes }])
     after = before
@@ -165,7 +198,16 @@ function entryOf(
   }
 }
 
-function changesOf(element: string): Changes & { readonly seq: number } {
-  const [seq, added, removed] = JSON.parse(element) as TrailElement
+/** @returns null where it is not of this form */
+function changesOf(element: string): (Changes & { readonly seq: number }) | null {
+  const answer = parsed(element)
+  if (!isTrailElement(answer)) return null
+  const [seq, added, removed] = answer
   return { seq, added: listOf(added), removed: listOf(removed) }
+}
+
+function isTrailElement(value: unknown): value is TrailElement {
+  if (!Array.isArray(value) || value.length !== 3) return false
+  const [seq, added, removed] = value as readonly unknown[]
+  return Number.isSafeInteger(seq) && areTexts(added) && areTexts(removed)
 }

@@ -20,10 +20,12 @@ const SCRIPT_NAMES = [
   'attach',
   'beat',
   'change-room',
+  'check-rights',
   'count',
   'detach',
   'end',
   'end-node',
+  'forget',
   'inherited',
   'join-epoch',
   'lookup',
@@ -93,11 +95,21 @@ export function loadScripts({
     `local limits = ${luaTable({ ...LIMITS, recordsKept, recordBytes, listedRoomBytes, ...sweepLimits(timing) })}`,
     ...SHARED.map((part) => shared[part] ?? read(`shared/${part}.lua`)),
   ].join('\n')
-  const scripts = SCRIPT_NAMES.map((name) => {
-    const source = `${head}\n${read(`${name}.lua`)}`
+  const bodies = SCRIPT_NAMES.map((name) => [name, read(`${name}.lua`)] as const)
+  const commands = commandsOf([head, ...bodies.map(([, body]) => body)])
+  const scripts = bodies.map(([name, body]) => {
+    // It comes before all others, and calls nothing.
+    const ownHead = name === 'check-rights' ? `local COMMANDS = { '${commands.join("', '")}' }` : head
+    const source = `${ownHead}\n${body}`
     return [name, { source, sha: createHash('sha1').update(source).digest('hex') }] as const
   })
   return Object.fromEntries(scripts) as Record<ScriptName, Script>
+}
+
+/** The commands that these scripts call: what a node's user must be allowed beside EVALSHA. */
+export function commandsOf(sources: readonly string[]): readonly string[] {
+  const called = sources.flatMap((source) => [...source.matchAll(/redis\.p?call\(\s*'([A-Z]+)'/g)])
+  return [...new Set(called.map(([, name]) => String(name)))].sort()
 }
 
 function sweepLimits({ sweepIntervalMs }: PresenceTiming) {

@@ -31,7 +31,7 @@ import {
 /** As a node does it: under a name that was never used. */
 function comeBack(store: PresenceStore, was: Socket, comeback: Partial<Comeback>, details: AttachDetails = {}) {
   const socket = socketOf(was.userId, was.sessionId, was.nodeId)
-  const ages = { startedForMs: 100_000, lastActiveForMs: 100_000, formerFences: [], ...comeback }
+  const ages = { startedForMs: 100_000, lastActiveForMs: 100_000, formerFences: [], startId: null, ...comeback }
   return { socket, answer: tryAttach(store, socket, { isActive: false, ...details, comeback: ages }) }
 }
 
@@ -68,6 +68,28 @@ export function describeComebacks(rule: Rule): void {
         const { answer } = comeBack(store, was, { formerFences: [was.fence], lastActiveForMs: 0 }, details)
         expect(await answer).toEqual({ kind: 'moved' })
       })
+    })
+
+    rule('goes on in the row of its start, also where the session has ended', async ({ store, pass }) => {
+      const mark = await markOf(store)
+      const was = socketOf('alice')
+      const { startId } = await attach(store, was)
+      expect((await mark.records()).flatMap(({ sessions }) => sessions)).toMatchObject([{ startId }])
+      await pass(100)
+      await store.end({ userId: 'alice', sessionId: was.sessionId, fence: null, reason: 'NODE_LOST' })
+      const { socket, answer } = comeBack(store, was, { startId, startedForMs: 5000, lastActiveForMs: 0 })
+      expect(await answer).toMatchObject({ kind: 'attached', isResumed: false, startId })
+      expect(await rowOf(store, socket)).toMatchObject({ startId, endedAtMs: null, endReason: null })
+    })
+
+    rule('is a start of its own where its node never learnt the name of the last one', async ({ store }) => {
+      const was = socketOf('alice')
+      const { startId } = await attach(store, was)
+      await goOffline(store, 'alice')
+      const { answer } = comeBack(store, was, { lastActiveForMs: 0 })
+      const again = await answer
+      expect(again).toMatchObject({ kind: 'attached', startId: expect.any(String) })
+      expect(again).not.toMatchObject({ startId })
     })
 
     rule('leaves a live session its rooms and its device', async ({ store }) => {
@@ -175,7 +197,7 @@ export function describeComebacks(rule: Rule): void {
       await disown(store, socket)
       await expectNothingWritten(store, 'alice', async () => {
         expect(await tryAttach(store, socket, { rooms: ['hall'] })).toEqual({ kind: 'moved' })
-        const comeback = { startedForMs: 0, lastActiveForMs: 0, formerFences: [] }
+        const comeback = { startedForMs: 0, lastActiveForMs: 0, formerFences: [], startId: null }
         expect(await tryAttach(store, socket, { comeback })).toEqual({ kind: 'moved' })
       })
     })

@@ -144,7 +144,7 @@ export function describeNodes(rule: Rule): void {
 
   describe('a node that comes back', () => {
     const NODE = { nodeTtlMs: 400, reconnectGraceMs: 5000 }
-    const ages = { startedForMs: 3000, lastActiveForMs: 2000, formerFences: [] }
+    const ages = { startedForMs: 3000, lastActiveForMs: 2000, formerFences: [], startId: null }
 
     rule('takes a session again that hangs on no socket, and shows nothing', NODE, async ({ store, pass }) => {
       const socket = await connect(store, 'alice', { rooms: ['hall'] })
@@ -196,7 +196,7 @@ export function describeNodes(rule: Rule): void {
         const mark = await markOf(store)
         await attach(store, socket, {
           isActive: false,
-          comeback: { startedForMs: 900, lastActiveForMs: 100, formerFences: [] },
+          comeback: { startedForMs: 900, lastActiveForMs: 100, formerFences: [], startId: null },
           rooms: ['hall'],
         })
         expect(told(await mark.changes())).toEqual(['alice JOIN'])
@@ -219,7 +219,7 @@ export function describeNodes(rule: Rule): void {
       await expectNothingShown(store, ['alice'], [], async () => {
         await tryAttach(store, socket, {
           isActive: false,
-          comeback: { startedForMs: 600, lastActiveForMs: 600, formerFences: [] },
+          comeback: { startedForMs: 600, lastActiveForMs: 600, formerFences: [], startId: null },
         })
       })
     })
@@ -233,7 +233,7 @@ export function describeNodes(rule: Rule): void {
       await detach(store, old, 'silent', 100_000)
       await attach(store, old, {
         isActive: false,
-        comeback: { startedForMs: 90_000, lastActiveForMs: 80_000, formerFences: [] },
+        comeback: { startedForMs: 90_000, lastActiveForMs: 80_000, formerFences: [], startId: null },
       })
       expect(await seen(store, 'alice')).toMatchObject({ isOnline: true, lastActiveAtMs })
       expect((await viewerOf(store, 'alice')).lastActiveAtMs).toBe(lastActiveAtMs)

@@ -99,7 +99,7 @@ export function describeTakeovers(rule: Rule): void {
 
     rule('ends also where a node brings the socket back by itself', async ({ store }) => {
       await beatOverHttp(store, 'alice')
-      const comeback = { startedForMs: 5000, lastActiveForMs: 3000, formerFences: [] }
+      const comeback = { startedForMs: 5000, lastActiveForMs: 3000, formerFences: [], startId: null }
       const socket = socketOf('alice')
       await expectNothingShown(store, ['alice'], [], () =>
         attach(store, socket, { isActive: false, device: null, rooms: [], comeback }),

@@ -130,7 +130,7 @@ async function take(store: PresenceStore, nodes: RedisNodes, step: Step, sockets
     case 'attach': {
       const socket = socketOf(step.userId, step.sessionId)
       const formerFences = sockets.map(({ fence }) => fence)
-      const comeback = step.isComeback ? { startedForMs: 100, lastActiveForMs: 50, formerFences } : null
+      const comeback = step.isComeback ? { startedForMs: 100, lastActiveForMs: 50, formerFences, startId: null } : null
       const answer = await tryAttach(store, socket, { comeback })
       if (answer.kind === 'attached') sockets.push(socket)
       return

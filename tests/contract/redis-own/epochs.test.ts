@@ -69,7 +69,7 @@ async function step(nodes: RedisNodes, by: PresenceStore, ms = NODE.sweepInterva
 /** What a node does for each of its sockets: under a new id, by a new name. */
 async function announce(store: PresenceStore, was: Socket, nodeId: string, details: object = {}): Promise<Socket> {
   const socket = socketOf(was.userId, was.sessionId, nodeId)
-  const comeback = { startedForMs: 5000, lastActiveForMs: 2000, formerFences: [was.fence] }
+  const comeback = { startedForMs: 5000, lastActiveForMs: 2000, formerFences: [was.fence], startId: null }
   const answer = await tryAttach(store, socket, { isActive: false, ...details, comeback })
   expect(answer).toMatchObject({ kind: 'attached' })
   return socket
@@ -138,6 +138,27 @@ describe('after FLUSHALL', () => {
       for (const [index, store] of [one, other].entries()) await renew(store, `node-${index + 1}b`)
     }
     expect([told.one.newEpochs.length, told.other.newEpochs.length]).toEqual([1, 1])
+  })
+
+  it('nobody comes back who was forgotten after their row was read, and before it was adopted', async () => {
+    const { nodes, one, other } = await lost()
+    for (const store of [one, other]) await findIt(store)
+    await announce(one, socketOf('alice', 'a', 'node-1'), 'node-1b')
+    const nowMs = nodes.nowMs()
+    const read = ['alice', 'bob'].map((userId) => adoptedUser(userId, nowMs, { sessions: [openRow(nowMs)] }))
+
+    expect(await one.forget({ userId: 'alice', tokensIssuedUpToMs: 1000 })).toBe(1)
+    await one.adopt(read)
+
+    await one.adopted()
+    for (const store of [one, other]) await store.announced()
+    for (let count = 0; count < 5; count += 1) await step(nodes, one)
+    await untilReading(one, other)
+    expect(await onlineIds(other)).toEqual(['bob'])
+    expect(await other.viewer('alice')).toBeNull()
+    const { records } = await one.records.read(0, 100)
+    expect(records.filter(({ userId, isForgotten }) => userId === 'alice' && isForgotten !== true)).toEqual([])
+    expect((await one.records.snapshot(null, 100)).map(({ userId }) => userId)).toEqual(['bob'])
   })
 
   it.each([
@@ -249,6 +270,66 @@ describe('after FLUSHALL', () => {
     await untilReading(one)
     const left = (await viewerOf(one, 'carol')).sessions.map(({ id }) => id)
     expect(left).toEqual(sessionId === null ? [] : ['another'])
+  })
+
+  it('who came back before the adoption goes on in the row that the database has open', async () => {
+    const { nodes, one } = await lost()
+    await findIt(one)
+    const nowMs = nodes.nowMs()
+    const carol = await connect(one, 'carol', { nodeId: 'node-1b' })
+    const dave = { userId: 'dave', sessionId: 'default', fence: null, nodeId: null }
+    await tryAttach(one, dave)
+    const rows = {
+      carol: openRow(nowMs, { sessionId: carol.sessionId }),
+      dave: openRow(nowMs, { sessionId: 'default', hadSocket: false, nodeId: null }),
+    }
+    await one.adopt([
+      adoptedUser('carol', nowMs, { sessions: [rows.carol] }),
+      adoptedUser('dave', nowMs, { sessions: [rows.dave] }),
+    ])
+    await one.adopted()
+    await one.announced()
+    await step(nodes, one, NODE.nodeTtlMs)
+    await untilReading(one)
+    await goOffline(one, 'dave')
+    const { records } = await one.records.read(0, 1000)
+    const inOrder = [...records, ...(await one.records.snapshot(null, 100))]
+    const starts = (userId: string) =>
+      new Set(
+        inOrder
+          .filter((record) => record.userId === userId)
+          .flatMap(({ sessions }) => sessions.map((row) => row.startId)),
+      )
+    expect([...starts('carol')]).toEqual([rows.carol.startId])
+    expect([...starts('dave')]).toEqual([rows.dave.startId])
+    expect(inOrder.flatMap(({ sessions }) => sessions).find((row) => row.startId === rows.dave.startId)).toMatchObject({
+      startedAtMs: rows.dave.startedAtMs,
+    })
+  })
+
+  it('what ended before the adoption ends the row that the database has open, with its reason', async () => {
+    const { nodes, one } = await lost()
+    await findIt(one)
+    const nowMs = nodes.nowMs()
+    const carol = await connect(one, 'carol', { nodeId: 'node-1b' })
+    await goOffline(one, 'carol', carol.sessionId)
+    await one.end({ userId: 'dave', sessionId: null, fence: null, reason: 'WENT_OFFLINE' })
+    const erin = await connect(one, 'erin', { nodeId: 'node-1b' })
+    const http = { sessionId: 'default', hadSocket: false, nodeId: null }
+    const rows = [openRow(nowMs, { sessionId: carol.sessionId }), openRow(nowMs), openRow(nowMs, http)] as const
+    await one.adopt([
+      adoptedUser('carol', nowMs, { sessions: [rows[0]] }),
+      adoptedUser('dave', nowMs, { sessions: [rows[1]] }),
+      adoptedUser('erin', nowMs, { sessions: [rows[2]] }),
+    ])
+    await one.adopted()
+    await one.announced()
+    await step(nodes, one, NODE.nodeTtlMs)
+    await untilReading(one)
+    const written = (await one.records.read(0, 1000)).records.flatMap(({ sessions }) => sessions)
+    const endOf = (startId: string) => written.filter((row) => row.startId === startId).at(-1)?.endReason
+    expect(rows.map(({ startId }) => endOf(startId))).toEqual(['WENT_OFFLINE', 'WENT_OFFLINE', 'TAKEN_OVER'])
+    expect((await viewerOf(one, 'erin')).sessions.map(({ id }) => id)).toEqual([erin.sessionId])
   })
 
   it.each(['there', 'in its grace', 'closed', 'silent'])(

@@ -64,7 +64,7 @@ async function copied(prepare: (store: PresenceStore, nodes: RedisNodes) => Prom
 /** What a node does for each of its sockets: under a new id, by a new name. */
 async function announce(store: PresenceStore, was: Socket, details: object = {}): Promise<Socket> {
   const socket = socketOf(was.userId, was.sessionId, 'node-1b')
-  const comeback = { startedForMs: 5000, lastActiveForMs: 0, formerFences: [was.fence] }
+  const comeback = { startedForMs: 5000, lastActiveForMs: 0, formerFences: [was.fence], startId: null }
   const answer = await tryAttach(store, socket, { isActive: false, ...details, comeback })
   expect(answer).toMatchObject({ kind: 'attached' })
   return socket

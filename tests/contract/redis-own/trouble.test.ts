@@ -323,7 +323,7 @@ describe('a step whose answer does not come', () => {
         store.attach({
           ...attachRequest(userId, 'one', 'node-2:b', 'node-2'),
           isActive: false,
-          comeback: { startedForMs: 0, lastActiveForMs: 0, formerFences: [request.fence] },
+          comeback: { startedForMs: 0, lastActiveForMs: 0, formerFences: [request.fence], startId: null },
         }),
     },
     detach: {

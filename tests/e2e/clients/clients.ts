@@ -6,6 +6,7 @@ import type { ListedUser } from '../../../examples/operations.ts'
 import { closeTabs, openTab, post } from '../../support/clients.ts'
 import { postgresData, startServer, type TestData, type TestServer } from '../../support/server.ts'
 import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
+import { SECRET, sign } from '../../support/tokens.ts'
 import { until } from '../../support/wait.ts'
 
 /** Ends a lost tab soon, and leaves a reload and a retry enough time on a busy machine. */
@@ -16,6 +17,7 @@ const SETTINGS = {
   HEARTBEAT_INTERVAL: '5s',
   // A ghost over HTTP would outlive the test.
   SESSION_TTL: '60s',
+  JWT_SECRET: SECRET,
   // The least: what a client saw first is soon forgotten.
   CHANGE_LOG_COUNT: '100',
 }
@@ -61,10 +63,14 @@ export function testClientLibrary<Client>({ connect, followOnline, heartbeat }: 
     await data.drop()
   })
 
-  function open(userId: string, sessionId: string = randomUUID()): Connected<Client> & { close(): void } {
+  function open(
+    userId: string,
+    sessionId: string = randomUUID(),
+    token = () => `dev:${userId}`,
+  ): Connected<Client> & { close(): void } {
     const connected = connect({
       url: `http://127.0.0.1:${proxy.port}/graphql`,
-      token: () => `dev:${userId}`,
+      token,
       sessionId,
       webSocketImpl: WebSocket,
     })
@@ -112,7 +118,7 @@ export function testClientLibrary<Client>({ connect, followOnline, heartbeat }: 
     expect(seen.failures).toEqual([])
   })
 
-  it('reads a list of several pages', async () => {
+  it('reads a list of several pages', { timeout: 180_000 }, async () => {
     const count = 501
     for (let index = 0; index < count; index += 1) {
       await post(server, `dev:user-${index}`, 'mutation { heartbeat { expiresAt } }')
@@ -165,6 +171,23 @@ export function testClientLibrary<Client>({ connect, followOnline, heartbeat }: 
       what: "the server's list",
     })
     expect(seen.failures).toEqual([])
+  })
+
+  it('goes on with a fresh token when its token has run out', { timeout: 60_000 }, async () => {
+    const runsOutAtMs = Date.now() + 2000
+    const tokens = { first: await sign({ sub: 'alice' }, '2s'), fresh: await sign({ sub: 'alice' }) }
+    let renewalCount = 0
+    function token(): string {
+      if (Date.now() < runsOutAtMs) return tokens.first
+      renewalCount += 1
+      return tokens.fresh
+    }
+    const seen = follow(open('alice', undefined, token).client)
+    await until(() => seen.users.length === 1, { what: 'alice in her own list' })
+    await until(() => renewalCount > 0, { what: 'another connection' })
+    await openTab(server, 'bob')
+    await until(() => seen.users.length === 2, { what: 'bob in the list', withinMs: 20_000 })
+    expect([seen.users, seen.failures]).toEqual([await listed(), []])
   })
 
   it('replaces a connection that is dead without an end', { timeout: 60_000 }, async () => {

@@ -13,6 +13,8 @@ import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts'
 import { until } from '../../support/wait.ts'
 
 const SETTINGS = {
+  // Users by heartbeats alone stay for the whole of a test.
+  SESSION_TTL: '60s',
   CLOSE_GRACE: '1s',
   RECONNECT_GRACE: '5s',
   SWEEP_INTERVAL: '50ms',
@@ -140,7 +142,7 @@ async function isOnline(userId: string): Promise<boolean> {
 }
 
 describe('the list of who is online', () => {
-  it('reads page by page, and applies what happened meanwhile', async () => {
+  it('reads page by page, and applies what happened on the way', async () => {
     for (let index = 0; index < 20; index += 1) {
       await post(server, `dev:user-${index}`, 'mutation { heartbeat { expiresAt } }')
     }

@@ -1,5 +1,4 @@
 /** Runs what docs/data.md tells readers to run. */
-import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -8,10 +7,11 @@ import { createRecorder } from '../../../src/db/recorder.ts'
 import type { EndReason, Settings } from '../../../src/presence/model.ts'
 import { processClock } from '../../../src/presence/timing.ts'
 import { createMemoryStore } from '../../../src/stores/memory/index.ts'
+import { dataPage, sqlOfDataPage } from '../../support/data-page.ts'
 import { createTestLog, type OpenedDatabase, openPostgresDatabase, rows } from './databases.ts'
 
-const page = readFileSync(new URL('../../../docs/data.md', import.meta.url), 'utf8')
-const blocks = [...page.matchAll(/^```sql\n(.*?)^```$/gms)].map((match) => String(match[1]))
+const page = dataPage()
+const blocks = sqlOfDataPage()
 const EVERYONE: Settings = {
   version: 0,
   statusChoice: 'AUTOMATIC',

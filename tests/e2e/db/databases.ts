@@ -74,7 +74,10 @@ export async function rows<Row extends object>(database: Database, query: SQL): 
 }
 
 export async function empty(database: Database): Promise<void> {
-  await rows(database, sql`truncate rollcall.users, rollcall.presence_sessions, rollcall.recorder_checkpoint`)
+  await rows(
+    database,
+    sql`truncate rollcall.users, rollcall.presence_sessions, rollcall.recorder_checkpoint, rollcall.revocations, rollcall.hidden_spans`,
+  )
 }
 
 /** Waits for what happens in its own time. */

@@ -209,7 +209,7 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     await flushed(recorder)
     const after = (await writes()).reduce((sum, row) => sum + row.count, 0)
     expect(after - before).toBe(1200)
-    expect(recorder.state()).toEqual({ isHolder: true, isDatabaseUp: true, waitingCount: 0 })
+    expect(recorder.state()).toEqual({ isHolder: true, isDatabaseUp: true, waitingCount: 0, setAsideCount: 0 })
   })
 
   it('takes ids that are names of an object as ids', async () => {
@@ -469,11 +469,13 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     expect(reasons.get('leaves')).toBe('WENT_OFFLINE')
     expect([...users.values()].filter((user) => user.online).map((user) => user.id)).toEqual(['comes', 'stays'])
     expect(log.lines.filter((line) => line.level === 'warn')).toEqual([
-      expect.objectContaining({ details: expect.objectContaining({ afterSeq: 3, beforeSeq: expect.any(Number) }) }),
+      expect.objectContaining({
+        details: expect.objectContaining({ afterSeq: 3, beforeSeq: 187, lostCount: 183, unrecordedCount: 1 }),
+      }),
     ])
   })
 
-  it('ends what another epoch left open and the live store does not know, and says nothing of lost history', async () => {
+  it('ends what another epoch left open and the live store does not know, and says how many ends were lost', async () => {
     const earlier = openStore()
     const first = await startRecorder({ database, records: earlier.store.records })
     for (const id of ['alice', 'bob', '__proto__']) await earlier.come(id)
@@ -496,6 +498,27 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
       { user: 'alice', reason: 'UNRECORDED', ended: START_MS },
       { user: 'bob', reason: null, ended: null },
     ])
+    expect(log.lines.filter((line) => line.level !== 'info')).toEqual([
+      expect.objectContaining({
+        level: 'warn',
+        details: expect.objectContaining({ lostCount: 0, unrecordedCount: 2, since: new Date(START_MS).toISOString() }),
+      }),
+    ])
+  })
+
+  it('says nothing of lost history where the end of what is open is among the records', async () => {
+    const { store, come, leave } = openStore()
+    const first = await startRecorder({ database, records: store.records })
+    await come('alice')
+    await flushed(first)
+    await first.stop()
+    await leave('alice')
+    // As an epoch that goes on with the records of the one before.
+    await rows(database, sql`update rollcall.recorder_checkpoint set epoch = 'before'`)
+    const log = createTestLog()
+    const second = await startRecorder({ database, records: store.records, log })
+    await flushed(second)
+    expect((await sessionsOf(database)).map(({ reason }) => reason)).toEqual(['WENT_OFFLINE'])
     expect(log.lines.filter((line) => line.level !== 'info')).toEqual([])
   })
 
@@ -915,7 +938,7 @@ describe('a Postgres that fails', () => {
 
     proxy.mend()
     await flushed(recorder)
-    expect(recorder.state()).toEqual({ isHolder: true, isDatabaseUp: true, waitingCount: 0 })
+    expect(recorder.state()).toEqual({ isHolder: true, isDatabaseUp: true, waitingCount: 0, setAsideCount: 0 })
     const counts = await writes()
     expect(counts).toHaveLength(50)
     expect(counts.every((row) => row.count === 1)).toBe(true)

@@ -15,7 +15,7 @@ import type { TypedDocumentNode as DocumentNode } from '@graphql-typed-document-
  */
 type Documents = {
     "\n  fragment OnlineUser on User {\n    id\n    name\n    status\n    statusMessage\n    onlineSince\n  }\n": typeof types.OnlineUserFragmentDoc,
-    "\n  fragment OwnViewer on Viewer {\n    id\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n": typeof types.OwnViewerFragmentDoc,
+    "\n  fragment OwnViewer on Viewer {\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      id\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n": typeof types.OwnViewerFragmentDoc,
     "\n  query OnlineUsers($room: ID, $first: Int, $after: String) {\n    onlineUsers(room: $room, first: $first, after: $after) {\n      position\n      pageInfo {\n        hasNextPage\n        endCursor\n      }\n      nodes {\n        ...OnlineUser\n      }\n    }\n  }\n": typeof types.OnlineUsersDocument,
     "\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      at\n      user {\n        ...OnlineUser\n      }\n    }\n  }\n": typeof types.PresenceChangedDocument,
     "\n  subscription PositionAdvanced {\n    positionAdvanced\n  }\n": typeof types.PositionAdvancedDocument,
@@ -28,7 +28,7 @@ type Documents = {
 };
 const documents: Documents = {
     "\n  fragment OnlineUser on User {\n    id\n    name\n    status\n    statusMessage\n    onlineSince\n  }\n": types.OnlineUserFragmentDoc,
-    "\n  fragment OwnViewer on Viewer {\n    id\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n": types.OwnViewerFragmentDoc,
+    "\n  fragment OwnViewer on Viewer {\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      id\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n": types.OwnViewerFragmentDoc,
     "\n  query OnlineUsers($room: ID, $first: Int, $after: String) {\n    onlineUsers(room: $room, first: $first, after: $after) {\n      position\n      pageInfo {\n        hasNextPage\n        endCursor\n      }\n      nodes {\n        ...OnlineUser\n      }\n    }\n  }\n": types.OnlineUsersDocument,
     "\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      at\n      user {\n        ...OnlineUser\n      }\n    }\n  }\n": types.PresenceChangedDocument,
     "\n  subscription PositionAdvanced {\n    positionAdvanced\n  }\n": types.PositionAdvancedDocument,
@@ -61,7 +61,7 @@ export function graphql(source: "\n  fragment OnlineUser on User {\n    id\n    
 /**
  * The graphql function is used to parse GraphQL queries into a document that can be used by GraphQL clients.
  */
-export function graphql(source: "\n  fragment OwnViewer on Viewer {\n    id\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n"): (typeof documents)["\n  fragment OwnViewer on Viewer {\n    id\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n"];
+export function graphql(source: "\n  fragment OwnViewer on Viewer {\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      id\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n"): (typeof documents)["\n  fragment OwnViewer on Viewer {\n    isOnline\n    status\n    statusChoice\n    statusMessage\n    visibility\n    user {\n      id\n      name\n    }\n    sessions {\n      id\n      device\n      isCurrent\n    }\n  }\n"];
 /**
  * The graphql function is used to parse GraphQL queries into a document that can be used by GraphQL clients.
  */

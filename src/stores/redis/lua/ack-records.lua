@@ -8,6 +8,10 @@ if meta.epoch ~= ARGV[1] then return other_epoch() end
 -- No write that a full Redis would refuse: this is what makes room.
 local seq, limit = unpack(cjson.decode(ARGV[2]))
 redis.call('XTRIM', RECORDS, 'MINID', (seq + 1) .. '-0')
+local forgotten = redis.call('HGETALL', FORGOTTEN)
+for index = 1, #forgotten, 2 do
+  if tonumber(forgotten[index + 1]) <= seq then redis.call('HDEL', FORGOTTEN, forgotten[index]) end
+end
 local leaving = redis.call('ZRANGEBYSCORE', DEPARTING, '-inf', seq, 'LIMIT', 0, limit)
 for _, userId in ipairs(leaving) do
   redis.call('DEL', user_key(userId), rooms_key(userId))

@@ -28,15 +28,42 @@ local function end_inherited(user, adopted)
   return touched
 end
 
-local function adopt_session(user, row)
+-- The client was back before the row was read: its session goes on.
+local function take_row(session, row)
+  session.mayTakeRow = false
+  session.startId = row.startId
+  session.startedAtMs = math.min(session.startedAtMs, row.startedAtMs)
+  session.hadSocket = session.hadSocket or row.hadSocket
+end
+
+local function session_of_row(row)
   local lastActiveAtMs = cut_to_now(row.lastActiveAtMs)
   local session = create_session(row.sessionId, row.startId, cut_to_now(row.startedAtMs), lastActiveAtMs,
     steady_of(lastActiveAtMs))
-  user.latestAtMs = math.max(user.latestAtMs or 0, session.startedAtMs, lastActiveAtMs)
   session.device = given(row.device)
   session.rooms = row.rooms
   session.nodeId = given(row.nodeId)
   session.hadSocket = row.hadSocket
+  return session
+end
+
+-- How a session ended in this epoch before its row was read, nil where it did not.
+local function end_of_row(userId, row)
+  for _, sessionId in ipairs({ row.sessionId, '*' }) do
+    local value = redis.call('GET', gone_key(userId, sessionId))
+    -- A version before this one wrote that it ended, and not how.
+    if value == '1' then return { atMs = math.max(row.startedAtMs, row.lastActiveAtMs), reason = 'SERVER_RESTART' } end
+    if value then
+      local atMs, reason = unpack(cjson.decode(value))
+      return { atMs = math.max(row.startedAtMs, atMs), reason = reason }
+    end
+  end
+  return nil
+end
+
+local function adopt_session(user, row)
+  local session = session_of_row(row)
+  user.latestAtMs = math.max(user.latestAtMs or 0, session.startedAtMs, session.lastActiveAtMs)
   session.isInGrace = row.hadSocket
   session.leaseEndsSteadyMs = steadyMs + (row.hadSocket and timing.reconnectGraceMs or timing.sessionTtlMs)
   session.leaseReason = 'SERVER_RESTART'
@@ -59,6 +86,8 @@ local function date_back(user, columnMs)
 end
 
 local function adopt(adopted)
+  -- Their row was read before they were forgotten.
+  if redis.call('HEXISTS', FORGOTTEN, adopted.userId) == 1 then return end
   local known = load_to_change(adopted.userId)
   local user = known or admit(adopted.userId, adopted.seed)
   local wasInherited, wasUnconfirmed = user.isInherited, user.isUnconfirmed
@@ -67,8 +96,18 @@ local function adopt(adopted)
   local isHereBySocket = false
   for _, session in ipairs(user.sessions) do if is_on_own_socket(session) then isHereBySocket = true end end
   for _, row in ipairs(adopted.sessions) do
-    local isGone = redis.call('EXISTS', gone_key(adopted.userId, row.sessionId), gone_key(adopted.userId, '*')) > 0
-    if not given(row.endedAtMs) and not isGone and not session_of(user, row.sessionId) then
+    local isOpen, live = not given(row.endedAtMs), session_of(user, row.sessionId)
+    local finish = isOpen and end_of_row(adopted.userId, row)
+    if finish then
+      if not live or live.startId ~= row.startId then
+        touched[#touched + 1] = { session = session_of_row(row), finish = finish }
+        isNew = true
+      end
+    elseif isOpen and live and live.mayTakeRow then
+      take_row(live, row)
+      touched[#touched + 1] = { session = live, finish = false }
+      isNew = true
+    elseif isOpen and not live then
       local session = adopt_session(user, row)
       if isHereBySocket and session.id == limits.defaultSessionId and not row.hadSocket then
         touched[#touched + 1] = { session = session, finish = end_session(user, session, 'TAKEN_OVER') }

@@ -3,7 +3,7 @@
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: a name for the start that it may be
 -- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs, now,
---          isResumed };
+--          isResumed, startId or false };
 --          { 'unseeded' }, { 'full' } and { 'moved' } wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
@@ -43,7 +43,7 @@ local isProfileNew = take_profile(user, request.profile) or isSeedNew or areSett
 if isForUserAlone then
   if request.isActive then count_activity(user, nil, 0) end
   commit(user, { isViewerChanged = isProfileNew, mustRecord = isProfileNew })
-  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, 0, moment_of(user), false })
+  return cjson.encode({ 'attached', false, false, user.lastActiveAtMs, 0, moment_of(user), false, false })
 end
 
 local touched = {}
@@ -72,6 +72,8 @@ local function start_session()
     or math.min(startedAtMs, user.lastActiveAtMs or startedAtMs)
   local lastActiveSteadyMs = comeback and steadyMs - comeback.lastActiveForMs or user.lastActiveSteadyMs or steadyMs
   local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
+  -- The database may have it open under another start, which nobody has read yet.
+  session.mayTakeRow = not meta.isAdopted and not comeback
   add_session(user, session)
   if comeback and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
   if not comeback and request.isActive then count_activity(user, session, 0) end
@@ -94,5 +96,5 @@ commit(user, {
 })
 return cjson.encode({
   'attached', session_view(session), heldElsewhere, user.lastActiveAtMs, steadyMs - session.lastActiveSteadyMs, moment_of(user),
-  live ~= nil,
+  live ~= nil, session.startId,
 })

@@ -8,16 +8,11 @@ if refusal then return refusal end
 local request = cjson.decode(ARGV[2])
 
 local issuedUpToMs = given(request.tokensIssuedUpToMs)
-if issuedUpToMs then
-  local number = redis.call('HINCRBY', META, 'dismissedCount', 1)
-  redis.call('XADD', DISMISSED, 'MAXLEN', limits.dismissalsKept, number .. '-0', 'userId', request.userId,
-    'issuedUpToMs', issuedUpToMs)
-  ring({ dismissal = number })
-end
+if issuedUpToMs then dismiss(request.userId, issuedUpToMs) end
 
 -- What nobody has brought yet may be open in the database, and would be adopted.
 if not meta.isAdopted then
-  redis.call('SET', gone_key(request.userId, given(request.sessionId) or '*'), '1', 'PX', limits.goneKeptMs)
+  end_before_adoption(request.userId, given(request.sessionId) or '*', nowMs, request.reason)
 end
 
 local user = load_to_change(request.userId)

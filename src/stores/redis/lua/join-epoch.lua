@@ -5,8 +5,15 @@
 -- ARGV[2]  the name of an epoch to open, 16 hexadecimal digits
 -- ARGV[3]  the node's id in that epoch
 -- ARGV[4]  the epoch that the node believed in, '' at first
--- Returns  { the epoch, 1 while reads wait for announcements, else 0 }
+-- ARGV[5]  the id of the node's database
+-- Returns  { the epoch, 1 while reads wait for announcements, else 0 }; an error where the state is of another database
 read_meta()
+-- The state names its database, whatever epoch it is in. That of a version before this one names none.
+local databaseId = redis.call('HGET', META, 'databaseId')
+if databaseId and databaseId ~= ARGV[5] then
+  return redis.error_reply('DATABASE The live state is of another database.')
+end
+if not databaseId then redis.call('HSET', META, 'databaseId', ARGV[5]) end
 local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
 if isNew then
   if meta.epoch and keep_steady() then keep_jump() end

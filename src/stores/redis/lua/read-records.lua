@@ -8,6 +8,20 @@ if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local lastSeq = last_number('recordSeq')
 local answer = { lastSeq, reaches(RECORDS, after, lastSeq) and 0 or 1 }
+-- By user who was forgotten: the last record that may be theirs. Mostly there is none, and no record is looked into.
+local forgotten, isAnyForgotten = {}, false
+local pairs_of = redis.call('HGETALL', FORGOTTEN)
+for index = 1, #pairs_of, 2 do
+  forgotten[pairs_of[index]] = tonumber(pairs_of[index + 1])
+  isAnyForgotten = true
+end
+local function text_to_write(number, text)
+  if not isAnyForgotten then return text end
+  local userId = cjson.decode(text)[1]
+  if number > (forgotten[userId] or 0) then return text end
+  return cjson.encode({ userId, false, false, {}, false, true })
+end
+
 -- A few at a time: records of sessions in many rooms are long, and an answer has a bound.
 local count, bytes, from = 0, 0, after + 1
 while count < limit and bytes < limits.answerBytes do
@@ -15,7 +29,7 @@ while count < limit and bytes < limits.answerBytes do
   if #found == 0 then break end
   for _, entry in ipairs(found) do
     answer[#answer + 1] = number_of(entry)
-    answer[#answer + 1] = entry[2][2]
+    answer[#answer + 1] = text_to_write(number_of(entry), entry[2][2])
     count = count + 1
     bytes = bytes + #entry[2][2]
   end

@@ -123,12 +123,16 @@ end
 
 local function record(user, touched)
   local rows = {}
+  -- Adopted, it may have another row. The recorder begins a new epoch with a snapshot, which has it then.
+  local function has_row(session) return meta.isAdopted or not session.mayTakeRow end
   for _, touch in ipairs(touched) do
-    touch.session.hasUnrecordedActivity = false
-    rows[#rows + 1] = session_row(touch.session, touch.finish)
+    if has_row(touch.session) or touch.finish then
+      touch.session.hasUnrecordedActivity = false
+      rows[#rows + 1] = session_row(touch.session, touch.finish)
+    end
   end
   for _, session in ipairs(user.sessions) do
-    if session.hasUnrecordedActivity then
+    if session.hasUnrecordedActivity and has_row(session) then
       session.hasUnrecordedActivity = false
       rows[#rows + 1] = session_row(session, false)
     end

@@ -27,6 +27,14 @@ end
 
 local function renew_node(nodeId) redis.call('ZADD', NODES, steadyMs + timing.nodeTtlMs, nodeId) end
 
+-- Every node closes the user's sockets whose token is not younger.
+local function dismiss(userId, issuedUpToMs)
+  local number = redis.call('HINCRBY', META, 'dismissedCount', 1)
+  redis.call('XADD', DISMISSED, 'MAXLEN', limits.dismissalsKept, number .. '-0', 'userId', userId,
+    'issuedUpToMs', issuedUpToMs)
+  ring({ dismissal = number })
+end
+
 -- Hangs a session on a socket; the socket that it hung on loses it.
 local function hang(user, session, fence, nodeId)
   local formerFence, formerNodeId = session.fence, session.nodeId
@@ -43,25 +51,29 @@ local function hang(user, session, fence, nodeId)
   redis.call('SADD', node_key(nodeId), user.id)
 end
 
+-- Still open in the database, it would be adopted.
+-- sessionId: '*' for all sessions of the user.
+local function end_before_adoption(userId, sessionId, atMs, reason)
+  redis.call('SET', gone_key(userId, sessionId), cjson.encode({ atMs, reason }), 'PX', limits.goneKeptMs)
+end
+
 -- Returns how it ended, for its row.
 local function end_session(user, session, reason)
+  -- Nobody was there after a restart, so it ended when its user was last known to be.
+  local atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or date(user)
   local _, index = session_of(user, session.id)
   table.remove(user.sessions, index)
   redis.call('HINCRBY', META, 'sessionCount', -1)
-  -- Still open in the database, it would be adopted.
   if not meta.isAdopted then
-    redis.call('SET', gone_key(user.id, session.id), '1', 'PX', limits.goneKeptMs)
+    end_before_adoption(user.id, session.id, atMs, reason)
     -- Its socket took over from a `default` that the database may have open.
-    if is_on_own_socket(session) then
-      redis.call('SET', gone_key(user.id, limits.defaultSessionId), '1', 'PX', limits.goneKeptMs)
-    end
+    if is_on_own_socket(session) then end_before_adoption(user.id, limits.defaultSessionId, atMs, 'TAKEN_OVER') end
   end
   if session.fence then
     lose(session.nodeId, session.fence, reason)
     leave_node(user, session.nodeId)
   end
-  -- Nobody was there after a restart, so it ended when its user was last known to be.
-  return { atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or date(user), reason = reason }
+  return { atMs = atMs, reason = reason }
 end
 
 local function add_session(user, session)

@@ -15,6 +15,7 @@ local NODES = root .. ':nodes' -- zset: node ids by the end of their lease
 local RETURNING = root .. ':returning' -- zset: nodes that are not back with all of their sockets yet, by their last word
 local DISMISSED = root .. ':dismissed' -- stream `<n>-0`: users whose sockets have to go
 local ANNOUNCING = root .. ':announcing' -- set: nodes that still bring their sessions to a new epoch
+local FORGOTTEN = root .. ':forgotten' -- hash: of users who were forgotten, the last record that may be theirs, until it is acknowledged
 local BELL = root .. ':bell' -- channel: says at once what the streams keep
 
 local meta = {}
@@ -31,7 +32,7 @@ local function trail_key(userId) return root .. ':trail:' .. meta.epoch .. ' ' .
 local function deferred_key(userId) return root .. ':deferred:' .. meta.epoch .. ' ' .. userId end -- hash: '+' or '-' by room
 local function budget_key(caller) return root .. ':budget:' .. caller end -- when it is full again
 local function ahead_key(userId) return root .. ':ahead:' .. userId end -- settings of who is not there
-local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- it, or '*': all, ended early
+local function gone_key(userId, sessionId) return root .. ':gone:' .. userId .. ' ' .. sessionId end -- JSON { atMs, reason }: it, or '*': all, ended before the adoption
 local function refused_key(fence) return root .. ':refused:' .. fence end -- a fence whose attach comes too late
 
 -- Two clocks. `nowMs` is TIME: what is told or written as a moment (`...AtMs`). `steadyMs` is TIME without its steps and

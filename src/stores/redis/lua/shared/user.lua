@@ -22,6 +22,7 @@ local SESSION_FIELDS = {
   'lastActiveSteadyMs',
   'reapedFence', -- reaped from it, while nobody has told yet how that socket was lost
   'isInherited', -- from an epoch before, and nobody has shown in this one that it lives
+  'mayTakeRow', -- started before the database's open sessions were adopted, so it may be one of them
 }
 
 local ROOMS_FIELD = 4

@@ -1,0 +1,2 @@
+ALTER TABLE "rollcall"."users" ADD COLUMN "past_last_active" timestamp (3) with time zone;--> statement-breakpoint
+CREATE INDEX "presence_sessions_ended" ON "rollcall"."presence_sessions" USING btree ("ended_at") WHERE "rollcall"."presence_sessions"."ended_at" is not null;

@@ -1,0 +1,1 @@
+CREATE INDEX "presence_sessions_moments" ON "rollcall"."presence_sessions" USING brin ("started_at","ended_at") WITH (pages_per_range=32,autosummarize=true);

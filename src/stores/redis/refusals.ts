@@ -1,0 +1,81 @@
+/**
+ * Why a Redis server cannot be used as it is, in words for an operator. They are shown by `/readyz`, which is open to
+ * all: no name of a host or of a user is in them.
+ */
+
+/** A class, because its words are shown. */
+export class ConnectionUselessError extends Error {
+  override readonly name: string = 'ConnectionUselessError'
+}
+
+/** The server is there, and an operator has to change something. */
+export class ServerRefusedError extends ConnectionUselessError {
+  override readonly name = 'ServerRefusedError'
+}
+
+/** Streams are trimmed by number, and lists read by the order of ids: both since 6.2. */
+const LEAST_VERSION = [6, 2] as const
+
+/** @param facts - what the command INFO says; @returns null where the version will do */
+export function whyTooOld(facts: string): string | null {
+  const [, major, minor] = /^redis_version:(\d+)\.(\d+)/m.exec(facts) ?? []
+  const isOld =
+    Number(major) < LEAST_VERSION[0] || (Number(major) === LEAST_VERSION[0] && Number(minor) < LEAST_VERSION[1])
+  return isOld ? `Redis ${major}.${minor} is too old: ${LEAST_VERSION.join('.')} or later is needed.` : null
+}
+
+/** @returns null where it throws no key away */
+export function whyEvicting(facts: string): string | null {
+  const policy = /^maxmemory_policy:(\S+)/m.exec(facts)?.[1]
+  if (policy === undefined || policy === 'noeviction') return null
+  return `Redis may throw keys away (maxmemory-policy ${policy}): set \`maxmemory-policy noeviction\`.`
+}
+
+export function isReplica(facts: string): boolean {
+  return /^role:(slave|replica)/m.test(facts)
+}
+
+const WRITE_REFUSALS = [
+  [/\bOOM\b/, 'Redis refuses to write: it is full (maxmemory).'],
+  [/\bMISCONF\b/, 'Redis refuses to write: it cannot save its data to the disk (stop-writes-on-bgsave-error).'],
+  [/\bNOREPLICAS\b/, 'Redis refuses to write: too few replicas follow it (min-replicas-to-write).'],
+] as const
+
+/** @param said - an error of a command; @returns null where it is no refusal to write */
+export function whyNotWriting(said: string): string | null {
+  return WRITE_REFUSALS.find(([pattern]) => pattern.test(said))?.[1] ?? null
+}
+
+/**
+ * @param said - an error of a command
+ * @param root - with which all keys begin
+ * @returns the right that the user of REDIS_URL lacks; null where the error is another one
+ */
+export function whyForbidden(said: string, root: string): string | null {
+  if (/^(WRONGPASS|NOAUTH)\b/.test(said)) return 'Redis refuses the user or the password in REDIS_URL.'
+  if (!/\bNOPERM\b|ACL failure|can't run this command|can't access at least one/.test(said)) return null
+  const command = /'([\w|-]+)' command/.exec(said)?.[1]
+  return lacking([
+    command !== undefined
+      ? `the command \`${command.toLowerCase()}\``
+      : /channel/.test(said)
+        ? `the channel \`${root}:bell\``
+        : /key/.test(said)
+          ? `the keys \`${root}*\``
+          : 'a command that a script calls',
+  ])
+}
+
+/** @param rights - `the command …`, `the keys …`, `the channel …` */
+export function lacking(rights: readonly string[]): string {
+  return `The user in REDIS_URL lacks a right in Redis: ${rights.join(', ')} (docs/operations.md, “Least rights”).`
+}
+
+/** @param said - an error of a script; @returns null where it is another one */
+export function whyForeign(said: string, app: string): string | null {
+  if (!said.startsWith('DATABASE ')) return null
+  return (
+    `The live state of REDIS_APP \`${app}\` belongs to another database than DATABASE_URL. Give this deployment a REDIS_APP ` +
+    'or a Redis of its own; if its database was replaced, see docs/operations.md (“Another database”).'
+  )
+}
