@@ -23,9 +23,10 @@ export interface Caller {
 
 /** @throws PresenceError `UNAUTHENTICATED` if there was no token */
 export function requireCaller(caller: Caller | null): Caller {
-  if (caller === null)
-    throw unauthenticated('Send a token: `Authorization: Bearer …`, or `authorization` in connectionParams.')
-  return caller
+  if (caller !== null) return caller
+  throw unauthenticated(
+    'Nobody is signed in. Send a token as `Authorization: Bearer …` or as `authorization` in connectionParams, or sign in to the app where its sessions count.',
+  )
 }
 
 /** @throws PresenceError `FORBIDDEN` */

@@ -5,7 +5,7 @@ import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
-import { badInput, badRequest, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
+import { badInput, badRequest, PresenceError, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
 import type { Presence } from '../presence/presence.ts'
@@ -20,7 +20,7 @@ import type { Health } from './health.ts'
 import { forReader, isFinal, notAcceptable, ofDocument, withStatus } from './http-errors.ts'
 import type { Addresses, Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
-import { callerOf, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
+import { callerOf, type Limits, type Payer, payerOf, requireFreeConnection, UNITS } from './limits/limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { Operations } from './operations.ts'
 import type { Pages } from './pages.ts'
@@ -127,9 +127,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: Peer)
   }
 
   function requireRoom(userId: string): void {
-    if (options.socketCountOf(userId) + streams.countOf(userId) < config.SOCKETS_PER_USER) return
-    const reason = `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`
-    throw rateLimited(reason, config.HEARTBEAT_INTERVAL)
+    requireFreeConnection(options.socketCountOf(userId) + streams.countOf(userId), config)
   }
 
   /** @throws if the stream may not begin; then it is ended */

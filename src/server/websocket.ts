@@ -36,7 +36,15 @@ import type { Origin } from './limits/addresses.ts'
 import type { Admission } from './limits/admission.ts'
 import type { Bucket } from './limits/budgets.ts'
 import { createHandshakes } from './limits/handshakes.ts'
-import { addressPayer, callerOf, type Limits, type Payer, payerOf, UNITS } from './limits/limits.ts'
+import {
+  addressPayer,
+  callerOf,
+  type Limits,
+  type Payer,
+  payerOf,
+  requireFreeConnection,
+  UNITS,
+} from './limits/limits.ts'
 import { OperationMessages, parsed, payloadText } from './messages.ts'
 import { refuse } from './node-requests.ts'
 import { OperationIds } from './operation-ids.ts'
@@ -335,12 +343,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     // From here on the user pays.
     limits.refund(link.payer, UNITS.handshake)
     link.payer = payerOf(caller, link.origin)
-    if (sockets.countOf(caller.userId) + streams.countOf(caller.userId) >= config.SOCKETS_PER_USER) {
-      throw rateLimited(
-        `A user may have ${config.SOCKETS_PER_USER} sockets and event streams open at once.`,
-        config.HEARTBEAT_INTERVAL,
-      )
-    }
+    requireFreeConnection(sockets.countOf(caller.userId) + streams.countOf(caller.userId), config)
     limits.charge(link.payer, UNITS.connection)
     const isObserver = params.observer ?? caller.role === 'service'
     const session = isObserver ? null : sessionAsked(caller, params)

@@ -20,7 +20,7 @@ let drop: () => Promise<void>
 let server: Mounted
 
 beforeAll(async () => {
-  ;({ rollcall, drop } = await startRollcall({ ALLOWED_ORIGINS: LISTED, DATABASE_WAIT: '10s' }, log, {
+  ;({ rollcall, drop } = await startRollcall({ ALLOWED_ORIGINS: LISTED }, log, {
     authenticate({ request, req, connectionParams }) {
       const cookie = /(?:^|; )session=([^;]+)/.exec(request.headers.get('cookie') ?? '')?.[1]
       const { locals } = (req ?? {}) as { readonly locals?: string }

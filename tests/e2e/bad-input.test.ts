@@ -321,7 +321,7 @@ describe('bad input', () => {
       const nobody = await sign({})
       const unsigned = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${Buffer.from('{"sub":"alice"}').toString('base64url')}.`
       for (const [token, message] of [
-        [null, /Send a token/],
+        [null, /Nobody is signed in\. Send a token/],
         [forged, /not signed by a key/],
         [expired, /has run out/],
         [nobody, /`sub`/],

@@ -15,10 +15,7 @@ let drop: () => Promise<void>
 let server: Mounted
 
 beforeAll(async () => {
-  ;({ rollcall, drop } = await startRollcall(
-    { BASE_PATH: '/a/presence/', METRICS_TOKEN: 'a-token', DATABASE_WAIT: '10s' },
-    log,
-  ))
+  ;({ rollcall, drop } = await startRollcall({ BASE_PATH: '/a/presence/', METRICS_TOKEN: 'a-token' }, log))
   server = await mounted(rollcall, (request, response) => void rollcall.handle(request, response))
 })
 afterEach(closeTabs)

@@ -23,7 +23,7 @@ let drop: () => Promise<void>
 const cleanups = cleanupsAfterEach()
 
 beforeAll(async () => {
-  ;({ rollcall, drop } = await startRollcall({ DATABASE_WAIT: '10s' }))
+  ;({ rollcall, drop } = await startRollcall())
 })
 afterEach(closeTabs)
 afterAll(async () => {

@@ -39,7 +39,7 @@ const { log, lines } = createReadLog()
 let plain: Mounted
 
 beforeAll(async () => {
-  ;({ rollcall, drop } = await startRollcall({ DATABASE_WAIT: '10s' }, log))
+  ;({ rollcall, drop } = await startRollcall({}, log))
   plain = await mounted(rollcall, (request, response) => void rollcall.handle(request, response))
 })
 afterEach(closeTabs)

@@ -19,7 +19,7 @@ it('has nobody wait for longer than DATABASE_WAIT, and goes on when it speaks ag
   cleanups.push(wire.close)
   address.port = String(wire.port)
   // The usual time limit of ten seconds, which the records have.
-  const server = await startServer({ DATABASE_URL: address.href, JWT_SECRET: SECRET })
+  const server = await startServer({ DATABASE_URL: address.href, DATABASE_WAIT: '2s', JWT_SECRET: SECRET })
   cleanups.push(server.stop, async () => closeTabs())
   const tab = await openTab(server, 'alice')
   await tab.ask('{ users(ids: ["bob", "carol"]) { id } }')

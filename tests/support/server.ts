@@ -42,7 +42,12 @@ export const QUICK: SettingTexts = {
   NODE_TTL: '2s',
   LAST_ACTIVE_FLUSH: '200ms',
   DRAIN_TIME: '0ms',
+  // No answer is refused because the machine is busy.
+  DATABASE_WAIT: '10s',
 }
+
+/** Of a test in which no process dies: a renewal has a third of NODE_TTL, and one that is late is a line in the log. */
+export const LONG_LEASE: SettingTexts = { NODE_TTL: '10s', NODE_RENEW: '3s' }
 
 /** For a process that is to have the defaults: an empty variable counts as left out. */
 export const DEFAULTS: SettingTexts = Object.fromEntries(Object.keys(QUICK).map((name) => [name, '']))

@@ -45,6 +45,18 @@ const MAX_REFUSAL_DELAY_MS = 1000
 /** Refusals delayed at once, of all callers. Each is a request and a timer. */
 const MAX_DELAYED = 2000
 
+/**
+ * @param openCount - sockets and event streams that the user has open on this process
+ * @throws PresenceError `RATE_LIMITED`: another one would be one too many
+ */
+export function requireFreeConnection(
+  openCount: number,
+  { SOCKETS_PER_USER, HEARTBEAT_INTERVAL }: Pick<Config, 'SOCKETS_PER_USER' | 'HEARTBEAT_INTERVAL'>,
+): void {
+  if (openCount < SOCKETS_PER_USER) return
+  throw rateLimited(`A user may have ${SOCKETS_PER_USER} sockets and event streams open at once.`, HEARTBEAT_INTERVAL)
+}
+
 /** The one who pays for a request: a user or an address. */
 export interface Payer {
   /** Null without a valid token. */

@@ -17,7 +17,7 @@ import { cleanupsAfterEach } from '../../support/cleanup.ts'
 import { type Answer, closeTabs, openTab, post } from '../../support/clients.ts'
 import { freePort } from '../../support/free-port.ts'
 import { metricOf } from '../../support/metrics.ts'
-import { embeddedData, postgresData, startServer, type TestServer } from '../../support/server.ts'
+import { embeddedData, LONG_LEASE, postgresData, startServer, type TestServer } from '../../support/server.ts'
 import { openTcpProxy } from '../../support/tcp-proxy.ts'
 import { SECRET, sign } from '../../support/tokens.ts'
 import { until } from '../../support/wait.ts'
@@ -26,9 +26,6 @@ const USERS = '{ users { email isOnline status lastActive } }'
 
 /** npm, tsx and a gateway start one after the other, beside all other tests. */
 const START_TIME_LIMIT_MS = 150_000
-
-/** The defaults: a gateway that loads its parts in this process holds it up for seconds on a busy machine. */
-const PATIENT = { NODE_TTL: '10s', NODE_RENEW: '3s' }
 
 const cleanups = cleanupsAfterEach()
 
@@ -43,7 +40,8 @@ async function serve(handler: RequestListener): Promise<string> {
 }
 
 async function startRollcall(settings: SettingTexts = {}): Promise<TestServer> {
-  const server = await startServer({ FEDERATION: 'true', JWT_SECRET: SECRET, ...PATIENT, ...settings })
+  // A gateway that loads its parts in this process holds it up for seconds.
+  const server = await startServer({ FEDERATION: 'true', JWT_SECRET: SECRET, ...LONG_LEASE, ...settings })
   let isStopped = false
   async function stop(): Promise<void> {
     if (isStopped) return

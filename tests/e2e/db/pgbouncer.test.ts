@@ -7,7 +7,7 @@ import { createReadLog } from '../../support/log.ts'
 import { INSTALL_TIME_LIMIT_MS } from '../../support/packages.ts'
 import { installPooler, startPooler } from '../../support/pgbouncer.ts'
 import { freshDatabase } from '../../support/postgres.ts'
-import { startServer } from '../../support/server.ts'
+import { LONG_LEASE, startServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
 const cleanups = cleanupsAfterEach()
@@ -25,7 +25,7 @@ it.each([
   const pooler = await startPooler(inject('postgresUrl'), { mode, serverConnectionCount: 2 })
   cleanups.push(pooler.stop)
   const { log, takeFaults } = createReadLog()
-  const server = await startServer({ ...settings, DATABASE_URL: `${pooler.urlOf(url)}${query}` }, log)
+  const server = await startServer({ ...LONG_LEASE, ...settings, DATABASE_URL: `${pooler.urlOf(url)}${query}` }, log)
   cleanups.push(server.stop, async () => closeTabs())
 
   const people = Array.from({ length: 40 }, (_, index) => `user-${index}`)

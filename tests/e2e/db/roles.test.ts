@@ -9,7 +9,7 @@ import { cleanupsAfterEach } from '../../support/cleanup.ts'
 import { closeTabs, openTab, post } from '../../support/clients.ts'
 import { createReadLog } from '../../support/log.ts'
 import { freshDatabase } from '../../support/postgres.ts'
-import { startServer } from '../../support/server.ts'
+import { LONG_LEASE, startServer } from '../../support/server.ts'
 import { until } from '../../support/wait.ts'
 
 const page = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8')
@@ -77,7 +77,7 @@ it('are enough: one migrates, and the other one serves', async () => {
   await runAs(migrator, own(grant))
 
   const { log, takeFaults } = createReadLog()
-  const server = await startServer({ DATABASE_URL: app }, log)
+  const server = await startServer({ ...LONG_LEASE, DATABASE_URL: app }, log)
   cleanups.push(server.stop, async () => closeTabs())
   const tab = await openTab(server, 'alice', { rooms: ['hall'] })
   for (const question of [
