@@ -2,8 +2,7 @@
  * One process alone whose host's clock is set while it runs, or whose host sleeps: the wall clock jumps, the monotonic
  * one does not. What is told is dated by the clock of now, and nobody comes or goes for it.
  */
-import { expect, it } from 'vitest'
-import { cleanupsAfterEach } from '../support/cleanup.ts'
+import { expect, it, type TestContext } from 'vitest'
 import { post } from '../support/clients.ts'
 import { openFakeClock } from '../support/faketime.ts'
 import { startProcess } from '../support/process.ts'
@@ -18,17 +17,15 @@ const HOUR_MS = 3_600_000
 const LATE_MS = 15_000
 const SETTINGS = { AWAY_AFTER: '20s', IDLE_TIMEOUT: '40s', SESSION_TTL: '120s', RECONNECT_GRACE: '3s' }
 
-const cleanups = cleanupsAfterEach()
-
-async function openWorld() {
+async function openWorld(onTestFinished: TestContext['onTestFinished']) {
   const clock = openFakeClock()
-  cleanups.push(async () => clock.remove())
+  onTestFinished(() => clock.remove())
   const data = await embeddedData()
-  cleanups.push(data.drop)
+  onTestFinished(data.drop)
   const lines: Record<string, unknown>[] = []
   const start = () => startProcess({ ...data.settings, ...SETTINGS }, lines, clock.environment)
   let server = await start()
-  cleanups.push(() => server.end('SIGKILL'))
+  onTestFinished(async () => void (await server.end('SIGKILL')))
   const ask = async (userId: string, query: string) => {
     const { data: answer, errors } = await post(server, `dev:${userId}`, query)
     if (!answer) throw new Error(JSON.stringify(errors))
@@ -63,15 +60,17 @@ function expectNow(moment: number, offsetMs: number): void {
   expect(Math.abs(moment - (Date.now() + offsetMs))).toBeLessThan(LATE_MS)
 }
 
-it('after a sleep of eight hours all moments are right, and nobody left', { timeout: 120_000 }, async () => {
-  const { clock, lines, server, beat, seen } = await openWorld()
+it.concurrent('after a sleep of eight hours all moments are right, and nobody left', {
+  timeout: 120_000,
+}, async ({ onTestFinished }) => {
+  const { clock, lines, server, beat, seen } = await openWorld(onTestFinished)
   const sleepMs = 8 * HOUR_MS
   const person = createPerson({ id: 'on-socket', at: () => server().wsUrl })
-  cleanups.push(() => person.close())
+  onTestFinished(() => person.close())
   await untilConnected([person])
   await beat('over-http')
   const watcher = watch('watcher', server)
-  cleanups.push(() => watcher.stop())
+  onTestFinished(() => watcher.stop())
   await until(() => watcher.picture().size === 2, { what: 'both in the picture' })
 
   clock.set(sleepMs)
@@ -89,10 +88,10 @@ it('after a sleep of eight hours all moments are right, and nobody left', { time
   expect(lines.filter(({ stepMs }) => stepMs !== undefined)).toHaveLength(1)
 })
 
-it('activity while the clock stood ahead keeps nobody ONLINE, and is cut at the next start', {
+it.concurrent('activity while the clock stood ahead keeps nobody ONLINE, and is cut at the next start', {
   timeout: 180_000,
-}, async () => {
-  const { clock, beat, seen, restart } = await openWorld()
+}, async ({ onTestFinished }) => {
+  const { clock, beat, seen, restart } = await openWorld(onTestFinished)
   clock.set(HOUR_MS)
   const ahead = await beat('alice')
   expectNow(ahead.lastActiveMs, HOUR_MS)
@@ -108,8 +107,8 @@ it('activity while the clock stood ahead keeps nobody ONLINE, and is cut at the 
   await until(async () => (await seen('alice')).status === 'AWAY', { withinMs: 20_000 + LATE_MS, what: 'AWAY' })
 })
 
-it('a clock that is set back ends nothing late', { timeout: 120_000 }, async () => {
-  const { clock, beat, seen } = await openWorld()
+it.concurrent('a clock that is set back ends nothing late', { timeout: 120_000 }, async ({ onTestFinished }) => {
+  const { clock, beat, seen } = await openWorld(onTestFinished)
   await beat('alice')
   clock.set(-HOUR_MS)
   const { lastActiveMs } = await seen('alice')

@@ -2,9 +2,10 @@
  * A deploy and the loss of the live state under clients of each kind at once: all of them are right again, with nobody
  * loading anything again.
  *
- * `DEPLOY_CLIENTS=100 npx vitest run --project tests tests/e2e/clients/deploy.test.ts` is the long form.
+ * `DEPLOY_CLIENTS=100 npx vitest run --project tests tests/e2e/clients/deploy.test.ts` is the long form, and
+ * `DEPLOY_KINDS='Hive Gateway|relay-runtime'` picks kinds.
  */
-import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { closeTabs, openTab, post } from '../../support/clients.ts'
 import { freePort } from '../../support/free-port.ts'
@@ -12,18 +13,23 @@ import { launchProcess, type StartingProcess } from '../../support/process.ts'
 import { type RedisServer, startRedis } from '../../support/redis.ts'
 import { command } from '../../support/redis-process.ts'
 import { postgresData } from '../../support/server.ts'
+import { SECRET } from '../../support/tokens.ts'
 import { until } from '../../support/wait.ts'
-import { KINDS, type Listener, openListener } from './herd.ts'
+import { type Herd, type Listener, openHerd } from './herd.ts'
 
 const OF_A_KIND = Number(process.env.DEPLOY_CLIENTS ?? '2')
-const OF_KINDS = process.env.DEPLOY_KINDS?.split('|') ?? KINDS
 /** graphql-sse doubles its wait at each attempt, up to 30 s. */
 const REPAIR_MS = 60_000
 
+let herd: Herd
 let listeners: Listener[] = []
 let server: StartingProcess
 let redis: RedisServer
 const closers: (() => unknown)[] = []
+beforeAll(async () => {
+  herd = await openHerd()
+}, 300_000)
+afterAll(() => herd.close())
 // Apollo's link asks for the global class where it looks at an error, and Node has one since 22.
 beforeEach(() => void vi.stubGlobal('WebSocket', WebSocket))
 afterEach(async () => {
@@ -60,6 +66,9 @@ it(`${OF_A_KIND} clients of each kind are right again`, { timeout: 300_000 }, as
   const settings = {
     ...data.settings,
     REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+    // For the gateway.
+    FEDERATION: 'true',
+    JWT_SECRET: SECRET,
     DRAIN_TIME: '500ms',
     RECONNECT_GRACE: '30s',
     // Hundreds of clients in one process are slow to answer.
@@ -75,8 +84,9 @@ it(`${OF_A_KIND} clients of each kind are right again`, { timeout: 300_000 }, as
     await server.ready
   }
   await start()
-  listeners = OF_KINDS.flatMap((kind) =>
-    Array.from({ length: OF_A_KIND }, (_, index) => openListener(kind, server, `${KINDS.indexOf(kind)}-${index}`)),
+  const kinds = process.env.DEPLOY_KINDS?.split('|') ?? herd.kinds
+  listeners = kinds.flatMap((kind) =>
+    Array.from({ length: OF_A_KIND }, (_, index) => herd.open(kind, server, `${kinds.indexOf(kind)}-${index}`)),
   )
   await openTab(server, 'before')
   await untilAllAreRight()

@@ -2,15 +2,27 @@
  * Clients of each kind that show who is online, each by the recipe of docs/clients.md for its library: read the list,
  * follow from its position, and read it again where it is told to.
  */
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { ApolloClient, gql, HttpLink, InMemoryCache } from '@apollo/client'
+import { buildGraphQLWSExecutor } from '@graphql-tools/executor-graphql-ws'
 import { EventSource } from 'eventsource'
+import { parse } from 'graphql'
 import { createClient as createStreamClient } from 'graphql-sse'
 import { createClient as createSocketClient } from 'graphql-ws'
 import { WebSocket } from 'ws'
 import * as apollo from '../../../examples/apollo/online-users.ts'
 import * as urql from '../../../examples/urql/online-users.ts'
 import { post } from '../../support/clients.ts'
+import { installPython } from '../../support/python.ts'
+import { sign } from '../../support/tokens.ts'
+import { compileDocuments } from './relay/compile.ts'
+import * as relay from './relay/online-users.ts'
 
 export interface Listener {
   readonly name: string
@@ -80,6 +92,21 @@ const FOLLOWS: Record<string, Follow> = {
     return () => void Promise.resolve(client.dispose()).catch(() => {})
   },
 
+  '@graphql-tools/executor-graphql-ws': ({ at, token, variables, next, over }) => {
+    const execute = buildGraphQLWSExecutor({
+      url: at.wsUrl,
+      connectionParams: { authorization: `Bearer ${token}`, observer: true },
+    })
+    async function follow(): Promise<void> {
+      const results = await execute<{ presenceChanged: Change }>({ document: parse(CHANGES), variables })
+      if (!(Symbol.asyncIterator in results)) return next(results as Result)
+      for await (const result of results) next(result as Result)
+    }
+    // A connection that is lost ends its stream with the close event.
+    follow().then(() => over('the end'), over)
+    return () => void Promise.resolve(execute[Symbol.asyncDispose]()).catch(() => {})
+  },
+
   'graphql-sse': subscribeBySse(false),
   'graphql-sse, single connection': subscribeBySse(true),
 
@@ -110,6 +137,58 @@ const FOLLOWS: Record<string, Follow> = {
     }
   },
 }
+
+/** A gateway in front of Rollcall, for all of its clients: each of them is an event stream there, and one of Rollcall's. */
+interface Gateway {
+  readonly url: Promise<string>
+  close(): Promise<void>
+}
+
+function openGateway({ url }: Address): Gateway {
+  const closers: (() => unknown)[] = []
+  async function serve(handler: RequestListener): Promise<string> {
+    const server = createServer(handler).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    closers.push(() => server.closeAllConnections() ?? server.close())
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  async function open(): Promise<string> {
+    // Only who asks for it waits until all of its parts are loaded.
+    const { createGateway } = await import('../../../examples/federation/gateway.ts')
+    const { createUsersSubgraph } = await import('../../../examples/federation/users.ts')
+    const users = await serve(createUsersSubgraph())
+    const gateway = await createGateway({
+      rollcallUrl: `${url}/graphql`,
+      usersUrl: `${users}/graphql`,
+      rollcallToken: await sign({ sub: 'gateway', presence: { role: 'service' } }),
+    })
+    closers.push(() => gateway[Symbol.asyncDispose]())
+    return serve(gateway)
+  }
+  return {
+    url: open(),
+    async close() {
+      for (const close of closers.reverse()) await close()
+    },
+  }
+}
+
+const subscribeByGateway =
+  (gateway: Gateway): Follow =>
+  (following) => {
+    const { at, next, over } = following
+    let end = (): void => {}
+    let isOver = false
+    // It tells its clients of a stream that broke off by an error of its own, `INTERNAL_SERVER_ERROR`.
+    const nextOrOver = (result: Result) => (result.data ? next(result) : over(JSON.stringify(result.errors)))
+    gateway.url.then((url) => {
+      if (!isOver) end = subscribeBySse(false)({ ...following, at: { ...at, url }, next: nextOrOver })
+    }, over)
+    return () => {
+      isOver = true
+      end()
+    }
+  }
 
 /** A moment after what ended a stream: an app's own wait. */
 const AGAIN_MS = 500
@@ -181,11 +260,10 @@ function openFollower(kind: string, follow: Follow, at: Address, name: string): 
   }
 }
 
-/** Those of the examples, which are sessions of their users. */
-const LIBRARIES = { 'Apollo Client': apollo, urql }
+/** Those that follow the list in a cache of their own, as sessions of their users. */
+type Library = Pick<typeof apollo, 'connect' | 'followOnline'>
 
-function openLibrary(kind: keyof typeof LIBRARIES, { url }: Address, name: string): Listener {
-  const { connect, followOnline } = LIBRARIES[kind] as typeof apollo
+function openLibrary(kind: string, { connect, followOnline }: Library, { url }: Address, name: string): Listener {
   const failures: unknown[] = []
   let users: readonly string[] = []
   const { client, close } = connect({
@@ -210,11 +288,57 @@ function openLibrary(kind: keyof typeof LIBRARIES, { url }: Address, name: strin
   }
 }
 
-export const KINDS = [...Object.keys(LIBRARIES), ...Object.keys(FOLLOWS)]
+const PYTHON_CLIENT = fileURLToPath(new URL('../../../examples/python/online_users.py', import.meta.url))
 
-export function openListener(kind: string, at: Address, name: string): Listener {
-  const follow = FOLLOWS[kind]
-  return follow === undefined
-    ? openLibrary(kind as keyof typeof LIBRARIES, at, name)
-    : openFollower(kind, follow, at, name)
+/** A process of its own, which prints its list whenever that changes. */
+function openPython(python: string, { wsUrl }: Address, name: string): Listener {
+  const failures: unknown[] = []
+  const story: string[] = []
+  let users: readonly string[] = []
+  const client = spawn(python, [PYTHON_CLIENT, wsUrl, `dev:${name}`], { stdio: ['ignore', 'pipe', 'pipe'] })
+  createInterface({ input: client.stdout }).on('line', (line) => {
+    users = (JSON.parse(line) as string[]).sort()
+    story.push(`${Math.round(performance.now())} ${line}`)
+  })
+  client.stderr.on('data', (chunk) => failures.push(String(chunk)))
+  return { name: `Python ${name}`, shown: () => users, failures, story, close: () => void client.kill() }
+}
+
+const GATEWAY = 'Hive Gateway'
+
+export interface Herd {
+  /** Those that are quick to load: a gateway is opened where it is asked for by its name, `Hive Gateway`. */
+  readonly kinds: readonly string[]
+  open(kind: string, at: Address, name: string): Listener
+  /** When all of its listeners are closed. */
+  close(): Promise<void>
+}
+
+/** Compiles the documents of Relay, and installs what Python needs. */
+export async function openHerd(): Promise<Herd> {
+  const python = installPython()
+  const { drop, ...artifacts } = await compileDocuments()
+  const libraries: Record<string, Library> = {
+    'Apollo Client': apollo,
+    urql: urql as unknown as Library,
+    'relay-runtime': { connect: relay.connectWith(artifacts), followOnline: relay.followOnline } as unknown as Library,
+  }
+  let gateway: Gateway | null = null
+  return {
+    kinds: [...Object.keys(libraries), ...Object.keys(FOLLOWS), 'Python'],
+    open(kind, at, name) {
+      const library = libraries[kind]
+      if (library !== undefined) return openLibrary(kind, library, at, name)
+      const follow = FOLLOWS[kind]
+      if (follow !== undefined) return openFollower(kind, follow, at, name)
+      if (kind === 'Python') return openPython(python, at, name)
+      if (kind !== GATEWAY) throw new Error(`There is no kind ${kind}.`)
+      gateway ??= openGateway(at)
+      return openFollower(kind, subscribeByGateway(gateway), at, name)
+    },
+    async close() {
+      await gateway?.close()
+      await drop()
+    },
+  }
 }
