@@ -2,8 +2,8 @@
  * A deploy and the loss of the live state under clients of each kind at once: all of them are right again, with nobody
  * loading anything again.
  *
- * `DEPLOY_CLIENTS=100 npx vitest run --project tests tests/e2e/clients/deploy.test.ts` is the long form, and
- * `DEPLOY_KINDS='Hive Gateway|relay-runtime'` picks kinds.
+ * `DEPLOY_CLIENTS=100 DEPLOY_KINDS='urql|relay-runtime' npx vitest run --project tests tests/e2e/clients/deploy.test.ts` is
+ * the long form, for some kinds at a time: one process has to be all of the clients.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
 import { WebSocket } from 'ws'
