@@ -1,7 +1,7 @@
 /** What a sweep costs and how long it holds up others, by what is due and by what exists. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startBackground } from '../../src/background.ts'
 import type { SweepAnswer } from '../../src/presence/store.ts'
+import { startBackground } from '../../src/process/background.ts'
 import { untilDone } from '../../src/slices.ts'
 import { acknowledge, attachRequest, type ManualCrowd, randomId, someOf, TIMING } from './crowd.ts'
 import {
@@ -14,7 +14,7 @@ import {
   watchLoopDelay,
 } from './waiting.ts'
 
-/** Users of one slice, as in src/app.ts. */
+/** Users of one slice, as in src/process/jobs.ts. */
 export const SLICE = 500
 const BACKGROUND_MS = 3000
 

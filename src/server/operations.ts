@@ -37,7 +37,7 @@ const MAX_DOCUMENTS_CHARACTERS = 1024 * 1024
 const MAX_COSTS_PER_DOCUMENT = 50
 const MAX_KEY_CHARACTERS = 200
 /** From this cost on, an operation waits for its turn: it takes a millisecond or more. */
-const DEAR_UNITS = 1000
+const EXPENSIVE_UNITS = 1000
 /** How much more of the schema a document may read than the usual whole introspection query. */
 const MAX_INTROSPECTION_WHOLES = 2
 /** Introspection results that are cached: tools use two or three documents. */
@@ -96,7 +96,7 @@ export interface OperationsOptions {
     Config,
     'MAX_DOCUMENT_BYTES' | 'MAX_TOKENS' | 'MAX_DEPTH' | 'MAX_ALIASES' | 'MAX_COMPLEXITY' | 'INTROSPECTION' | 'NODE_ENV'
   >
-  readonly limits: Pick<Limits, 'charge' | 'dearTurns' | 'openSubscription'>
+  readonly limits: Pick<Limits, 'charge' | 'expensiveTurns' | 'openSubscription'>
   readonly mask: ErrorMask
   /** Returns unmasked errors. */
   readonly subscribe: Subscribe
@@ -273,8 +273,8 @@ export function createOperations({ schema, config, limits, mask, subscribe }: Op
     execute(args, work) {
       const { payer } = work
       // A later message must not overtake a mutation.
-      if (work.units < DEAR_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
-      return limits.dearTurns.run(callerOf(payer), async () => (work.isWanted() ? executeNow(args) : {}))
+      if (work.units < EXPENSIVE_UNITS || payer.isFree || !isQuery(args)) return executeNow(args)
+      return limits.expensiveTurns.run(callerOf(payer), async () => (work.isWanted() ? executeNow(args) : {}))
     },
 
     async subscribe(args, payer, outlet) {

@@ -487,7 +487,7 @@ describe('reading the schema', () => {
   })
 })
 
-describe('a dear mutation', () => {
+describe('an expensive mutation', () => {
   it('is not overtaken by what its client asks after it', async () => {
     await start({ USER_WORK_BURST: '10000000' })
     const tab = await openTab(server, 'otto')
@@ -500,12 +500,12 @@ describe('a dear mutation', () => {
   })
 })
 
-describe('dear operations', () => {
+describe('expensive operations', () => {
   it('of one socket do not make others wait for all of them', async () => {
     await start({ USER_WORK_BURST: '10000000' })
     const alice = await openTab(server, 'alice')
     const bob = await openTab(server, 'bob')
-    // As dear as a full page, with an answer so short that all twenty fit into one read.
+    // As expensive as a full page, with an answer so short that all twenty fit into one read.
     const page = 'query { onlineUsers(first: 1000) { totalCount nodes @include(if: false) { id name status } } }'
     expect((await alice.ask(page)).data).toEqual({ onlineUsers: { totalCount: 2 } })
     let pageCount = 0

@@ -1,4 +1,4 @@
-/** What bounds a caller: buckets of work, addresses, turns of dear operations, handshakes. */
+/** What bounds a caller: buckets of work, addresses, turns of expensive operations, handshakes. */
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { unauthenticated, unavailable } from '../../src/presence/errors.ts'
@@ -274,7 +274,7 @@ function steps(): () => number {
   }
 }
 
-describe('dear operations', () => {
+describe('expensive operations', () => {
   it('of one user come one after the other, and users take turns', async () => {
     const turns = createFairTurns({ monotonicMs: steps(), atOnce: 1 })
     const done: string[] = []

@@ -70,7 +70,7 @@ export interface Limits {
   /** Short pieces of work: messages, requests, upgrades. */
   readonly turns: FairTurns
   /** Expensive queries: each caller runs one at a time. */
-  readonly dearTurns: FairTurns
+  readonly expensiveTurns: FairTurns
   /**
    * Charges for work before it is done.
    *
@@ -136,7 +136,7 @@ export function createLimits(
 
   return {
     turns: createFairTurns({ monotonicMs }),
-    dearTurns: createFairTurns({ monotonicMs, atOnce: 1 }),
+    expensiveTurns: createFairTurns({ monotonicMs, atOnce: 1 }),
 
     charge(payer, units) {
       if (payer.isFree) return

@@ -2,7 +2,7 @@
  * The background interval: the one owner of repeating timers. Everything that happens because time passes happens
  * in one of its jobs.
  */
-import { isLate } from './presence/timing.ts'
+import { isLate } from '../presence/timing.ts'
 
 export interface Job {
   readonly name: string

@@ -3,9 +3,9 @@
  * again when the work is free.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isUnavailable, unavailable } from './presence/errors.ts'
-import type { Log } from './presence/operator-log.ts'
-import type { Health } from './server/health.ts'
+import { isUnavailable, unavailable } from '../presence/errors.ts'
+import type { Log } from '../presence/operator-log.ts'
+import type { Health } from '../server/health.ts'
 
 /** What lives between a start and the stop, or the loss of the work. */
 export interface Running {

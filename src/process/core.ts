@@ -1,0 +1,96 @@
+/** What a process makes once: it lasts through the loss of the work and every start after it. */
+import type { JWTVerifyGetKey } from 'jose'
+import { type Config, timingOf } from '../config.ts'
+import { createSelections } from '../fanout/selections.ts'
+import { createShareability } from '../fanout/shareable.ts'
+import { isUnavailable } from '../presence/errors.ts'
+import type { Log } from '../presence/operator-log.ts'
+import { type Clock, type PresenceTiming, processClock } from '../presence/timing.ts'
+import { schema as plainSchema } from '../schema/index.ts'
+import { createSubgraph } from '../schema/subgraph.ts'
+import type { Authenticate } from '../server/app-authentication.ts'
+import { createErrorMask, type ErrorMask, maskedResult } from '../server/client-errors.ts'
+import { createHealth, type Health } from '../server/health.ts'
+import { type Addresses, createAddresses } from '../server/limits/addresses.ts'
+import { createLimits, type Limits } from '../server/limits/limits.ts'
+import { payloadText } from '../server/messages.ts'
+import type { Metrics } from '../server/metrics.ts'
+import { createOperations, type Operations } from '../server/operations.ts'
+import { loadPages, NO_PAGES, type Pages } from '../server/pages.ts'
+import { createPublishedKeys } from '../server/published-keys.ts'
+import { createRoutes, type Routes } from '../server/routes.ts'
+
+export interface Core {
+  readonly config: Config
+  readonly log: Log
+  readonly timing: PresenceTiming
+  readonly clock: Clock
+  readonly monotonicMs: () => number
+  /** Without Redis the live state is in this process, and no other one serves the same database. */
+  readonly isAlone: boolean
+  /** Undefined: callers have tokens. */
+  readonly authenticate: Authenticate | undefined
+  readonly mask: ErrorMask
+  readonly health: Health
+  readonly limits: Limits
+  readonly addresses: Addresses
+  readonly pages: Pages
+  readonly routes: Routes
+  readonly operations: Operations
+  /** Null without JWKS_URL. */
+  readonly publishedKeys: JWTVerifyGetKey | null
+  /** From now on errors count in these metrics. */
+  countErrorsBy(count: Metrics['countError']): void
+  /** What is out of reach says so where it is told; what else fails is a fault of ours. */
+  logFailure(fields: { readonly err: unknown; readonly job?: string }, message: string): void
+}
+
+export function createCore(config: Config, log: Log, authenticate: Authenticate | undefined): Core {
+  const monotonicMs = () => performance.now()
+  let countError: Metrics['countError'] = () => {}
+  const mask = createErrorMask(log, (code, part) => countError(code, part))
+  const schema = config.FEDERATION ? createSubgraph(plainSchema) : plainSchema
+  const subscribe = createSelections({
+    isShareable: createShareability(schema),
+    write: (result) => payloadText(maskedResult(result, mask)),
+  })
+  const limits = createLimits(config, monotonicMs)
+  const pages = (config.PAGES ?? config.NODE_ENV !== 'production') ? loadPages() : NO_PAGES
+
+  return {
+    config,
+    log,
+    timing: timingOf(config),
+    clock: processClock(),
+    monotonicMs,
+    isAlone: config.REDIS_URL === null,
+    authenticate,
+    mask,
+    health: createHealth('The server is starting.'),
+    limits,
+    addresses: createAddresses(config.TRUSTED_PROXIES ?? [], (peer) =>
+      log.warn(
+        { peer },
+        'A request has `X-Forwarded-For` and comes from no trusted proxy: the header is not believed, and the clients behind it ' +
+          'cannot be told apart. If this is a proxy of yours, name it in TRUSTED_PROXIES (docs/limits.md).',
+      ),
+    ),
+    pages,
+    routes: createRoutes(config, pages),
+    operations: createOperations({ schema, config, limits, mask, subscribe }),
+    // Longer than a start: keys that are known outlast the loss of the work.
+    publishedKeys:
+      config.JWKS_URL === null
+        ? null
+        : createPublishedKeys({ url: new URL(config.JWKS_URL), maxAgeMs: config.JWKS_MAX_AGE, monotonicMs, log }),
+
+    countErrorsBy(count) {
+      countError = count
+    },
+
+    logFailure(fields, message) {
+      if (isUnavailable(fields.err)) log.debug(fields, message)
+      else log.error(fields, message)
+    },
+  }
+}
