@@ -1,20 +1,20 @@
 /**
- * What falls due when: a binary heap in which each item knows its place, so that a deadline moves in O(log n) and
- * the sweep costs as much as there are passed deadlines, never as much as there are users.
+ * A binary heap of deadlines. Each item stores its index, so a deadline moves in O(log n), and the cost of a sweep
+ * grows with the number of passed deadlines, not with the number of users (rule 10).
  */
 
-/** An item of the heap. Only the heap writes these two. */
+/** An item of the heap. Only the heap writes these two fields. */
 export interface Due {
-  /** By the steady clock. */
+  /** On the steady clock. */
   dueSteadyMs: number
-  /** −1 while it is not in the heap. */
+  /** −1 while the item is not in the heap. */
   heapIndex: number
 }
 
 export interface Deadlines<Item extends Due> {
-  /** The item that is due first. */
+  /** Returns the item with the earliest deadline; undefined if the heap is empty. */
   first(): Item | undefined
-  /** Puts the item in, or moves it. */
+  /** Adds the item, or moves it to its new deadline. */
   set(item: Item, dueSteadyMs: number): void
   remove(item: Item): void
 }
@@ -71,7 +71,7 @@ export function createDeadlines<Item extends Due>(): Deadlines<Item> {
       item.heapIndex = -1
       const last = heap.pop() as Item
       if (last === item) return
-      // The last one fills the hole, and may belong above it or below it.
+      // The last item fills the hole. It may belong above or below it.
       rise(last, index)
       sink(last, last.heapIndex)
     },

@@ -46,19 +46,24 @@ import {
   takeSettings,
 } from './user-steps.ts'
 
-/** How many records wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
+/** Records kept while the database is unreachable: about 100 MB, one hour at 50 sessions a second. */
 const MAX_RECORDS = 200_000
 
 export interface MemoryStoreOptions {
   readonly timing: PresenceTiming
   readonly clock: Clock
-  /** What slices of work are measured by: the steady clock of a test stands still, and counts whole milliseconds. */
+  /** Measures slices of work. `clock` cannot: in a test it stands still, and it counts whole milliseconds. */
   readonly monotonicMs?: () => number
-  /** Fewer, for a test of what happens beyond it. */
+  /** A test lowers these two bounds to exceed them. */
   readonly recordsKept?: number
   readonly recordBytes?: number
 }
 
+/**
+ * The store for one process: the live state is in this process's memory.
+ *
+ * Each step has a counterpart in a Lua script of the Redis store (`../redis/lua/`): change both.
+ */
 export function createMemoryStore({
   timing,
   clock,
@@ -74,14 +79,14 @@ export function createMemoryStore({
   let mustAdopt = true
   let reapedCount = 0
   let sessionCount = 0
-  /** Who is still to be looked at, while the last node stops. */
+  /** While the last node stops: the users whose activity `endNode` has not recorded yet. */
   let unflushed: Iterator<LiveUser> | null = null
 
   function endSession(user: LiveUser, session: LiveSession, reason: EndReason, now: Now): Touched {
     user.sessions = user.sessions.filter((other) => other !== session)
     sessionCount -= 1
     if (session.fence !== null) nodes.lost(session.nodeId, { fence: session.fence, cause: reason })
-    // Nobody was there after a restart, so it ended when its user was last known to be.
+    // Nobody was connected after a restart, so the session ended at its last known activity.
     return { session, end: { atMs: reason === 'SERVER_RESTART' ? session.lastActiveAtMs : date(user, now), reason } }
   }
 
@@ -129,7 +134,7 @@ export function createMemoryStore({
     if (displaced !== null) touched.push(endSession(user, displaced, 'DISPLACED', now))
     if (takenOver !== undefined) touched.push(endSession(user, takenOver, 'TAKEN_OVER', now))
     const session = live ?? startSession(user, sessionId, request, now)
-    // Over HTTP this was a beat that found no session: where one has come since, the beat counts.
+    // Over HTTP this attach was a beat that found no session. If the session exists by now, the beat counts.
     if (live !== undefined && request.fence === null && request.isActive) countActivity(user, session, now, timing)
     if (live !== undefined && request.comeback !== null) bringActivity(user, session, request.comeback, now)
     if (live === undefined && takenOver !== undefined) describe(session, takenOver)
@@ -158,7 +163,7 @@ export function createMemoryStore({
   ): LiveSession {
     const atMs = date(user, now)
     const startedAtMs = atMs - (comeback?.startedForMs ?? 0)
-    // Without activity of its own it must not look as if there had been some.
+    // A session that starts without activity must not appear to have had some.
     const lastActiveAtMs =
       comeback === null ? Math.min(startedAtMs, user.lastActiveAtMs ?? startedAtMs) : atMs - comeback.lastActiveForMs
     const lastActiveSteadyMs =
@@ -174,12 +179,12 @@ export function createMemoryStore({
     return session
   }
 
-  /** A session that a node brings back may be older than a `goOffline` that came in between. */
+  /** False if a `goOffline` came after the last activity of the session that the node attaches again. */
   function isNewsOf(user: LiveUser, comeback: Comeback, now: Now): boolean {
     return !user.isActivityOver || now.steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
   }
 
-  /** To a session that is live: where it is newer than what is known. */
+  /** Counts the activity of a comeback for a live session, if it is newer than the session's last activity. */
   function bringActivity(user: LiveUser, session: LiveSession, comeback: Comeback, now: Now): void {
     const isNewer = now.steadyMs - comeback.lastActiveForMs > session.lastActiveSteadyMs
     if (isNewer && isNewsOf(user, comeback, now)) {
@@ -187,7 +192,7 @@ export function createMemoryStore({
     }
   }
 
-  /** Hangs a session on a socket; the socket that it hung on loses it. */
+  /** Attaches a session to a socket. The socket that had the session loses it. */
   function hang(user: LiveUser, session: LiveSession, fence: string, nodeId: string, now: Now): void {
     if (session.fence !== null && session.fence !== fence) {
       nodes.lost(session.nodeId, { fence: session.fence, cause: 'replaced' })
@@ -247,7 +252,7 @@ export function createMemoryStore({
     if (reason === 'WENT_OFFLINE') user.wentOfflineAtMs = date(user, now)
     if (reason === 'WENT_OFFLINE' && user.sessions.length === 0) endActivity(user, now)
     commit(user, { now, touched, isViewerChanged: true })
-    // A dismissal rings by itself, and what a socket says of its own session its node knows by the answer.
+    // A dismissal notifies the nodes itself. If the socket ended its own session, its node learns that from the answer.
     if (fence === null && fences.length > 0 && tokensIssuedUpToMs === undefined) nodes.news()
     return { kind: 'ended', sessionCount: sessions.length, fences }
   }
@@ -306,7 +311,7 @@ export function createMemoryStore({
       session.leaseReason = reason
       session.isInGrace = true
     }
-    // A row does not say whether its socket is there just now, so only an end is one for the records.
+    // A row does not contain whether a socket is attached, so only an end needs a record.
     commit(user, { now, touched, isViewerChanged: true })
   }
 
@@ -334,7 +339,7 @@ export function createMemoryStore({
         return settings === undefined ? population.remembered(userId) : population.remember(userId, settings, now)
       }
       const isSeedNew = seed !== undefined && takeSeed(user, seed, now)
-      // The newest at once: what an older version shows must not come in between.
+      // Merge both first: applying the older version in between would show it to others.
       const read = seed?.settings ?? null
       const areSettingsNew = takeSettings(user, newerSettings(settings ?? null, read), now, timing, read)
       const isProfileNew = profile !== undefined && takeProfile(user, profile)
@@ -342,7 +347,7 @@ export function createMemoryStore({
       return user.settings
     },
 
-    // One process, one life of its state: there is nobody from another.
+    // One process is one epoch, so no users are inherited.
     inherited: async () => [],
 
     async adopt(adopted) {
@@ -391,7 +396,7 @@ export function createMemoryStore({
       mustAdopt = false
     },
 
-    // One process, one life of its state: there is nothing to announce.
+    // One process is one epoch, so there is nothing to announce.
     async announced() {},
 
     async renewNode({ nodeId, seenLossCount, seenDismissalCount, isReturning }) {

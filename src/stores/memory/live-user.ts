@@ -1,4 +1,8 @@
-/** What the memory store keeps of a user who is there, and the views that it gives of them. */
+/**
+ * The state of one user in the memory store, and the views of it.
+ *
+ * `lua/shared/user.lua` of the Redis store is its counterpart: change both.
+ */
 import { randomUUID } from 'node:crypto'
 import type {
   EndReason,
@@ -19,44 +23,44 @@ import type { Due } from './deadlines.ts'
 
 export interface LiveUser extends UserFacts, Due {
   /**
-   * What everyone sees, as the log last said it: `shownNow` adds the activity since. Never changed in place. The first
-   * fields, so that a page reads a single line of the machine's memory a user.
+   * What everyone sees, as of the last log entry; `shownNow` adds the activity since then. Never changed in place.
+   * `shown` and the next field come first so that a page reads one cache line per user.
    */
   shown: PublicUser
   hasActivitySince: boolean
-  /** The rooms that everyone sees the user in: `rooms`, or none. */
+  /** The rooms in which everyone sees the user: `rooms` while the user is shown, else none. */
   shownRooms: RoomSet
   readonly id: string
   profile: Profile | null
   settings: Settings | null
-  /** In the order of their starts. Never changed in place: most users have one, whose list is a third of a Map. */
+  /** In order of start. Never changed in place. An array: with one session, as for most users, a third of a Map. */
   sessions: readonly LiveSession[]
   hasLiveSession: boolean
-  /** The rooms of all sessions, whether or not anyone sees the user: as `countRooms` found them last. */
+  /** The rooms of all sessions, also while the user is hidden, as of the last call of `countRooms`. */
   rooms: RoomSet
-  /** Of each room that more than one session is in, by how many sessions more. Null where there is none. */
+  /** Maps each room with more than one session to the number of sessions beyond the first. Null if there is none. */
   repeatedRooms: Map<string, number> | null
-  /** The sessions whose rooms are counted in `rooms`. */
+  /** The sessions that `rooms` counts. */
   countedSessions: readonly LiveSession[]
-  /** An estimate of what `rooms` took since the last log entry of the user, for the log to count. */
+  /** Estimated memory of the changes of `rooms` since the user's last log entry. The next entry counts it. */
   newRoomBytes: number
   lastActiveAtMs: number | null
   lastActiveSteadyMs: number | null
   isActivityOver: boolean
-  /** When `goOffline` ended the last session. Means something only while `isActivityOver`. */
+  /** When `goOffline` ended the last session. Valid only while `isActivityOver`. */
   activityOverSteadyMs: number
-  /** When `goOffline` ended a session the last time; the row does not say, so where it is new, when it was taken in. */
+  /** When `goOffline` last ended a session. The row does not contain it, so it starts as the time of admission. */
   wentOfflineAtMs: number
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
-  /** The latest moment that anything of the user was dated: their moments never go back. */
+  /** The latest moment given to anything of the user: moments of one user never go back. */
   latestAtMs: number
 
-  /** What the records last said of the public columns. */
+  /** The public columns in the last record. */
   recordedColumns: PublicColumns | null
-  /** The user's own truth at the last step, to see when it flips. */
+  /** The user's status at the last step, regardless of visibility. The next step compares it to detect a flip. */
   ownStatus: PresenceStatus
-  /** When activity that no record has yet must get one, null where there is none. */
+  /** When unrecorded activity must be recorded; null if all activity is recorded. */
   activityFlushSteadyMs: number | null
   lastRecordSeq: number
 }
@@ -67,10 +71,10 @@ export interface LiveSession {
   device: string | null
   /** Never changed in place. */
   rooms: readonly string[]
-  /** The list that is counted in `rooms` of the user. */
+  /** The list of rooms that the user's `rooms` counts. */
   countedRooms: readonly string[]
   fence: string | null
-  /** The one that was reaped from it, while nobody has told yet how that socket was lost. */
+  /** The fence of the socket that was reaped from the session, until a detach reports how that socket was lost. */
   reapedFence: string | null
   nodeId: string | null
   hadSocket: boolean
@@ -78,18 +82,18 @@ export interface LiveSession {
   lastActiveAtMs: number
   lastActiveSteadyMs: number
   leaseEndsSteadyMs: number | null
-  /** Why it will have ended when its lease passes. */
+  /** The end reason if the lease passes. */
   leaseReason: EndReason
-  /** Whether its lease is the grace after a socket: then a beat without a session id is not its end (rule 7). */
+  /** The lease is the grace after a socket: a beat without a session id then counts for the user alone (rule 7). */
   isInGrace: boolean
-  /** Whether no record has its last activity yet. */
+  /** Whether the last activity is in no record yet. */
   hasUnrecordedActivity: boolean
 }
 
 const NO_SESSIONS: readonly LiveSession[] = []
 const NO_ROOM_IDS: readonly string[] = []
 
-/** What everyone sees of a user until it is known. */
+/** Placeholder for `shown` until `createLiveUser` derives it. */
 const NOBODY: PublicUser = {
   id: '',
   name: '',
@@ -163,31 +167,31 @@ export function createLiveSession(
 }
 
 /**
- * What a database knows may be of the future: written while the clock stood ahead, or by another host's clock. Nobody
- * was active after now.
+ * Replaces moments of the future by now. A row may contain some: written while the clock was ahead, or by another
+ * host's clock.
  */
 export function cutToNow(seed: UserSeed, { wallMs }: Now): UserSeed {
   const cut = (atMs: number | null): number | null => (atMs === null ? null : Math.min(atMs, wallMs))
   return { ...seed, lastActiveAtMs: cut(seed.lastActiveAtMs), shownLastActiveAtMs: cut(seed.shownLastActiveAtMs) }
 }
 
-/** Where a moment that is not of this process's life lies on the steady clock. */
+/** Converts a moment from before this process to the steady clock. */
 export function steadyOf(atMs: number, { steadyMs, wallMs }: Now): number {
   return steadyMs - Math.max(0, wallMs - atMs)
 }
 
-/** The moment of what happens to a user now: that of the wall clock, but never before one that was told of them. */
+/** The moment of a step of this user now: the wall clock, but never before an earlier moment of the user. */
 export function momentOf(user: LiveUser, { wallMs }: Now): number {
   return Math.max(user.latestAtMs, wallMs)
 }
 
-/** The same, of something that is dated by it for good. */
+/** Returns `momentOf` for something that keeps this date, and stores it as the user's latest moment. */
 export function date(user: LiveUser, now: Now): number {
   user.latestAtMs = momentOf(user, now)
   return user.latestAtMs
 }
 
-/** Node puts a UUID together from twenty pieces, which stay fourteen objects until somebody reads the text. */
+/** Flattens the UUID: Node joins it from twenty pieces, which stay fourteen objects until the string is read. */
 function flatUuid(): string {
   return Buffer.from(randomUUID(), 'latin1').toString('latin1')
 }
@@ -197,9 +201,9 @@ export function sessionOf(user: LiveUser, sessionId: string): LiveSession | unde
 }
 
 /**
- * Brings `rooms` in line with the sessions. Costs what changed since the last call.
+ * Updates `rooms` from the sessions. The cost grows with what changed since the last call.
  *
- * @returns the rooms that the user entered or left by it
+ * @returns the rooms that the user entered or left
  */
 export function countRooms(user: LiveUser): readonly string[] {
   const entered: string[] = []
@@ -224,7 +228,7 @@ export function countRooms(user: LiveUser): readonly string[] {
   return changeRooms(user, entered, left)
 }
 
-/** Entered first: a room that one session leaves and another enters does not change. */
+/** Adds before it removes, so that a room which one session leaves and another enters does not change. */
 function changeRooms(user: LiveUser, entered: readonly string[], left: readonly string[]): readonly string[] {
   const added = new Set<string>()
   const removed = new Set<string>()
@@ -246,7 +250,7 @@ function addRepeat(user: LiveUser, room: string): void {
   user.repeatedRooms.set(room, (user.repeatedRooms.get(room) ?? 0) + 1)
 }
 
-/** @returns false where no other session is in the room */
+/** @returns false if no other session is in the room */
 function takeRepeat(user: LiveUser, room: string): boolean {
   const count = user.repeatedRooms?.get(room)
   if (count === undefined) return false
@@ -256,7 +260,7 @@ function takeRepeat(user: LiveUser, room: string): boolean {
   return true
 }
 
-/** What everyone sees of a user. Made when somebody looks: most heartbeats nobody looks at. */
+/** What everyone sees of a user. Built on demand, because most heartbeats are never read. */
 export function shownNow(user: LiveUser): PublicUser {
   if (user.hasActivitySince) {
     const lastActiveAtMs = hidesLastActive(user.settings) ? null : user.shownLastActiveAtMs

@@ -1,4 +1,8 @@
-/** The nodes' leases, and which sockets hang on which node. */
+/**
+ * The leases of the nodes, and the sockets of each node.
+ *
+ * `lua/shared/sockets.lua` and `lua/renew-node.lua` of the Redis store are its counterpart: change both.
+ */
 import { listenIn } from '../../presence/listeners.ts'
 import { createNumberedLog } from '../../presence/numbered-log.ts'
 import type { Dismissal, Loss, NodeListener, RenewAnswer } from '../../presence/store.ts'
@@ -8,50 +12,50 @@ import { createShardedMap, type ShardedMap } from './sharded-map.ts'
 
 interface Node {
   leaseEndsSteadyMs: number
-  /** When it said last that it is not back with all of its sockets yet, null where it is. */
+  /** When the node last reported that it is not back with all of its sockets yet; null if it is back. */
   returningSteadyMs: number | null
-  /** By the fence of each: whose it is. */
+  /** Maps the fence of each attached socket to its user. */
   readonly attachments: ShardedMap<LiveUser>
-  /** What the node has not said to have seen, oldest first. */
+  /** Losses that the node has not confirmed yet, oldest first. */
   losses: Loss[]
   lossCount: number
 }
 
 export interface Nodes {
   renew(nodeId: string, steadyMs: number): void
-  /** @param steadyMs - now, while it is not back with all of its sockets; null where it is */
+  /** @param steadyMs - now, if the node is not back with all of its sockets yet; null if it is */
   returns(nodeId: string, steadyMs: number | null): void
-  /** Until when a session that was reaped from the node is not ended; null where it is not held. */
+  /** The time before which no session that was reaped from the node ends; null if the node is not returning. */
   heldUntil(nodeId: string | null): number | null
-  /** Its lease is over. */
+  /** Ends the lease of the node. */
   end(nodeId: string, steadyMs: number): void
   attached(nodeId: string, fence: string, user: LiveUser): void
   detached(nodeId: string | null, fence: string): void
-  /** The node lost the attachment, and has to be told. */
+  /** Removes the attachment, and keeps the loss for the node's next renewal. */
   lost(nodeId: string | null, loss: Loss): void
   losses(nodeId: string, seenLossCount: number): { readonly losses: readonly Loss[]; readonly lossCount: number }
-  /** Attachments of nodes whose lease passed. Taking one out is up to the caller. */
+  /** Attachments of nodes whose lease passed. The caller removes each one with `lost`. */
   orphans(steadyMs: number): Iterable<[fence: string, LiveUser]>
-  /** How many leases hold. */
+  /** The number of nodes whose lease has not passed. */
   aliveCount(steadyMs: number): number
-  /** Should an attach by this fence come later, it comes too late. */
+  /** Makes a later attach with this fence fail. */
   refuse(fence: string, steadyMs: number): void
   isRefused(fence: string): boolean
   dismiss(dismissal: Dismissal): void
   dismissals(seenCount: number | null): Pick<RenewAnswer, 'dismissals' | 'dismissalCount'>
-  /** There is something to tell that should not wait for a renewal. */
+  /** Notifies the listeners of news that should not wait for the next renewal. */
   news(): void
   listen(listener: NodeListener): () => void
 }
 
-/** What a node has not heard of after so many is looked up by it. */
+/** Dismissals kept for nodes. A node that missed more gets `unknown`, and looks its users up itself. */
 const MAX_DISMISSALS = 10_000
-/** An attach whose answer did not come in time is executed within seconds, or never. */
+/** An attach whose answer did not arrive in time takes effect within seconds, or never. */
 const REFUSED_FOR_MS = 60_000
 
 export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): Nodes {
   const nodes = new Map<string, Node>()
-  /** With the end of their time, oldest first. */
+  /** Maps each refused fence to the end of its refusal, oldest first. */
   const refused = new Map<string, number>()
   const dismissals = createNumberedLog<Dismissal & { readonly seq: number }>()
   const listeners = new Set<NodeListener>()
@@ -153,7 +157,7 @@ export function createNodes({ nodeTtlMs, reconnectGraceMs }: PresenceTiming): No
       for (const [nodeId, node] of nodes) {
         if (steadyMs < node.leaseEndsSteadyMs) continue
         yield* node.attachments.entries()
-        // Without attachments it is only kept for what it has to be told, should it come back.
+        // A node without attachments is kept only for its losses, in case it returns.
         if (
           node.attachments.size() === 0 &&
           steadyMs >= (heldUntil(node) ?? 0) &&

@@ -1,6 +1,8 @@
 /**
- * Everybody in the memory store, and all that follows from a user's state: lists, change log, records, deadlines and
- * bells. Every function that changes a user commits the change here.
+ * All users of the memory store, and what `commit` derives from a user's state: lists, change log, records, deadlines
+ * and notifications. Every function that changes a user calls `commit`.
+ *
+ * `lua/shared/commit.lua` of the Redis store is its counterpart: change both.
  */
 import { randomBytes } from 'node:crypto'
 import { BOUNDS } from '../../presence/bounds.ts'
@@ -42,13 +44,13 @@ export interface End {
   readonly reason: EndReason
 }
 
-/** A session whose row changed, with its end where it ended. */
+/** A session whose row changed, with its end if it ended. */
 export interface Touched {
   readonly session: LiveSession
   readonly end: End | null
 }
 
-/** What one step did to a user, beside their state. */
+/** What one step did to a user, apart from changing their state. */
 export interface Step {
   readonly now: Now
   readonly touched?: readonly Touched[]
@@ -56,34 +58,39 @@ export interface Step {
   readonly mustRecord?: boolean
 }
 
-/** An entry, and when it was written by the steady clock. */
+/** An entry, and when it was written on the steady clock. */
 interface AgedEntry extends LogEntry {
   readonly writtenSteadyMs: number
-  /** An estimate of the memory that the log needs for it. */
+  /** Estimated memory that the entry takes in the log. */
   readonly bytes: number
 }
 
 /**
- * What an entry takes beside its texts, and a list of one room or a changed copy of a large set: as measured on
- * Node 20 (docs/operations.md).
+ * Memory in bytes, measured on Node 20 (docs/operations.md), that an entry takes apart from its texts, and that one
+ * listed room and a changed copy of a large room set take.
  */
 const ENTRY_BYTES = 500
 const ROOM_BYTES = 40
 const COPY_BYTES = 1300
 
-/** What a record takes beside the rooms that it names. */
+/** Memory that a record takes apart from its room names. */
 const RECORD_BYTES = 600
 
-/** Entries past their age that go with one change or look: after a burst, a hundred thousand are past it at once. */
+/** Entries that one trim removes at most: after a burst, a hundred thousand can pass their age at once. */
 const BATCH_TRIMMED = 10_000
 
-/** The user before the step is mostly that of the entry before. */
+/** Counts only the user after the step: the user before it is usually the object of the previous entry. */
 function bytesOfEntry(after: PublicUser): number {
   const { id, name, avatarUrl, statusMessage } = after
   return ENTRY_BYTES + id.length + name.length + (avatarUrl?.length ?? 0) + (statusMessage?.length ?? 0)
 }
 
-/** What a log needs beside its entries, where these rooms were entered and left, and `rooms` came of it. */
+/**
+ * Estimated memory of a change of rooms in the log.
+ *
+ * @param changed - rooms that were entered or left
+ * @param rooms - the rooms after that
+ */
 function bytesOfRoomChange(changed: readonly string[], rooms: RoomSet): number {
   if (changed.length === 0) return 0
   const textBytes = changed.reduce((bytes, room) => bytes + room.length + ROOM_BYTES, 0)
@@ -112,24 +119,24 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
   const epoch = randomBytes(8).toString('hex')
   const users = createShardedMap<LiveUser>()
   const roster = createRoster<LiveUser>()
-  /** The users in the store who are in no list: together with the roster, everybody in order. */
+  /** The users in the store who are in no list. Together with the roster: all users, in order. */
   const unlisted = createOrder<string, LiveUser>(compareUtf8)
-  /** Users without sessions, by the number of their last record: they leave when it is acknowledged. */
+  /** Users without sessions, by the number of their last record. They leave when that record is acknowledged. */
   const departing = createOrder<number, LiveUser>((one, other) => one - other)
   const deadlines = createDeadlines<LiveUser>()
   const entries = createNumberedLog<AgedEntry>()
   let logBytes = 0
   const waiting = createNumberedLog<PresenceRecord>()
   let waitingBytes = 0
-  /** Settings of who was not there when they came, oldest first. */
+  /** Settings that arrived for users who were not in the store, oldest first. */
   const settingsAhead = new Map<string, { readonly settings: Settings; readonly untilSteadyMs: number }>()
-  /** By user who was forgotten: the number of the last record that may be theirs, until the database has come to it. */
+  /** Maps each forgotten user to the last record that can be theirs, until that record is acknowledged. */
   const forgottenThrough = new Map<string, number>()
   const changeListeners = new Set<ChangeListener>()
   const viewerListeners = new Set<(userId: string | null) => void>()
   const recordBells = new Set<() => void>()
 
-  /** Brings everything that follows from a user's state in line with it: lists, log, records, deadlines, bells. */
+  /** Updates all that is derived from a user's state: lists, log, records, deadlines, and notifies the listeners. */
   function commit(user: LiveUser, { now, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
     const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
@@ -137,7 +144,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     user.shownSinceMs = isShown ? (user.shownSinceMs ?? date(user, now)) : null
     const changedRooms = countRooms(user)
     user.newRoomBytes += bytesOfRoomChange(changedRooms, user.rooms)
-    // What happened while nobody saw the user is in no entry, so the log gets the rooms once at most.
+    // Changes of a hidden user make no entry, so their next entry adds each room to the log at most once.
     if (!before.user.isOnline) user.newRoomBytes = Math.min(user.newRoomBytes, mostBytesOfRooms(user.rooms))
     const after = { user: publicUser(user, now.steadyMs, timing), rooms: isShown ? user.rooms : RoomSet.empty }
     const movedRooms = before.user.isOnline && isShown ? changedRooms : isShown ? after.rooms : before.rooms
@@ -158,7 +165,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     if (mustRecord || touched.length > 0 || areColumnsChanged) record(user, touched)
 
     schedule(user, now)
-    // Notified last: a listener may read the store.
+    // Notify last: a listener may read the store.
     if (isChanged && (before.user.isOnline || after.user.isOnline)) {
       append({
         seq: entries.lastSeq() + 1,
@@ -199,7 +206,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
 
   function trimEntries(steadyMs: number): void {
     let goneSeq = entries.firstSeq() - 1
-    // Until the next time the log may hold entries past their age, which harms nobody.
+    // Entries past their age that remain do no harm; the next trim removes them.
     const furthestSeq = goneSeq + BATCH_TRIMMED
     while (goneSeq < furthestSeq) {
       const next = entries.at(goneSeq + 1)
@@ -270,12 +277,12 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       if (leaseEndsSteadyMs !== null) dueSteadyMs = Math.min(dueSteadyMs, leaseEndsSteadyMs)
     }
     if (dueSteadyMs === Number.POSITIVE_INFINITY) deadlines.remove(user)
-    // A deadline that moved later than the heap says is found when the sweep comes by: a heartbeat moves nothing in it.
+    // A deadline that moved later stays where it is in the heap, so a heartbeat moves nothing; the sweep corrects it.
     else if (user.heapIndex === -1 || dueSteadyMs < user.dueSteadyMs || user.dueSteadyMs <= steadyMs)
       deadlines.set(user, dueSteadyMs)
   }
 
-  /** The users who left before this record or with it, one after the other as they are taken out. */
+  /** Yields the users whose last record is at most `seq`. The caller must remove each one before it takes the next. */
   function* departed(seq: number): Iterable<LiveUser> {
     for (let first = departing.minKey(); first !== undefined && first <= seq; first = departing.minKey()) {
       yield departing.get(first) as LiveUser
@@ -344,7 +351,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       recordCount: waiting.size(),
     }),
 
-    /** Takes in a user who was not there. */
+    /** Adds a user who is not in the store. */
     admit(userId: string, seed: UserSeed, now: Now): LiveUser {
       const settings = newerSettings(seed.settings, settingsAhead.get(userId)?.settings ?? null)
       const shownLastActiveAtMs = shownLastActiveAfter(seed.shownLastActiveAtMs, seed.settings, settings)
@@ -354,7 +361,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       return user
     },
 
-    /** Takes out a user whose sessions have ended, and what their waiting records say. */
+    /** Removes a user whose sessions have ended, and the content of their pending records. */
     forgetUser(userId: string): void {
       settingsAhead.delete(userId)
       const user = users.get(userId)
@@ -363,15 +370,15 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     },
 
     /**
-     * Remembers settings of who is not there, for an attach under way with an older row.
+     * Remembers settings of a user who is not in the store, for an attach that may be under way with an older row.
      *
-     * @returns those that are remembered now
+     * @returns the settings that are remembered now
      */
     remember(userId: string, brought: Settings, { steadyMs }: Now): Settings {
       const known = settingsAhead.get(userId)?.settings ?? null
       const settings = newerSettings(known, brought) ?? brought
       if (settings === known) return known
-      // Deleted first: the map is in the order of their ends.
+      // Delete first, so that the map stays in the order of expiry.
       settingsAhead.delete(userId)
       settingsAhead.set(userId, { settings, untilSteadyMs: steadyMs + SEED_MEMORY_MS })
       return settings
@@ -379,7 +386,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
 
     remembered: (userId: string): Settings | null => settingsAhead.get(userId)?.settings ?? null,
 
-    /** Lets go of what is past its age. */
+    /** Removes log entries and remembered settings that are past their age. */
     forget({ steadyMs }: Now): void {
       trimEntries(steadyMs)
       for (const [userId, { untilSteadyMs }] of settingsAhead) {
@@ -388,18 +395,18 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
       }
     },
 
-    /** Activity that changes nothing else of what everyone sees (rule 9): the sweep brings it to the records. */
+    /** Counts activity that changes no other public field (rule 9). The sweep records it later. */
     counted(user: LiveUser, now: Now): void {
       user.hasActivitySince = true
       schedule(user, now)
     },
 
-    /** Whose activity no record has yet. */
+    /** Yields the users with activity that is in no record yet. */
     *withUnrecordedActivity(): Generator<LiveUser, void> {
       for (const [, user] of users.entries()) if (user.activityFlushSteadyMs !== null) yield user
     },
 
-    /** The user who is due first, undefined where nobody is due yet. */
+    /** The user with the earliest passed deadline; undefined if no deadline has passed. */
     firstDue({ steadyMs }: Now): LiveUser | undefined {
       const user = deadlines.first()
       return user !== undefined && user.dueSteadyMs <= steadyMs ? user : undefined

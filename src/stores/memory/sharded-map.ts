@@ -1,6 +1,6 @@
 /**
- * A map of very many. A Map copies all of its entries whenever it has doubled, at half a million for 50 ms, and nothing
- * else happens until it is done. This one is many small ones, of which one copies its few at a time.
+ * A map for very many entries. A Map copies all of its entries each time its size has doubled, which blocks the event
+ * loop for 50 ms at half a million entries. This map consists of small Maps, and only one of them copies at a time.
  */
 export interface ShardedMap<Value> {
   size(): number
@@ -11,7 +11,7 @@ export interface ShardedMap<Value> {
   entries(): Iterable<[key: string, value: Value]>
 }
 
-/** Of a million entries each has four thousand, and copies them in a millisecond. */
+/** With a million entries each shard has four thousand, which it copies in a millisecond. */
 export const SHARD_COUNT = 256
 
 export function createShardedMap<Value>(): ShardedMap<Value> {
@@ -49,7 +49,7 @@ export function createShardedMap<Value>(): ShardedMap<Value> {
   }
 }
 
-/** FNV-1a: ids that differ in a single character, wherever it stands, are spread. */
+/** FNV-1a. It spreads ids that differ in a single character, at any place. */
 export function shardNumber(key: string): number {
   let hash = 0x811c9dc5
   for (let index = 0; index < key.length; index += 1) {

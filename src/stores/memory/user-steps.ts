@@ -1,4 +1,9 @@
-/** What can happen to one user or session of the memory store, before anything that follows from it is drawn. */
+/**
+ * The steps of one user or session in the memory store. They change the state only; `commit` of population.ts derives
+ * the rest.
+ *
+ * `lua/shared/steps.lua` of the Redis store is its counterpart: change both.
+ */
 import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
 import { isOnline, isVisible, newerProfile, newerSettings, shownLastActiveAfter } from '../../presence/rules.ts'
@@ -7,8 +12,8 @@ import type { Now, PresenceTiming } from '../../presence/timing.ts'
 import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
 
 /**
- * @param session - the one in which the user was active, null where no one knows
- * @param agoMs - how long ago it was
+ * @param session - the session in which the user was active; null if unknown
+ * @param agoMs - how long ago the activity was
  */
 export function countActivity(
   user: LiveUser,
@@ -32,8 +37,9 @@ export function countActivity(
 }
 
 /**
- * @param read - what the row says, by which everyone saw a user whose settings were not known here; null where not read
- * @returns whether anything of them is new
+ * @param read - the settings of the row, which decided what everyone saw while the store had none; null if the row was
+ *   not read
+ * @returns whether the settings changed
  */
 export function takeSettings(
   user: LiveUser,
@@ -47,17 +53,22 @@ export function takeSettings(
   const wasVisible = isVisible(user.settings)
   user.shownLastActiveAtMs = shownLastActiveAfter(user.shownLastActiveAtMs, user.settings ?? read, newer)
   user.settings = newer
-  // Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
+  // The last activity becomes now, so that it reveals nothing of the time in hiding (rule 8).
   if (!wasVisible && isVisible(newer) && isOnline(user, now.steadyMs, timing)) {
     user.shownLastActiveAtMs = date(user, now)
   }
   return true
 }
 
-/** What an attach had to do without, or read while the user became known. Its settings are `takeSettings`'. */
+/**
+ * Applies a row that was read after the user was admitted without it, or at the same time. `takeSettings` applies its
+ * settings.
+ *
+ * @returns whether the name or the avatar changed
+ */
 export function takeSeed(user: LiveUser, read: UserSeed, now: Now): boolean {
   const seed = cutToNow(read, now)
-  // Without any activity since, the row knows best whether the last one is over.
+  // If there was no activity since, the row decides whether the user went offline.
   if (user.lastActiveAtMs === null && seed.isActivityOver) endActivity(user, now)
   if (seed.lastActiveAtMs !== null) {
     user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steadyOf(seed.lastActiveAtMs, now))
@@ -66,7 +77,7 @@ export function takeSeed(user: LiveUser, read: UserSeed, now: Now): boolean {
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
   user.latestAtMs = Math.max(user.latestAtMs, seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0)
   const former = user.profile
-  // As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
+  // Merge as if the row had come first: an older token changes nothing, and a newer one keeps the fields it leaves out.
   user.profile = newerProfile(seed.profile, former)
   return user.profile?.name !== former?.name || user.profile?.avatarUrl !== former?.avatarUrl
 }
@@ -78,13 +89,13 @@ export function takeProfile(user: LiveUser, profile: Profile | null): boolean {
   return true
 }
 
-/** The user went offline: only activity from now on brings them back. */
+/** For `goOffline`: only later activity brings the user back online. */
 export function endActivity(user: LiveUser, now: Now): void {
   user.isActivityOver = true
   user.activityOverSteadyMs = now.steadyMs
 }
 
-/** @returns whether anything of it is new */
+/** @returns whether the device or the rooms changed */
 export function describe(
   session: LiveSession,
   { device, rooms }: { device?: string | null; rooms?: readonly string[] },
@@ -98,13 +109,13 @@ export function describe(
   return isDeviceNew || areRoomsNew
 }
 
-/** Whether a beat without a session id is a word of one of these sessions' clients (rule 7). */
+/** Whether the client of one of these sessions can have sent a beat without a session id (rule 7). */
 export function isOnSocket(user: LiveUser): boolean {
   for (const session of user.sessions) if (session.fence !== null || session.isInGrace) return true
   return false
 }
 
-/** Session `default` where it lives by heartbeats: a socket of its user takes over from it (rule 7). */
+/** The session `default` if it lives by heartbeats. A socket of its user takes over from it (rule 7). */
 export function defaultByBeats(user: LiveUser): LiveSession | undefined {
   const session = sessionOf(user, DEFAULT_SESSION_ID)
   return session !== undefined && livesByBeats(session) ? session : undefined
@@ -128,15 +139,15 @@ export function isBackByBeats(
   return other !== undefined && other.startedAtMs >= user.wentOfflineAtMs && !isOnSocket(user)
 }
 
-/** Whether a socket attached in this life of the state has the session, or had it a moment ago. */
+/** Whether a socket attached in this epoch has the session, or the session is in the grace after one. */
 export function isOnOwnSocket({ fence, isInGrace, leaseReason }: LiveSession): boolean {
   return fence !== null || (isInGrace && leaseReason !== 'SERVER_RESTART')
 }
 
 /**
- * The session without a socket whose lease ends first, null where all have one.
+ * The session without a socket whose lease ends first; null if all sessions have a socket.
  *
- * @param except - one that ends in this step anyway
+ * @param except - a session that ends in this step anyway
  */
 export function firstToGiveWay(user: LiveUser, except: LiveSession | undefined): LiveSession | null {
   let first: LiveSession | null = null
@@ -147,7 +158,7 @@ export function firstToGiveWay(user: LiveUser, except: LiveSession | undefined):
   return first
 }
 
-/** A heartbeat over HTTP: it keeps the session for `SESSION_TTL`, and never for less than it had. */
+/** Applies a heartbeat over HTTP: extends the lease to `SESSION_TTL`, and never shortens it. */
 export function renewLease(session: LiveSession, { steadyMs }: Now, timing: PresenceTiming): void {
   if (session.fence !== null) return
   const renewedMs = steadyMs + timing.sessionTtlMs

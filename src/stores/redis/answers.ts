@@ -1,4 +1,4 @@
-/** What the scripts answer, as the domain's own types. In their lists `false` stands for null, and `{}` for none. */
+/** Converts answers of the scripts to domain types. In answers `false` stands for null, and `{}` for an empty list. */
 import type {
   EndReason,
   PresenceRecord,
@@ -53,7 +53,7 @@ type RowAnswer = readonly [
   endReason: Nullable<EndReason>,
 ]
 
-/** settings_of in lua/shared/steps.lua. Of who is not there they are as they were brought. */
+/** settings_of in lua/shared/steps.lua. For a user who is not in the store, null stands for a missing message. */
 export type SettingsAnswer = Omit<Settings, 'statusMessage'> & { readonly statusMessage: Nullable<string> | null }
 
 /** record_of in lua/shared/commit.lua. */
@@ -96,7 +96,7 @@ export function listOf<Item>(list: List<Item>): readonly Item[] {
   return Array.isArray(list) ? list : []
 }
 
-/** What a text holds as JSON; undefined where it is none. */
+/** Parses JSON; undefined if the text is not JSON. */
 export function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -105,7 +105,7 @@ export function parsed(text: string): unknown {
   }
 }
 
-/** Whether it is a list of texts, as Lua writes one. */
+/** Whether the value is a list of strings, as Lua encodes one. */
 export function areTexts(value: unknown): value is List<string> {
   if (Array.isArray(value)) return value.every((item) => typeof item === 'string')
   return typeof value === 'object' && value !== null && Object.keys(value).length === 0
@@ -181,7 +181,7 @@ export function settingsOf(answer: Nullable<SettingsAnswer>): Settings | null {
   return { version, statusChoice, statusMessage, visibility, hideLastActive }
 }
 
-/** @returns null where it is not of this form: another program may have written it */
+/** @returns null if the text does not have this form: another program may have written it */
 export function presenceRecord(seq: number, text: string): PresenceRecord | null {
   const answer = parsed(text)
   if (!isRecordAnswer(answer)) return null
@@ -211,7 +211,7 @@ export function presenceRecord(seq: number, text: string): PresenceRecord | null
 }
 
 function isRecordAnswer(value: unknown): value is RecordAnswer {
-  // The sixth is there of users who were forgotten.
+  // Only records of forgotten users have the sixth item.
   if (!Array.isArray(value) || value.length < 5 || value.length > 6) return false
   const [userId, profile, columns, sessions, settings] = value as unknown[]
   return (

@@ -1,10 +1,10 @@
-/** Gathers heartbeats: the first goes at once, and those that come while it is young go together. */
+/** Batches heartbeats: the first is sent at once, and those of the next `flushMs` are sent together. */
 import type { Beat, BeatAnswer } from '../../presence/store.ts'
 
 export interface BeatBatchesOptions {
-  /** How long beats are gathered after a batch went. 0: each goes at once. */
+  /** How long beats are gathered after a batch was sent. 0: each beat is sent at once. */
   readonly flushMs: number
-  /** Beats of one batch: a few milliseconds of Redis. */
+  /** Most beats in one batch: a few milliseconds of work for Redis. */
   readonly most: number
   readonly send: (beats: readonly Beat[]) => Promise<readonly BeatAnswer[]>
 }
@@ -21,7 +21,7 @@ interface Batch {
 }
 
 export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
-  /** In the order in which they go; the last one takes beats in. */
+  /** In the order of sending. New beats join the last one. */
   const batches: Batch[] = []
   const sending = new Set<Promise<void>>()
   let timer: NodeJS.Timeout | null = null
@@ -67,16 +67,16 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
       })
     },
 
-    /** Sends a user's beats now: what is asked for the user next must not overtake them. */
+    /** Sends a user's beats now, so that the user's next call does not overtake them. */
     sendOf(userId: string): void {
       const last = batches.findLastIndex(({ userIds }) => userIds.has(userId))
       for (let sent = 0; sent <= last; sent += 1) sendFirst()
     },
 
     /**
-     * Sends what was gathered, and resolves when it is answered.
+     * Sends all gathered beats, and resolves when they are answered.
      *
-     * @param reason - what beats hear that come later
+     * @param reason - the error with which later beats are rejected
      */
     async close(reason: Error): Promise<void> {
       closedFor = reason

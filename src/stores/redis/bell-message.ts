@@ -1,25 +1,25 @@
 /**
- * What the nodes say to each other on the channel. Any program that reaches Redis may publish there too, so a message
- * counts only in its one form.
+ * The messages on the bell channel. Any program that reaches Redis can publish there too, so each message is checked
+ * against its one form.
  */
 
-/** ring in lua/shared/commit.lua. Each field but the first two may be missing. */
+/** ring in lua/shared/commit.lua. All fields but the first two are optional. */
 export interface BellMessage {
   readonly epoch: string
-  /** One more than that of the message before, in an epoch. */
+  /** The number of the message: within an epoch, one more than that of the previous message. */
   readonly bell: number
-  /** An entry of the change log: its number, and itself as JSON. */
+  /** The number of an entry of the change log; `entry` is the entry as JSON. */
   readonly seq?: number
   readonly entry?: string
-  /** Where the entry names no rooms, what changed of them, as JSON: an element of lua/shared/trail.lua. */
+  /** If the entry names no rooms: the changes of rooms, as JSON (an element of lua/shared/trail.lua). */
   readonly rooms?: string
-  /** Whose own view changed. */
+  /** The user whose `ViewerState` changed. */
   readonly viewer?: string
   /** The number of a record. */
   readonly record?: number
   /** The number of a dismissal. */
   readonly dismissal?: number
-  /** Nodes whose sockets lost sessions by this step, and should learn it at once. */
+  /** Ids of nodes whose sockets lost sessions in this step. They should renew at once. */
   readonly lostBy?: readonly unknown[]
   /** The time of announcements is over. */
   readonly isOpen?: boolean
@@ -41,7 +41,7 @@ const FORMS: Readonly<Record<keyof BellMessage, Form>> = {
 }
 const REQUIRED: readonly string[] = ['epoch', 'bell'] satisfies readonly (keyof BellMessage)[]
 
-/** @returns null where it is not a message of this form. Fields that it does not name may come with a later version */
+/** @returns null if the value does not have this form. Unknown fields are allowed: a later version may add some */
 export function bellMessage(value: unknown): BellMessage | null {
   if (typeof value !== 'object' || value === null) return null
   const fields = value as Readonly<Record<string, unknown>>
@@ -56,7 +56,7 @@ function isText(value: unknown): boolean {
   return typeof value === 'string'
 }
 
-/** What the scripts count: from 1 on. */
+/** The scripts count from 1. */
 function isNumberOfOurs(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) > 0
 }

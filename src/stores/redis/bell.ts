@@ -1,9 +1,8 @@
 /**
- * The bell: what happens in the store is said at once on one channel, to every node.
+ * The bell: one pub/sub channel on which the scripts notify every node of each step.
  *
- * RedisPubSub of graphql-redis-subscriptions parses what comes and hands it to the listener. It numbers nothing and
- * promises nothing, so every message carries a number, and what was lost is read from the streams
- * (change-follower.ts).
+ * RedisPubSub of graphql-redis-subscriptions parses each message and passes it to the listener. Pub/sub guarantees no
+ * delivery, so every message has a number, and missing entries are read from the streams (change-follower.ts).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RedisPubSub } from 'graphql-redis-subscriptions'
@@ -13,30 +12,30 @@ import type { Connection } from './connect.ts'
 import { whyForbidden } from './refusals.ts'
 
 export interface Bell {
-  /** Resolves when it listens for the first time. */
+  /** Resolves when the channel is subscribed for the first time. */
   readonly listening: Promise<void>
-  /** Which right it lacks to listen, for an operator; null where it has it, or Redis is away. */
+  /** A sentence for the operator if a right to subscribe is missing; null if none is, or Redis is unreachable. */
   trouble(): string | null
-  /** Drops the connection and makes a new one. */
+  /** Drops the connection and opens a new one. */
   reconnect(): void
   close(): void
 }
 
 export interface BellOptions {
   /**
-   * A connection of its own, for one that listens takes no other commands. Without `autoResubscribe`: a failure of
-   * that would be nobody's to catch.
+   * A separate connection, because a subscribed one takes no other commands. It must have `autoResubscribe` off:
+   * nothing could catch a failure of that.
    */
   readonly connection: Connection
   readonly channel: string
   readonly onMessage: (message: BellMessage) => void
-  /** Called with each message that is not of our form: it may have been one of ours, so something may be missing. */
+  /** Called for each message of another form: it can be a damaged one of Rollcall, so an entry may be missing. */
   readonly onStrange: () => void
-  /** It listens, for the first time or again: what was said before may be lost. */
+  /** Called each time the channel has been subscribed: earlier messages may be lost. */
   readonly onListening: () => void
-  /** Called once where it cannot listen, until it listens again. */
+  /** Called once per outage if the channel cannot be subscribed. */
   readonly onError: (error: unknown) => void
-  /** Called once where the user in REDIS_URL lacks a right. */
+  /** Called once if the user in REDIS_URL lacks a right. */
   readonly onRefused: (reason: string) => void
 }
 
@@ -44,7 +43,7 @@ export function openBell(options: BellOptions): Bell {
   const { connection, channel, onMessage, onStrange, onListening, onError, onRefused } = options
   const { redis } = connection
   const pubSub = new RedisPubSub({ subscriber: withoutSubscribe(redis), publisher: redis })
-  /** All keys of an app begin with the same, and so does its channel. */
+  /** The channel begins with the root, as all keys of the app do. */
   const root = channel.replace(/:[^:]*$/, '')
   let refusal: string | null = null
   let isWarned = false
@@ -73,7 +72,7 @@ export function openBell(options: BellOptions): Bell {
     }
   }
 
-  /** @param value - what the library parsed; a text that is no JSON as it came */
+  /** @param value - the message as the library parsed it; the text itself if it is not JSON */
   function hear(value: unknown): void {
     const message = bellMessage(value)
     if (message === null) onStrange()
@@ -81,7 +80,7 @@ export function openBell(options: BellOptions): Bell {
   }
 
   pubSub.subscribe(channel, hear).catch(onError)
-  // The connections that work say that Redis is away.
+  // The other connections report that Redis is unreachable.
   redis.on('error', () => {})
   redis.on('ready', () => void subscribe())
 
@@ -96,8 +95,9 @@ export function openBell(options: BellOptions): Bell {
 const RETRY_MS = 100
 
 /**
- * What the library gets to see: where the connection is lost before its SUBSCRIBE is answered, a promise of its own is
- * rejected that nobody can catch, and that ends the process. So the channel is subscribed here, on every connection.
+ * The connection for the library, without `subscribe`. If a connection is lost before SUBSCRIBE is answered, the
+ * library rejects an internal promise that cannot be caught, which ends the process. So this file subscribes, on each
+ * connection.
  */
 function withoutSubscribe(redis: Redis): Redis {
   return new Proxy(redis, {

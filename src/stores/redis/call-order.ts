@@ -1,23 +1,23 @@
 /**
- * Sends what is asked for one user in the order in which it was asked, also where an attach has to wait until it may
- * go. Who waits is kept until they are sent, not until they are answered.
+ * Sends the calls for one user in the order in which they were made, even if an attach has to wait for its permit. A
+ * later call waits until the earlier ones are sent, not until they are answered.
  */
 export interface CallOrder {
-  /** Whether something asked for the user before has not been sent yet. */
+  /** Whether an earlier call for the user has not been sent yet. */
   isWaiting(userId: string): boolean
-  /** Sends it, after all that was asked for the user before: at once where nothing waits. */
+  /** Sends a call after all earlier ones for the user: at once if none is waiting. */
   send<Answer>(userId: string, send: () => Promise<Answer>): Promise<Answer>
-  /** Sends it when it may go; later calls for the same user wait behind it. */
+  /** Sends a call when `ready` resolves. Later calls for the user wait for it to be sent. */
   sendWhen<Answer>(userId: string, ready: () => Promise<() => Promise<Answer>>): Promise<Answer>
 }
 
 export function createCallOrder(): CallOrder {
-  /** Of each user for whom something waits, what was asked last: resolved when it has been sent, or never will be. */
+  /** The last waiting call of each user with one. The promise resolves when the call was sent, or failed before. */
   const lastOf = new Map<string, Promise<void>>()
 
   async function sendWhen<Answer>(userId: string, ready: () => Promise<() => Promise<Answer>>): Promise<Answer> {
     const before = lastOf.get(userId) ?? Promise.resolve()
-    // In an object: a promise as a result would be waited for.
+    // Wrap the answer in an object: `then` would wait for a returned promise.
     const sent = before.then(ready).then((send) => ({ answer: send() }))
     const last = sent.then(
       () => {},

@@ -1,7 +1,7 @@
 /**
- * Tells each entry of the change log once, in order, without a gap, whatever the bell loses, doubles or delays: it
- * knows the number that comes next, and reads from the stream what is missing. It reads there, too, the rooms of a user
- * that it does not know and an entry only says the change of.
+ * Emits each entry of the change log once, in order and without a gap, even if pub/sub loses, repeats or delays
+ * messages. The follower has the number of the next entry, and reads missing entries from the stream. It also reads the
+ * stream if an entry contains only a change of rooms, and the rooms before it are not cached.
  */
 import { LRUCache } from 'lru-cache'
 import { listenIn } from '../../presence/listeners.ts'
@@ -10,31 +10,31 @@ import type { RoomSet } from '../../presence/room-set.ts'
 import type { ChangeListener } from '../../presence/store.ts'
 import { type LoggedStep, type ResolvedStep, resolveStep } from './logged-steps.ts'
 
-/** Entries that wait beyond a gap: some 5 MB. Those above it, and long ones, are read from the stream as well. */
+/** Entries kept beyond a gap: about 5 MB. Further entries, and those with many rooms, are read from the stream. */
 const MAX_AT_HAND = 5000
 const MAX_AT_HAND_ROOMS = 16
 const RETRY_MS = 100
-/** Rooms of users in many that are remembered, so that the next entry of theirs need not be read: some 30 MB. */
+/** Cached rooms of users in many rooms, so that their next entry need not be read from the stream: about 30 MB. */
 const MAX_KNOWN_ROOMS = 150_000
 
 export interface ChangeFollower {
   listen(listener: ChangeListener): () => void
-  /** From here on it follows the log, from this position. Listeners have to start over. */
+  /** Follows the log from this position, and notifies the listeners that they have to start over. */
   begin(position: Position): void
-  /** Until the next `begin` nothing is told. */
+  /** Emits nothing until the next `begin`. */
   pause(): void
-  /** An entry that the bell brought. @param parse - returns null where it is not understood: the stream says it */
+  /** Takes an entry from a message. @param parse - returns null if it is malformed: it is then read from the stream */
   hear(seq: number, epoch: string, parse: () => LoggedStep | null): void
-  /** Reads what came up to this number, where the bell has not brought it. */
+  /** Reads the entries up to this number that no message has brought. */
   catchUp(seq: number): void
-  /** How often entries had to be read from the stream. */
+  /** How often missing entries were read from the stream. */
   fillCount(): number
   close(): void
 }
 
-/** What the stream holds after a position. */
+/** The entries of the stream after a position. */
 export interface StreamRead {
-  /** Whether it no longer holds everything, or something that is not understood. */
+  /** Whether an entry after the position is missing or malformed. */
   readonly isExpired: boolean
   readonly entries: readonly ResolvedStep[]
   readonly lastSeq: number
@@ -48,9 +48,9 @@ export interface ChangeFollowerOptions {
 export function createChangeFollower({ read, onError }: ChangeFollowerOptions): ChangeFollower {
   const listeners = new Set<ChangeListener>()
   let head: Position | null = null
-  /** What the bell brought beyond a gap, by number. */
+  /** Entries from messages that lie beyond a gap, by number. */
   const early = new Map<number, LoggedStep>()
-  /** Of users in many rooms: their rooms after the last entry that the listeners have, and its number. */
+  /** For users in many rooms: the number of their last emitted entry, and their rooms after it. */
   const known = new LRUCache<string, { readonly seq: number; readonly ownRooms: RoomSet }>({
     maxSize: MAX_KNOWN_ROOMS,
     sizeCalculation: ({ ownRooms }) => ownRooms.size + 1,
@@ -66,7 +66,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
     for (const listener of listeners) listener.entry(entry, position.epoch)
   }
 
-  /** @returns false where the stream has to say the rooms of its user */
+  /** @returns false if the rooms of the user must be read from the stream */
   function tellStep(step: LoggedStep, position: Position): boolean {
     const resolved = resolveStep(step, known.get(step.userAfter.id))
     if (resolved !== null) tell(resolved, position)
@@ -95,7 +95,7 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
 
   function fill(): void {
     if (filling !== null || head === null || wantedSeq <= head.seq || isClosed) return
-    // An entry that is at hand came by the bell: only the rooms of its user have to be read.
+    // A message brought the next entry, so it is no gap: only the rooms of its user are read.
     if (!early.has(head.seq + 1)) fillCount += 1
     filling = fillNow(head)
       .catch(async (error) => {
@@ -109,16 +109,16 @@ export function createChangeFollower({ read, onError }: ChangeFollowerOptions): 
   }
 
   async function fillNow(from: Position): Promise<void> {
-    // What is heard while the stream is read is added to it below.
+    // Messages during the read may raise `wantedSeq` again.
     const soughtSeq = wantedSeq
     wantedSeq = from.seq
     const answer = await read(from).catch((error) => {
       if (head?.epoch === from.epoch) wantedSeq = Math.max(wantedSeq, soughtSeq)
       throw error
     })
-    // Another epoch began in between.
+    // Another epoch began during the read.
     if (head === null || head.epoch !== from.epoch) return
-    // A message named an entry that the log does not have: what it brought is not the log's.
+    // A message named an entry that the log does not have, so entries after the end of the log are not real.
     if (soughtSeq > answer.lastSeq) dropEarlyAfter(answer.lastSeq)
     // The log was trimmed past this position: subscribers have to read the list again.
     if (answer.isExpired) return begin({ epoch: from.epoch, seq: answer.lastSeq })

@@ -1,39 +1,39 @@
-/** Opens connections to Redis, however it runs: alone, with TLS, behind Sentinels, as a Cluster. */
+/** Opens connections to Redis: a single server, Sentinels or a Cluster, each with or without TLS. */
 import { createConnection, type NetConnectOpts } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { AbstractConnector, Redis, type RedisOptions } from 'ioredis'
 
 export interface ConnectOptions {
   readonly url: string
-  /** The app, for whose keys a Cluster has one slot. */
+  /** The app. All of its keys lie in one slot of a Cluster. */
   readonly app: string
-  /** A command that takes longer has failed, and so has a connection that is silent for so long. */
+  /** A command fails after this time without an answer, and a connection after this time of silence. */
   readonly timeLimitMs: number
-  /** After a loss it is tried again at least so often. */
+  /** Longest pause before the next attempt after a loss. */
   readonly retryWithinMs: number
 }
 
 const FIRST_RETRY_MS = 50
-/** A link that flaps may be whole for a second only: by then the node has to be there. */
+/** An unstable link may work for a second only: the node must be connected by then. */
 const LAST_RETRY_MS = 200
 const DEFAULT_PORT = { alone: 6379, sentinel: 26379, cluster: 6379 } as const
 
-/** A connection that is made again when it is lost, and that refuses what it cannot send at once. */
+/** A connection that reconnects after a loss. It rejects a command that it cannot send at once. */
 export interface Connection {
   readonly redis: Redis
-  /** It answers: when it is lost, the first attempt comes at once again. */
+  /** Must be called when the server has answered: resets the backoff for the next loss. */
   answers(): void
-  /** Drops it, for it may lead to another server the next time. What is not connected is on its way already. */
+  /** Drops an open connection, because the next one may lead to another server. Does nothing while it reconnects. */
   reconnect(): void
   close(): void
 }
 
 export function connectTo(options: ConnectOptions): Connection {
-  /** Since it answered last. A server may take each connection and end it at once. */
+  /** Attempts since the last answer, not since the last connection: a server may accept each one and end it at once. */
   let attemptCount = 0
   const redis = open(options, () => ++attemptCount)
   let isClosed = false
-  // Where Sentinels or a Cluster name no master, ioredis gives up for good.
+  // ioredis gives up for good if the Sentinels or the Cluster name no master.
   redis.on('end', () => {
     const again = (): void => void (!isClosed && redis.connect().catch(() => {}))
     setTimeout(again, options.retryWithinMs).unref()
@@ -61,15 +61,15 @@ function open({ url, app, timeLimitMs, retryWithinMs }: ConnectOptions, countAtt
     ...access,
     ...(hasTls ? { tls: {} } : {}),
     enableOfflineQueue: false,
-    // It would take a right of its own, docs/operations.md.
+    // `CLIENT SETINFO` would need a further right (docs/operations.md).
     disableClientInfo: true,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    // Each listener subscribes again by itself.
+    // bell.ts subscribes again itself.
     autoResubscribe: false,
     commandTimeout: timeLimitMs,
     connectTimeout: timeLimitMs,
-    // No answer at all: half of the connection is gone.
+    // Ends half-open connections.
     socketTimeout: timeLimitMs,
     retryStrategy: () => backoff(countAttempt()),
   }
@@ -107,10 +107,10 @@ export interface RedisUrl {
 const URL_FORM = /^redis(s?)(?:\+(sentinel|cluster))?:\/\/(?:([^@/]*)@)?([^/?]+)(?:\/([^?]*))?$/
 
 /**
- * `redis://[user:password@]host[:port][/db]`; for Sentinels hosts between commas and `/master-name[/db]`, for a Cluster
- * hosts between commas.
+ * Parses `redis://[user:password@]host[:port][/db]`. Sentinels and a Cluster take several hosts, separated by commas;
+ * Sentinels also take the name of the master: `/master-name[/db]`.
  *
- * @throws Error that says the form
+ * @throws Error with the expected form
  */
 export function parseRedisUrl(url: string): RedisUrl {
   const match = URL_FORM.exec(url)
@@ -143,8 +143,8 @@ function hostOf(place: string, defaultPort: number): Host {
 }
 
 /**
- * Leads to the master of one slot of a Cluster: all keys of an app lie in one, so a plain connection does, and each
- * new one may lead to another master.
+ * Connects to the master of one slot of a Cluster. All keys of an app lie in one slot, so a plain connection is enough;
+ * each new connection looks the master up again.
  */
 function slotConnector({ hosts, ...options }: RedisOptions & { readonly hosts: readonly Host[] }, tag: string) {
   return class SlotConnector extends AbstractConnector {
@@ -166,7 +166,7 @@ function slotConnector({ hosts, ...options }: RedisOptions & { readonly hosts: r
   }
 }
 
-/** Asks one host after the other. */
+/** Asks the hosts in order, until one answers. */
 async function masterOf(hosts: readonly Host[], options: RedisOptions, tag: string): Promise<Host> {
   let failure: unknown = new Error('REDIS_URL names no host.')
   for (const { host, port } of hosts) {
@@ -180,7 +180,7 @@ async function masterOf(hosts: readonly Host[], options: RedisOptions, tag: stri
       const master = range?.[2]
       if (master === undefined) throw new Error(`No node of the cluster has slot ${slot}.`)
       const [masterHost, masterPort] = master
-      // A node that does not know its own address leaves it out.
+      // A cluster node that has no address for itself returns an empty host.
       return { host: masterHost === '' ? host : masterHost, port: masterPort }
     } catch (error) {
       failure = error

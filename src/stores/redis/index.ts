@@ -1,8 +1,8 @@
 /**
- * The store for many processes: the live state lies in Redis, and every step of it is one script there.
+ * The store for many processes. The live state is in Redis, and each step is one Lua script.
  *
- * An epoch is one life of that state. It ends where the state was lost, or may have been; then the nodes bring to the
- * next one what they know (docs/architecture.md, many nodes).
+ * An epoch is one life of that state. It ends when the state was lost, or may have been. The nodes then attach their
+ * sessions to the next epoch (docs/architecture.md, “Many nodes”).
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { isUnavailable, unavailable } from '../../presence/errors.ts'
@@ -50,32 +50,32 @@ import { type LoggedStep, loggedStep, resolveSteps, type TrailAnswer } from './l
 import type { ScriptName, Scripts } from './scripts.ts'
 import { createVersionWatch } from './version-watch.ts'
 
-/** Attaches in flight: a storm of them waits here, and not before the node's renewals. */
+/** Most attaches in flight. In a storm the others wait for a permit, so that they do not delay the node's renewals. */
 const BATCH_ATTACHES = 64
-/** Users of one call of a script that does many: some 5 ms of Redis, and then others have their turn. */
+/** Most users per call of a script that handles many: about 5 ms, during which Redis runs nothing else. */
 const BATCH_USERS = 100
-/** Entries of one read of the log, some 500 KB. */
+/** Most entries per read of the log, about 500 KB. */
 const BATCH_ENTRIES = 1000
-/** A sweep that was a little late makes a smaller one. */
+/** Smaller jumps are not logged: a sweep that is a little late causes them. */
 const LOGGED_JUMP_MS = 1000
-/** Whatever comes on the channel that is not ours, the log is read no more often than this for it. */
+/** Foreign messages on the channel trigger at most one read of the log in this time. */
 const GAP_LOOK_MS = 100
 
 export interface RedisStoreOptions {
   readonly timing: PresenceTiming
   readonly scripts: Scripts
-  /** Apps that share a Redis differ in it. */
+  /** Separates apps that share a Redis. */
   readonly app: string
-  /** The identity of the database: a live state is of one database, and refuses the nodes of another. */
+  /** The identity of the database. A live state belongs to one database, and rejects nodes with another. */
   readonly databaseId: string
-  /** Heartbeats are gathered for so long. */
+  /** How long heartbeats are gathered into one batch. */
   readonly beatFlushMs: number
-  /** Opens a connection: one for work, one for leases, one that listens. */
+  /** Opens a connection: one for work, one for leases, one for the pub/sub channel. */
   readonly connect: (purpose: 'work' | 'lease' | 'bell') => Connection
-  /** Told where the server can never do, as it is set up: with a sentence for an operator. */
+  /** Called with a sentence for the operator when Redis is set up in a way that can never work. */
   readonly onUnusable?: (reason: string) => void
   readonly log: OperatorLog
-  /** Tells a step of Redis' clock from time that passed. */
+  /** Distinguishes a step of the clock of Redis from time that passed. */
   readonly monotonicMs?: () => number
 }
 
@@ -83,7 +83,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   const { timing, scripts, app, databaseId, beatFlushMs, connect, onUnusable = () => {}, log } = options
   const monotonicMs = options.monotonicMs ?? (() => performance.now())
   const root = `{rollcall:${app}}`
-  /** This process, among those that announce. */
+  /** Identifies this process among those that announce their sessions. */
   const announcer = randomUUID()
   const nodeListeners = new Set<NodeListener>()
   const viewerListeners = new Set<(userId: string | null) => void>()
@@ -94,31 +94,31 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   let opening: Promise<void> | null = null
   let lastJoin: Promise<void> = Promise.resolve()
   let heardBell = 0
-  /** By which this process renewed the last time. */
+  /** The node id of the last renewal. */
   let nodeId: string | null = null
-  /** Users that the end of this node has looked at, and that are still due soon. */
+  /** Users that `endNode` has handled and whose deadlines remain in its range: the next call skips them. */
   let flushedCount = 0
-  /** What the last renewal said of the bell: by the next one it must have been heard. */
+  /** The newest message number at the last renewal. It must have arrived by the next renewal. */
   let expected: { readonly epoch: string; readonly bell: number } | null = null
-  /** When the last sweep that was answered was sent, by this process's own clock. */
+  /** When the last answered sweep was sent, by this process's own clock. */
   let sweepSentMs: number | null = null
   let knownSkewMs: number | null = null
   const counters = { epochs: 0, bellGaps: 0, reaped: 0 }
-  /** What was found in Redis that is not ours, each kind logged once. */
+  /** Kinds of foreign data in Redis that are already logged: each is logged once. */
   const loggedStrange = new Set<string>()
   let gapLook: NodeJS.Timeout | null = null
-  /** What an operator has to change in Redis, though it does what it is asked. */
+  /** What the operator has to change in Redis although it works; null if nothing. */
   let concern: string | null = null
 
   const follower = createChangeFollower({
     read: (after) => readStream(after.seq, BATCH_ENTRIES),
     onError(error) {
-      // Where Redis is away, its connections say so.
+      // If Redis is unreachable, its connections log that.
       if (!isUnavailable(error)) log.error({ err: error }, 'Missed changes could not be read.')
     },
   })
 
-  /** What a node that was cut off has to settle is settled by its next renewal: a link may be whole for a second only. */
+  /** Makes a node that was cut off renew at once, because an unstable link may work for a second only. */
   const onOpen = (): void => {
     if (work.isOpen() && lease.isOpen()) for (const listener of nodeListeners) listener.news()
   }
@@ -147,7 +147,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       lookForGap()
     },
     onListening() {
-      // Changes in between are in the streams; the users whose own view changed are not.
+      // The streams have the entries and records of missed messages, but not the users whose own view changed.
       tellEveryViewer()
       for (const ring of recordBells) ring()
       if (isReading) lastSeqNow().then(follower.catchUp, () => {})
@@ -163,9 +163,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   })
   const order = createCallOrder()
 
-  /** Before anything goes through a connection: is what lies there what this node knows? */
+  /** Runs on each connection before anything else: compares the epoch of the live state with that of this node. */
   function join(foundRunId: string, run: RunScript): Promise<void> {
-    // One connection after the other: what the second one says is by what the first one found.
+    // One connection at a time, because the second one must use the epoch that the first one found.
     const mine = lastJoin.catch(() => {}).then(() => joinNow(foundRunId, run))
     lastJoin = mine
     return mine
@@ -192,9 +192,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       else log.warn(fields, 'The live state in Redis was lost; it is rebuilt from the sockets that are open.')
       if (!isFirst) for (const listener of nodeListeners) listener.startAnew()
     }
-    // The others may still lead to the server of before.
+    // The other connections may still lead to the previous server.
     if (isMoved) reconnectOpen()
-    // Not waited for: it needs the connection that listens.
+    // Do not await it: it needs the pub/sub connection.
     if (isAnnouncing === 0) startReading(() => run('position', found)).catch(() => {})
   }
 
@@ -211,17 +211,17 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     bell.reconnect()
   }
 
-  /** Announcements are over: from here on the log is followed. @param ask - calls the script `position` */
+  /** Starts to follow the log, once announcements are over. @param ask - calls the script `position` */
   async function startReading(ask: () => Promise<unknown>): Promise<void> {
     if (isReading) return
     opening ??= (async () => {
       const of = epoch
       const [lastSeq, bellCount] = (await ask()) as PositionReply
-      // Listening first: what comes between would be missed until the next renewal.
+      // Wait for the subscription: without it, entries from here on would be missed until the next renewal.
       await bell.listening
       if (of !== epoch || isReading) return
       isReading = true
-      // What was said before is in what it reads now.
+      // The position covers all messages up to `bellCount`.
       heardBell = Math.max(heardBell, bellCount)
       follower.begin({ epoch, seq: lastSeq })
       tellEveryViewer()
@@ -253,7 +253,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     if (dismissal !== undefined || isLoss) for (const listener of nodeListeners) listener.news()
   }
 
-  /** @returns null where the message is not ours: then the stream says what the entry is */
+  /** @returns null if the message is foreign: the entry is then read from the stream */
   function stepOf(seq: number, entry: string, rooms: string | undefined): LoggedStep | null {
     const step = loggedStep(entry, rooms)
     if (step?.seq === seq) return step
@@ -267,7 +267,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     log.warn(fields, STRANGE[what])
   }
 
-  /** What was dropped may have been a message of ours that arrived broken. */
+  /** Reads the log after a dropped message, which can be a damaged one of Rollcall. */
   function lookForGap(): void {
     if (!isReading) return
     gapLook ??= setTimeout(() => {
@@ -280,7 +280,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     for (const listener of viewerListeners) listener(null)
   }
 
-  /** Calls a script that takes and answers JSON. */
+  /** Calls a script that takes and returns JSON. */
   async function ask<Answer>(link: Link, script: ScriptName, request: unknown): Promise<Answer> {
     return JSON.parse(String(await link.call(script, JSON.stringify(request)))) as Answer
   }
@@ -292,7 +292,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     return { isExpired: entries === null, entries: entries ?? [], lastSeq }
   }
 
-  /** @returns null where the log does not say all that came after this number: some of it is missing, or not ours */
+  /** @returns null if an entry after this number is missing or foreign */
   function entriesOf(afterSeq: number, lastSeq: number, texts: readonly string[], trails: readonly TrailAnswer[]) {
     const steps: LoggedStep[] = []
     for (const text of texts) {
@@ -305,8 +305,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 
   /**
-   * Calls a script about one user. All of it goes through one connection, and Redis does it in the order in which it
-   * was sent: so it is sent after all that was asked for the user before.
+   * Calls a script about one user, after all earlier calls for the user were sent. All of them go through one
+   * connection, and Redis executes them in that order.
    */
   function callOf(userId: string, script: ScriptName, request: unknown): Promise<unknown> {
     return order.send(userId, () => {
@@ -426,7 +426,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       const [losses, lossCount, dismissals, dismissalCount, isMissed, mustAdopt, isAnnouncing, seq, bellCount] = answer
       if (!isAnnouncing) startReading(() => lease.call('position')).catch(() => {})
       if (expected !== null && expected.epoch === epoch && heardBell < expected.bell) {
-        // Nothing of it came in all that time: the connection that listens hears nothing.
+        // The message did not arrive in a whole renewal interval, so the pub/sub connection is dead.
         counters.bellGaps += 1
         heardBell = expected.bell
         tellEveryViewer()
@@ -434,7 +434,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
         bell.reconnect()
       }
       if (heardBefore.epoch === epoch && heardBefore.bell > bellCount) {
-        // The number was not the bell's, and hid each gap below it.
+        // A foreign message had a number that was too high, which hid every gap below it.
         heardBell = bellCount
         logStrange('message', { channel: `${root}:bell` })
         tellEveryViewer()
@@ -582,7 +582,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   }
 }
 
-/** What lies in Redis or comes from there and is not of our form, for an operator. */
+/** Log lines for the operator about data in Redis, or messages, that another program may have written. */
 const STRANGE = {
   message:
     'A message on the Redis channel is not of Rollcall, and was dropped, as others of its kind will be. ' +
@@ -643,10 +643,10 @@ type PageReply = readonly [
 ]
 
 /**
- * The records that follow one another without a gap, and before them at most some that are not understood.
+ * Takes the first run of records without a gap, and skips malformed records before it.
  *
- * @param numbered - a number, then the text of its record
- * @returns `strangeSeq`: the last that was not understood, null where all were
+ * @param numbered - alternately the number and the text of a record
+ * @returns `strangeSeq`: the number of the last malformed record, null if there was none
  */
 function recordsOf(numbered: readonly (number | string)[]) {
   const records: PresenceRecord[] = []
@@ -662,7 +662,7 @@ function recordsOf(numbered: readonly (number | string)[]) {
   return { records, strangeSeq }
 }
 
-/** A session of a start that is over in the database may go on in a socket: then it is another start. */
+/** Adds a `freshStartId` to each ended row: a session that continues on a socket then counts as another start. */
 function withFreshStarts(user: AdoptedUser): object {
   const sessions = user.sessions.map((row) => (row.endedAtMs === null ? row : { ...row, freshStartId: randomUUID() }))
   return { ...user, sessions }

@@ -1,9 +1,9 @@
 /**
- * One connection to Redis, and what has to hold before anything goes through it: it leads to a server that takes
- * writes, and its node knows the epoch of what lies there.
+ * One connection to Redis. It opens for calls only when the server accepts writes and the node has joined the epoch of
+ * the live state.
  *
- * ioredis connects and connects again; it neither queues while there is no connection nor sends anything twice by
- * itself, for what is safe to send again is ours to know.
+ * ioredis connects and reconnects. It neither queues commands while disconnected nor sends any twice: only this code
+ * can decide what is safe to send again.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ReplyError } from 'ioredis'
@@ -25,19 +25,19 @@ import type { ScriptName, Scripts } from './scripts.ts'
 
 export interface Link {
   /**
-   * @param args - what follows the root and the epoch
-   * @throws PresenceError `UNAVAILABLE`: whether it took effect is not known
+   * @param args - the arguments after the root and the epoch
+   * @throws PresenceError `UNAVAILABLE`: it is unknown whether the script took effect
    */
   call(script: ScriptName, ...args: readonly string[]): Promise<unknown>
   isOpen(): boolean
-  /** Why it does not do what it is asked, for an operator; null where it does. */
+  /** Why calls fail, as a sentence for the operator; null if they do not. */
   trouble(): string | null
   /**
-   * Asks the server whether it still is as it was when it was connected to: it may be set otherwise while it runs. At
-   * most once in `LOOK_REST_MS`.
+   * Reads the server's role and eviction policy again, because both can change while it runs. At most once in
+   * `LOOK_REST_MS`.
    */
   look(): void
-  /** Drops the connection and makes a new one: it may lead to another server then. */
+  /** Drops the connection and opens a new one, which may lead to another server. */
   reconnect(): void
   close(): void
 }
@@ -51,21 +51,21 @@ export interface LinkOptions {
   /** The epoch that the node believes in. */
   readonly epoch: () => string
   /**
-   * Called on each new connection and where a script found another epoch, before anything else goes through.
+   * Called on each new connection, and when a script found another epoch, before any call.
    *
-   * @param runId - the server's name, new at each of its starts
-   * @param run - on this connection
+   * @param runId - the server's `run_id`, new at each of its starts
+   * @param run - calls a script on this connection
    */
   readonly join: (runId: string, run: RunScript) => Promise<void>
-  /** Told whenever it has become open. */
+  /** Called each time the link opens. */
   readonly onOpen: () => void
-  /** Told what `INFO` says of each server that it is connected to. */
+  /** Called on each new connection with the server's answer to `INFO`. */
   readonly onServer: (facts: string) => void
   /** Called if the Redis server's configuration makes it unusable (too old, or it evicts keys). */
   readonly onUnusable: (reason: string) => void
-  /** Called with what an operator has to change though the server does what it is asked, or null, each time it is asked. */
+  /** Called after each check with what the operator has to change although the server works; null if nothing. */
   readonly onConcern: (reason: string | null) => void
-  /** Called where the server has become a replica: no other connection may write there either. */
+  /** Called when the server has become a replica: no other connection may write there either. */
   readonly onReplica: () => void
   readonly log: OperatorLog
 }
@@ -75,7 +75,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
-/** Calls a script with what follows the root, whether the link is open or not. */
+/** Calls a script with the arguments after the root, whether the link is open or not. */
 export type RunScript = (script: ScriptName, ...args: readonly string[]) => Promise<unknown>
 
 export function createLink(options: LinkOptions): Link {
@@ -83,35 +83,35 @@ export function createLink(options: LinkOptions): Link {
     options
   const { redis } = connection
   let closedBecause: string | null = 'Redis has not answered yet.'
-  /** What it does not do just now, though it is there: a full one takes no writes. */
+  /** Why the server refuses some commands although it is reachable: a full one refuses writes. */
   let refusal: { readonly reason: string; readonly untilMs: number } | null = null
-  /** What an operator has to change before it opens. It holds while the connection is tried again and again. */
+  /** What the operator has to change before the link can open. It stays set during retries. */
   let standing: ServerRefusedError | null = null
-  /** Why the server refused this connection's `AUTH`: ioredis ends such a connection, and may call it ready before. */
+  /** Why the server refused `AUTH` on this connection. ioredis ends it, and may emit `ready` before that. */
   let refusedOpening: ServerRefusedError | null = null
   let lookedAtMs = Number.NEGATIVE_INFINITY
   let hasOpened = false
   let isClosed = false
-  /** Raised with each connection: what one brought says nothing of the next. */
+  /** Increases with each connection, so that late results of an earlier one are ignored. */
   let generation = 0
-  /** Of the connection that is prepared just now. */
+  /** The generation that is being prepared; null if none is. */
   let preparing: number | null = null
   let isWarned = false
-  /** The refusal that the log said last. */
+  /** The refusal that was logged last. */
   let loggedRefusal: string | null = null
-  /** While scripts are loaded again: calls that found none, and those that came after them. */
+  /** While scripts are reloaded: calls that failed with NOSCRIPT, and those made after them. */
   let untilLoaded: { readonly failed: Waiting[]; readonly deferred: Waiting[] } | null = null
 
   function shut(reason: string): void {
     closedBecause = reason
   }
 
-  /** Goes out at once: Redis does what comes through one connection in the order in which it was sent. */
+  /** Sends at once: Redis executes the commands of one connection in the order of sending. */
   function run(name: ScriptName, ...args: readonly string[]): Promise<unknown> {
     const again = (): Promise<unknown> => run(name, ...args)
     if (untilLoaded !== null) return later(untilLoaded.deferred, again)
     return redis.evalsha(scripts[name].sha, 1, root, ...args).catch((error) => {
-      // It was not executed: somebody made the server forget its scripts.
+      // NOSCRIPT: the call was not executed, because the server's scripts were flushed.
       if (!isReply(error, 'NOSCRIPT')) throw error
       untilLoaded ??= loadAgain()
       return later(untilLoaded.failed, again)
@@ -122,7 +122,7 @@ export function createLink(options: LinkOptions): Link {
     return new Promise((resolve, reject) => list.push({ send: () => void send().then(resolve, reject), reject }))
   }
 
-  /** Commands that arrive in that time wait, so that they do not overtake those that found no script. */
+  /** Reloads the scripts. Calls in that time wait, so that they do not overtake those that failed with NOSCRIPT. */
   function loadAgain(): NonNullable<typeof untilLoaded> {
     const waiting = { failed: [], deferred: [] } as { failed: Waiting[]; deferred: Waiting[] }
     const all = (): readonly Waiting[] => {
@@ -140,14 +140,14 @@ export function createLink(options: LinkOptions): Link {
     return waiting
   }
 
-  /** Those that the server does not know. Loaded, and not sent with each call: a script must not pass another. */
+  /** Loads the missing scripts. No fallback to EVAL per call: a call must not overtake another. */
   async function loadScripts(): Promise<void> {
     const all = Object.values(scripts)
     const known = (await redis.script('EXISTS', ...all.map(({ sha }) => sha))) as number[]
     await Promise.all(all.filter((_, index) => known[index] !== 1).map(({ source }) => redis.script('LOAD', source)))
   }
 
-  /** Finds out where the connection leads, and joins the epoch there. One at a time a connection. */
+  /** Checks the server and joins its epoch. At most one check per connection runs at a time. */
   function prepare(): void {
     if (preparing === generation) return
     if (standing === null) shut('The node joins the state that lies in Redis.')
@@ -165,14 +165,14 @@ export function createLink(options: LinkOptions): Link {
       const runId = /^run_id:(\S+)/m.exec(facts)?.[1]
       if (runId === undefined) throw new ConnectionUselessError('Redis does not say its run_id.')
       const evicting = whyEvicting(facts)
-      // A node that runs has people online, whom a full stop would help less than the words on `/readyz`.
+      // A running node has users online: a warning on `/readyz` serves them better than a stop.
       const unusable = whyTooOld(facts) ?? (hasOpened ? null : evicting)
       if (unusable !== null) {
         onUnusable(unusable)
         throw new ServerRefusedError(unusable)
       }
       if (isReplica(facts)) throw new ServerRefusedError(IS_REPLICA)
-      // ioredis goes on in database 0 where it may not select another one.
+      // ioredis silently stays in database 0 if its SELECT is refused, so select again and let it fail.
       if (redis.options.db) await redis.select(redis.options.db)
       await loadScripts()
       const missing = (await run('check-rights', '')) as string[]
@@ -193,13 +193,13 @@ export function createLink(options: LinkOptions): Link {
       const said = wordsOf(error)
       const refused = whyForbidden(said, root) ?? whyForeign(said, app)
       fail(refused === null ? (refusedOpening ?? error) : new ServerRefusedError(refused))
-      // Not at once: what stands in the way may stand there for a while.
+      // Wait before the retry: the obstacle may last for a while.
       await sleep(RETRY_MS, undefined, { ref: false })
       if (of === generation && !isClosed) connection.reconnect()
     }
   }
 
-  /** One section a call: the older servers take no more. */
+  /** Asks for one section per call: older servers accept only one. */
   async function readFacts(sections: readonly string[]): Promise<string> {
     return (await Promise.all(sections.map((section) => redis.info(section)))).join('\n')
   }
@@ -210,7 +210,7 @@ export function createLink(options: LinkOptions): Link {
       const facts = await readFacts(['memory', 'replication'])
       if (of !== generation || closedBecause !== null) return
       onConcern(whyEvicting(facts))
-      // One that takes writes all the same would lose them.
+      // A replica that accepts writes would lose them.
       if (!isReplica(facts)) return
       fail(new ServerRefusedError(IS_REPLICA))
       connection.reconnect()
@@ -222,7 +222,7 @@ export function createLink(options: LinkOptions): Link {
 
   function fail(error: unknown): void {
     standing = error instanceof ServerRefusedError ? error : null
-    // `/readyz` is open to all, and what Redis and the system say has names of hosts in it: the log has that.
+    // `/readyz` is public, and messages of Redis and the system contain host names, so only the log has them.
     shut(error instanceof ConnectionUselessError ? `Redis cannot be used: ${error.message}` : 'Redis is out of reach.')
     warn(error)
   }
@@ -247,7 +247,7 @@ export function createLink(options: LinkOptions): Link {
     fail(standing ?? new ConnectionUselessError('the connection was lost'))
     refusedOpening = null
   })
-  // It says why; whether the connection is there, `ready` and `close` say.
+  // `error` only gives the reason; `ready` and `close` give the state of the connection.
   redis.on('error', (error) => {
     const refused = whyForbidden(wordsOf(error), root)
     standing = refused === null ? null : new ServerRefusedError(refused)
@@ -309,23 +309,23 @@ export function createLink(options: LinkOptions): Link {
       if (notWriting !== null) refuse(notWriting, said)
       else if (forbidden !== null) {
         refuse(forbidden, said)
-        // It finds out whether more is missing, before the next step is done by halves.
+        // Check all rights before the next step, which could be refused half-way.
         prepare()
       }
-      // A script that fails is a fault of ours; an answer that does not come ends the connection by itself.
-      // What it was asked stays out of the log: the error of ioredis holds it, users' names and all.
+      // An error reply of a script is a bug of Rollcall. A timeout needs no log: it ends the connection.
+      // Log the message only: the error of ioredis contains the arguments, and so names of users.
       else if (error instanceof ReplyError) log.error({ said }, 'Redis did not do what it was asked.')
     }
     return unavailable('store', 'The live state is out of reach just now.', { cause: error })
   }
 }
 
-/** The server is no master any more, or no longer of our slot. */
+/** Replies of a server that is no longer the master, or no longer has the slot. */
 const ELSEWHERE = /\b(MOVED|ASK|CLUSTERDOWN|MASTERDOWN|LOADING|READONLY)\b/
-/** After its last refusal it counts as refusing for so long: some sweeps. */
+/** How long `trouble` reports a refusal after it last occurred: a few sweeps. */
 const REFUSAL_MS = 5000
 const RETRY_MS = 100
-/** An operator hears within seconds of what was set; the questions cost some 0.1 ms of Redis. */
+/** The operator learns of a changed setting within seconds; a check costs about 0.1 ms of Redis. */
 const LOOK_REST_MS = 2000
 const IS_REPLICA = 'Redis is a replica, and takes no writes.'
 

@@ -1,7 +1,7 @@
 /**
- * Entries of the change log as Redis has them. Those of users in many rooms do not say in which: the rooms at an entry
- * are those at the user's entry before with what changed since, or those of now with every later change undone
- * (lua/shared/trail.lua).
+ * Entries of the change log as Redis stores them. Entries of users in many rooms do not list the rooms. The rooms at an
+ * entry are those at the user's previous entry with the changes applied, or the current ones with every later change
+ * undone (lua/shared/trail.lua).
  */
 import type { LogEntry, PublicUser } from '../../presence/model.ts'
 import { type RoomChanges, RoomSet } from '../../presence/room-set.ts'
@@ -24,7 +24,7 @@ type StepAnswer = readonly [
   roomsBefore: List<string> | false,
   after: PublicAnswer,
   roomsAfter: List<string> | false,
-  /** Left out where the rooms are listed. */
+  /** Left out if the rooms are listed. */
   baseSeq?: number | false,
 ]
 
@@ -33,7 +33,7 @@ type TrailElement = readonly [seq: number, added: List<string>, removed: List<st
 
 type Changes = RoomChanges & { readonly added: readonly string[]; readonly removed: readonly string[] }
 
-/** What an entry says by itself. */
+/** The content of an entry before its rooms are resolved. */
 export interface LoggedStep {
   readonly seq: number
   readonly atMs: number
@@ -50,25 +50,25 @@ interface ListedRooms {
 
 interface RoomsOnTrail {
   readonly kind: 'on trail'
-  /** The user's entry after whose rooms these changes came, 0 where the user was in none. Null: the trail says it. */
+  /** The user's entry to whose rooms the changes apply, 0 if the user was in none. Null if only the trail has them. */
   readonly baseSeq: number | null
-  /** Of the rooms of all sessions. Null where the trail says it. */
+  /** Changes of the rooms of all sessions. Null if only the trail has them. */
   readonly changes: Changes | null
 }
 
-/** An entry, and the rooms of all sessions of its user after it, whether or not anyone sees them. */
+/** An entry, and the rooms of all sessions of its user after it, also while the user is hidden. */
 export interface ResolvedStep {
   readonly entry: LogEntry
-  /** Null where the entry lists its rooms: then no later one refers to it. */
+  /** Null if the entry lists its rooms: no later entry then refers to it. */
   readonly ownRooms: RoomSet | null
 }
 
-/** read-changes.lua. */
+/** read-changes.lua: `now` is JSON of the current rooms and the changes since the last entry; elements newest first. */
 export type TrailAnswer = readonly [userId: string, now: string, ...elements: readonly string[]]
 
 /**
- * @param element - what a message says of the rooms, where the entry does not
- * @returns null where it is not of this form: another program may have written it
+ * @param element - the trail element in the message, if the entry does not list its rooms
+ * @returns null if the text does not have this form: another program may have written it
  */
 export function loggedStep(text: string, element?: string): LoggedStep | null {
   const answer = parsed(text)
@@ -103,8 +103,8 @@ function isStepAnswer(value: unknown): value is StepAnswer {
 }
 
 /**
- * @param known - the rooms after the user's last entry, and its number
- * @returns null where the step cannot be known by that: then the trail says it
+ * @param known - the number of the user's last entry, and the rooms after it
+ * @returns null if that is not enough: the rooms must then be read from the trail
  */
 export function resolveStep(
   step: LoggedStep,
@@ -118,8 +118,8 @@ export function resolveStep(
 }
 
 /**
- * @param trails - of each user with a step that refers to one
- * @returns null where a trail lacks a step: then the log reaches back no longer
+ * @param trails - the trail of each user with a step that does not list its rooms
+ * @returns null if a trail lacks a step, or is malformed: the position has then expired
  */
 export function resolveSteps(
   steps: readonly LoggedStep[],
@@ -147,7 +147,7 @@ interface Place {
   readonly changes: Changes
 }
 
-/** The rooms before and after each entry of a trail, from those of now back. Null where an element is not of this form. */
+/** The rooms before and after each entry of a trail, from the current rooms back. Null if an element is malformed. */
 function placesOf([, now, ...elements]: TrailAnswer): readonly (readonly [seq: number, Place])[] | null {
   const [rooms, added, removed] = JSON.parse(now) as readonly [List<string>, List<string>, List<string>]
   const places: (readonly [number, Place])[] = []
@@ -198,7 +198,7 @@ function entryOf(
   }
 }
 
-/** @returns null where it is not of this form */
+/** @returns null if the element does not have this form */
 function changesOf(element: string): (Changes & { readonly seq: number }) | null {
   const answer = parsed(element)
   if (!isTrailElement(answer)) return null

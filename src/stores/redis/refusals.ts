@@ -1,22 +1,22 @@
 /**
- * Why a Redis server cannot be used as it is, in words for an operator. They are shown by `/readyz`, which is open to
- * all: no name of a host or of a user is in them.
+ * Reasons why a Redis server cannot be used as it is, as sentences for the operator. `/readyz` shows them and is
+ * public, so they contain no name of a host or a user.
  */
 
-/** A class, because its words are shown. */
+/** A class, because link.ts asks `instanceof`: `/readyz` shows the message of this error, and of no other. */
 export class ConnectionUselessError extends Error {
   override readonly name: string = 'ConnectionUselessError'
 }
 
-/** The server is there, and an operator has to change something. */
+/** The server is reachable, and the operator has to change something. */
 export class ServerRefusedError extends ConnectionUselessError {
   override readonly name = 'ServerRefusedError'
 }
 
-/** Streams are trimmed by number, and lists read by the order of ids: both since 6.2. */
+/** The scripts need `MINID` of XTRIM and `LT` of ZADD: both since 6.2. */
 const LEAST_VERSION = [6, 2] as const
 
-/** @param facts - what the command INFO says; @returns null where the version will do */
+/** @param facts - the answer of INFO; @returns null if the version is new enough */
 export function whyTooOld(facts: string): string | null {
   const [, major, minor] = /^redis_version:(\d+)\.(\d+)/m.exec(facts) ?? []
   const isOld =
@@ -24,7 +24,7 @@ export function whyTooOld(facts: string): string | null {
   return isOld ? `Redis ${major}.${minor} is too old: ${LEAST_VERSION.join('.')} or later is needed.` : null
 }
 
-/** @returns null where it throws no key away */
+/** @returns null if the server evicts no keys */
 export function whyEvicting(facts: string): string | null {
   const policy = /^maxmemory_policy:(\S+)/m.exec(facts)?.[1]
   if (policy === undefined || policy === 'noeviction') return null
@@ -41,15 +41,15 @@ const WRITE_REFUSALS = [
   [/\bNOREPLICAS\b/, 'Redis refuses to write: too few replicas follow it (min-replicas-to-write).'],
 ] as const
 
-/** @param said - an error of a command; @returns null where it is no refusal to write */
+/** @param said - an error of a command; @returns null if the error is not a refusal to write */
 export function whyNotWriting(said: string): string | null {
   return WRITE_REFUSALS.find(([pattern]) => pattern.test(said))?.[1] ?? null
 }
 
 /**
  * @param said - an error of a command
- * @param root - with which all keys begin
- * @returns the right that the user of REDIS_URL lacks; null where the error is another one
+ * @param root - the prefix of all keys
+ * @returns a sentence with the right that the user of REDIS_URL lacks; null if the error is another one
  */
 export function whyForbidden(said: string, root: string): string | null {
   if (/^(WRONGPASS|NOAUTH)\b/.test(said)) return 'Redis refuses the user or the password in REDIS_URL.'
@@ -71,7 +71,7 @@ export function lacking(rights: readonly string[]): string {
   return `The user in REDIS_URL lacks a right in Redis: ${rights.join(', ')} (docs/operations.md, “Least rights”).`
 }
 
-/** @param said - an error of a script; @returns null where it is another one */
+/** @param said - an error of a script; @returns null if the error is not that the state belongs to another database */
 export function whyForeign(said: string, app: string): string | null {
   if (!said.startsWith('DATABASE ')) return null
   return (

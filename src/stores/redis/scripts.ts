@@ -1,6 +1,6 @@
 /**
- * The Lua scripts: one file each in `lua/`, behind the parts that they share. How long things last is compiled in, so
- * that a call carries only what it is about.
+ * The Lua scripts: one file each in `lua/`, with the shared parts prepended. Times and limits are compiled in, so that
+ * a call sends only its own arguments.
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { MAX_RECORD_BYTES, SEED_MEMORY_MS } from '../../presence/store.ts'
 import { lateAfterMs, type PresenceTiming } from '../../presence/timing.ts'
 
 const FOLDER = new URL('./lua/', import.meta.url)
-/** In the order in which they build on each other. */
+/** In the order of dependence: each part may use those before it. */
 const SHARED = ['time', 'state', 'user', 'steps', 'trail', 'commit', 'sockets'] as const
 
 const SCRIPT_NAMES = [
@@ -54,32 +54,32 @@ const LIMITS = {
   defaultSessionId: DEFAULT_SESSION_ID,
   roomsPerSession: BOUNDS.roomsPerSession,
   seedMemoryMs: SEED_MEMORY_MS,
-  /** Records that wait for a database that is away: some 100 MB, an hour at 50 sessions a second. */
+  /** Records kept while the database is unreachable: about 100 MB, one hour at 50 sessions a second. */
   recordsKept: 200_000,
   recordBytes: MAX_RECORD_BYTES,
-  /** A command whose answer did not come in time is executed within seconds, or never. */
+  /** A command whose answer did not arrive in time takes effect within seconds, or never. */
   refusedForMs: 60_000,
-  /** An answer of some 300 KB. */
+  /** An answer of about 300 KB. */
   lossesAtOnce: 5000,
   dismissalsKept: 10_000,
-  /** A node that was away for longer starts with a new id anyway. */
+  /** A node that was cut off for longer starts with a new id anyway. */
   lossesKeptMs: 24 * 3_600_000,
-  /** Longer than an adoption takes. */
+  /** Must be longer than an adoption takes. */
   goneKeptMs: 600_000,
   answerBytes: 1_000_000,
-  /** The names of so many rooms stand in a log entry: some ten. */
+  /** Most bytes of room names that a log entry lists: about ten rooms. */
   listedRoomBytes: 512,
-  /** Changes that a message says: all rooms of a session that begins or ends. */
+  /** Most bytes of room changes in a message: enough for all rooms of a session that begins or ends. */
   messageRoomBytes: 20_000,
 } as const
 
 export interface ScriptOptions {
   readonly timing: PresenceTiming
-  /** Fewer, for a test of what happens beyond it. */
+  /** A test lowers these three bounds to exceed them. */
   readonly recordsKept?: number
   readonly recordBytes?: number
   readonly listedRoomBytes?: number
-  /** Another text of a shared part, for a test that owns the clock. */
+  /** Replaces the text of a shared part, for a test that controls the clock. */
   readonly shared?: Partial<Readonly<Record<(typeof SHARED)[number], string>>>
 }
 
@@ -98,7 +98,7 @@ export function loadScripts({
   const bodies = SCRIPT_NAMES.map((name) => [name, read(`${name}.lua`)] as const)
   const commands = commandsOf([head, ...bodies.map(([, body]) => body)])
   const scripts = bodies.map(([name, body]) => {
-    // It comes before all others, and calls nothing.
+    // check-rights runs before all others and calls no command, so it needs no shared part.
     const ownHead = name === 'check-rights' ? `local COMMANDS = { '${commands.join("', '")}' }` : head
     const source = `${ownHead}\n${body}`
     return [name, { source, sha: createHash('sha1').update(source).digest('hex') }] as const
@@ -106,7 +106,7 @@ export function loadScripts({
   return Object.fromEntries(scripts) as Record<ScriptName, Script>
 }
 
-/** The commands that these scripts call: what a node's user must be allowed beside EVALSHA. */
+/** The commands that the scripts call. The user of REDIS_URL needs the right to each of them, besides EVALSHA. */
 export function commandsOf(sources: readonly string[]): readonly string[] {
   const called = sources.flatMap((source) => [...source.matchAll(/redis\.p?call\(\s*'([A-Z]+)'/g)])
   return [...new Set(called.map(([, name]) => String(name)))].sort()
@@ -115,7 +115,7 @@ export function commandsOf(sources: readonly string[]): readonly string[] {
 function sweepLimits({ sweepIntervalMs }: PresenceTiming) {
   return {
     sweepLateMs: lateAfterMs(sweepIntervalMs),
-    /** So long a sweep may be on its way, and is not taken for a step of the clock. */
+    /** A sweep may be delayed by this much without being taken for a step of the clock. */
     stepForwardMs: sweepIntervalMs,
   }
 }

@@ -1,8 +1,8 @@
-/** Tells the operator of a Redis or Valkey with known vulnerabilities, once a version: each connection looks. */
+/** Warns the operator of a Redis or Valkey with known vulnerabilities: once per version, not on each connection. */
 import type { OperatorLog } from '../../presence/operator-log.ts'
 import { sentenceOf, whyServerUnsafe } from '../../versions.ts'
 
-/** @returns what takes the answer to the command `INFO server` */
+/** @returns a function that takes the answer of `INFO server` */
 export function createVersionWatch(log: Pick<OperatorLog, 'warn'>): (facts: string) => void {
   let warnedOf: string | null = null
 

@@ -1,11 +1,13 @@
--- ack-records: records up to a number are in the database. A user without sessions and without unwritten records leaves the store.
+-- ack-records: removes records that are in the database, and then the users who have neither sessions nor pending
+-- records.
+-- Keep in step with src/stores/memory/population.ts (`records.ack`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: { number, at most so many users }
--- Returns  1 where more users have to leave, else 0
+-- ARGV[2]  JSON: { number of the last record in the database, most users to remove }
+-- Returns  1 if more users are to be removed, else 0
 read_meta()
 if meta.epoch ~= ARGV[1] then return other_epoch() end
--- No write that a full Redis would refuse: this is what makes room.
+-- No refuse_stranger: this script frees memory, so it must make no write that a full Redis refuses.
 local seq, limit = unpack(cjson.decode(ARGV[2]))
 redis.call('XTRIM', RECORDS, 'MINID', (seq + 1) .. '-0')
 local forgotten = redis.call('HGETALL', FORGOTTEN)

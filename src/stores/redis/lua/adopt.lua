@@ -1,4 +1,5 @@
--- adopt: takes over sessions that the database has open and nobody has brought, and confirms inherited users.
+-- adopt: adds the sessions that are open in the database and attached by no node, and confirms inherited users.
+-- Keep in step with src/stores/memory/index.ts (`adopt`), which has no inherited users.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: a list of AdoptedUser of src/presence/store.ts; each row that has ended has a freshStartId
@@ -6,7 +7,8 @@
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 
--- Sessions of before that ended since. One whose node is there goes on, as another start: the row of this one is over.
+-- Ends inherited sessions whose rows have ended, or whose user was dismissed, since. A session that a node has attached
+-- continues with a fresh start id, because the row of the old one has ended.
 local function end_inherited(user, adopted)
   local touched, rows, sessions = {}, {}, {}
   for _, row in ipairs(adopted.sessions) do rows[row.startId] = given(row.endedAtMs) and row end
@@ -28,7 +30,7 @@ local function end_inherited(user, adopted)
   return touched
 end
 
--- The client was back before the row was read: its session goes on.
+-- The client was back before the row was read: the session continues that row.
 local function take_row(session, row)
   session.mayTakeRow = false
   session.startId = row.startId
@@ -47,11 +49,11 @@ local function session_of_row(row)
   return session
 end
 
--- How a session ended in this epoch before its row was read, nil where it did not.
+-- The end of a session in this epoch before its row was read; nil if it did not end.
 local function end_of_row(userId, row)
   for _, sessionId in ipairs({ row.sessionId, '*' }) do
     local value = redis.call('GET', gone_key(userId, sessionId))
-    -- A version before this one wrote that it ended, and not how.
+    -- Older versions stored that the session ended, and not how.
     if value == '1' then return { atMs = math.max(row.startedAtMs, row.lastActiveAtMs), reason = 'SERVER_RESTART' } end
     if value then
       local atMs, reason = unpack(cjson.decode(value))
@@ -71,7 +73,8 @@ local function adopt_session(user, row)
   return session
 end
 
--- The column may lack the last JOIN, and the state of before the last ones: the later one is right.
+-- Dates onlineSince of an adopted user. The column may lack the last JOIN, and the inherited state several: the later
+-- of the two times is right.
 local function date_back(user, columnMs)
   local formerMs = user.inheritedSinceMs
   local sinceMs = later(columnMs, formerMs)
@@ -79,14 +82,14 @@ local function date_back(user, columnMs)
   if not user.before.public[4] then
     user.shownSinceMs = sinceMs
   elseif meta.isAnnouncing and sinceMs then
-    -- Their node came first, and nobody has read it yet.
+    -- A node attached the user before the adoption, and reads still wait, so the time can still change unseen.
     user.shownSinceMs = formerMs and sinceMs or math.min(user.shownSinceMs, sinceMs)
   end
   return sinceMs
 end
 
 local function adopt(adopted)
-  -- Their row was read before they were forgotten.
+  -- The row was read before the user was forgotten.
   if redis.call('HEXISTS', FORGOTTEN, adopted.userId) == 1 then return end
   local known = load_to_change(adopted.userId)
   local user = known or admit(adopted.userId, adopted.seed)
@@ -117,14 +120,14 @@ local function adopt(adopted)
   end
   if known then
     if wasInherited then take_seed(user, adopted.seed) end
-    -- What was chosen last may have been lost with the state of before, and is in the database. Without a row, what was
-    -- chosen is what the state of before says.
+    -- The state of the earlier epoch may lack the last settings, which the database has. Without a row, the settings of
+    -- that state are confirmed.
     local settings = given(adopted.seed.settings) or (wasUnconfirmed and settings_of(user))
     if take_settings(user, settings, adopted.seed) then isNew = true end
     if take_profile(user, adopted.seed.profile) then isNew = true end
   end
   local sinceMs = date_back(user, cut_to_now(adopted.onlineSinceMs))
-  -- What they did since everyone saw them online, everyone saw.
+  -- Everyone saw the activity since the user was shown online.
   if wasInherited and is_visible(user) and sinceMs and user.lastActiveAtMs and user.lastActiveAtMs >= sinceMs then
     user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, user.lastActiveAtMs)
   end

@@ -1,4 +1,4 @@
--- adopted: everything that the database had open is in the store.
+-- adopted: marks the adoption as complete: all open sessions of the database are in the store.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- Returns  'done'

@@ -1,9 +1,10 @@
--- attach: starts a session, or hangs a live one on a socket (rules 4 and 6).
+-- attach: starts a session, or attaches a live one to a socket (rules 4 and 6).
+-- Keep in step with src/stores/memory/index.ts (`attach`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: a name for the start that it may be
--- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs, now,
---          isResumed, startId or false };
+-- ARGV[2]  the AttachRequest of src/presence/store.ts as JSON, and startId: the id of the start, if a session starts
+-- Returns  JSON: { 'attached', session or false, replaced fence or false, lastActiveAtMs or false, lastActiveForMs,
+--          now, isResumed, startId or false };
 --          { 'unseeded' }, { 'full' } and { 'moved' } wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
@@ -16,7 +17,7 @@ local beats = request.onlyAfterBeats
 if beats and not (known and is_back_by_beats(known, request.sessionId, beats)) then
   return cjson.encode({ 'moved' })
 end
--- A node that announces need not ask: its users are adopted.
+-- A comeback needs no seed: the adoption confirms its user.
 local isSeedNeeded = not known or (known.isUnconfirmed and not comeback)
 if isSeedNeeded and not seed then return cjson.encode({ 'unseeded' }) end
 if fence and redis.call('EXISTS', refused_key(fence)) == 1 then return cjson.encode({ 'moved' }) end
@@ -53,12 +54,12 @@ end
 end_instead(displaced, 'DISPLACED')
 end_instead(takenOver, 'TAKEN_OVER')
 
--- A session that a node brings back may be older than a goOffline that came in between.
+-- False if a goOffline came after the last activity of the session that the node attaches again.
 local function is_news()
   return not user.isActivityOver or steadyMs - comeback.lastActiveForMs > user.activityOverSteadyMs
 end
 
--- To a session that is live: where it is newer than what is known.
+-- Counts the activity of a comeback for a live session, if it is newer than the session's last activity.
 local function bring_activity(session)
   local isNewer = steadyMs - comeback.lastActiveForMs > session.lastActiveSteadyMs
   if isNewer and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
@@ -67,12 +68,12 @@ end
 local function start_session()
   local atMs = date(user)
   local startedAtMs = atMs - (comeback and comeback.startedForMs or 0)
-  -- Without activity of its own it must not look as if there had been some.
+  -- A session that starts without activity must not appear to have had some.
   local lastActiveAtMs = comeback and atMs - comeback.lastActiveForMs
     or math.min(startedAtMs, user.lastActiveAtMs or startedAtMs)
   local lastActiveSteadyMs = comeback and steadyMs - comeback.lastActiveForMs or user.lastActiveSteadyMs or steadyMs
   local session = create_session(sessionId, request.startId, startedAtMs, lastActiveAtMs, lastActiveSteadyMs)
-  -- The database may have it open under another start, which nobody has read yet.
+  -- The database may have the session open under another start id, which has not been read yet.
   session.mayTakeRow = not meta.isAdopted and not comeback
   add_session(user, session)
   if comeback and is_news() then count_activity(user, session, comeback.lastActiveForMs) end
@@ -82,11 +83,11 @@ end
 
 local session = live or start_session()
 if not live and takenOver then describe(session, takenOver.device, takenOver.rooms) end
--- Over HTTP this was a beat that found no session: where one has come since, the beat counts.
+-- Over HTTP this attach was a beat that found no session. If the session exists by now, the beat counts.
 if live and not fence and request.isActive then count_activity(user, session, 0) end
 if live and comeback then bring_activity(session) end
--- A session that lives keeps its own, which may have been changed over HTTP. But of an inherited one the last changes may
--- be lost, and its node knows them.
+-- A comeback does not overwrite the device and rooms of a live session, which may have changed over HTTP. But an
+-- inherited session may lack the last changes, which its node has.
 local isDescribed = (not live or not comeback or live.isInherited) and describe(session, request.device, request.rooms)
 if fence then hang(user, session, fence, nodeId) else renew_lease(session) end
 touched[#touched + 1] = { session = session, finish = false }

@@ -1,9 +1,10 @@
--- beat: proofs of life, each of one session (rule 7).
+-- beat: counts heartbeats, each for one session or for a user alone (rule 7).
+-- Keep in step with src/stores/memory/index.ts (`beat`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: a list of Beat of src/presence/store.ts
--- Returns  JSON: an answer a beat, in order: { 'counted', session or false, lastActiveAtMs or false };
---          { 'late' } for an old fence and { 'unknown' } for no such session, which wrote nothing
+-- Returns  JSON: one answer per beat, in order: { 'counted', session or false, lastActiveAtMs or false };
+--          { 'late' } for an old fence and { 'unknown' } for no such session wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 

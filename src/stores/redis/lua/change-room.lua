@@ -1,4 +1,5 @@
--- change-room: puts a session into a room, or takes it out.
+-- change-room: adds a session to a room, or removes it from one.
+-- Keep in step with src/stores/memory/index.ts (`changeRoom`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the RoomRequest of src/presence/store.ts as JSON, and isJoin

@@ -1,13 +1,13 @@
--- check-rights: which rights of those that the scripts need the node's user lacks. A script that is refused half-way
--- would leave half of a step, so this comes before the first.
+-- check-rights: lists the rights that the scripts need and the user of REDIS_URL lacks. A script that is refused
+-- half-way leaves half of a step, so this script runs before all others.
 -- KEYS[1]  the root
 -- ARGV[1]  not used
--- Returns  { each as `the command …`, `the keys …` or `the channel …` }; nothing before Redis 7, which cannot say it
+-- Returns  { each as `the command …`, `the keys …` or `the channel …` }; {} before Redis 7, which cannot tell
 local may = redis.acl_check_cmd
 if not may then return {} end
 local key, channel = KEYS[1] .. ':meta', KEYS[1] .. ':bell'
 
--- As in a call, with what it needs at least: without arguments Redis 7.0 ends itself, and not only the question.
+-- Passes the least arguments of a call: without arguments acl_check_cmd crashes the server of Redis 7.0.
 local function may_call(name)
   if name == 'PUBLISH' then return may(name, channel, '') end
   return may(name, key, key, key, key)

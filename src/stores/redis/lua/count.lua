@@ -1,4 +1,4 @@
--- count: how many everyone sees online.
+-- count: the number of users whom everyone sees online, in total or in a room.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { room or null }

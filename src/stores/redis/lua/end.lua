@@ -1,8 +1,9 @@
--- end: ends sessions at once.
+-- end: ends one session, or all sessions of a user, at once.
+-- Keep in step with src/stores/memory/index.ts (`end`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the EndRequest of src/presence/store.ts as JSON
--- Returns  JSON: { 'ended', number of sessions, { fences that they hung on } }; { 'late', 0, {} } wrote nothing
+-- Returns  JSON: { 'ended', number of sessions, { fences of their sockets } }; { 'late', 0, {} } wrote nothing
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local request = cjson.decode(ARGV[2])
@@ -10,7 +11,7 @@ local request = cjson.decode(ARGV[2])
 local issuedUpToMs = given(request.tokensIssuedUpToMs)
 if issuedUpToMs then dismiss(request.userId, issuedUpToMs) end
 
--- What nobody has brought yet may be open in the database, and would be adopted.
+-- The database may have a session open that no node has attached yet; without this mark it would be adopted.
 if not meta.isAdopted then
   end_before_adoption(request.userId, given(request.sessionId) or '*', nowMs, request.reason)
 end
@@ -35,7 +36,7 @@ for index, session in ipairs(ending) do
 end
 if request.reason == 'WENT_OFFLINE' then user.wentOfflineAtMs = date(user) end
 if request.reason == 'WENT_OFFLINE' and #user.sessions == 0 then end_activity(user) end
--- A dismissal rings by itself, and what a socket says of its own session its node knows by the answer.
+-- A dismissal notifies the nodes itself. If the socket ended its own session, its node learns that from the answer.
 local isNews = not fence and #lostBy > 0 and not issuedUpToMs
 commit(user, { touched = touched, isViewerChanged = true, lostBy = isNews and lostBy or nil })
 return cjson.encode({ 'ended', #ending, fences })

@@ -1,4 +1,5 @@
--- forget: takes a user out of the store, with everything that it has of them.
+-- forget: removes a user and all of their data from the store.
+-- Keep in step with src/stores/memory/index.ts (`forget`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the ForgetRequest of src/presence/store.ts as JSON
@@ -18,7 +19,7 @@ end
 redis.call('DEL', user_key(userId), rooms_key(userId), deferred_key(userId), ahead_key(userId))
 for _, key in ipairs({ UNLISTED, DUE, DEPARTING }) do redis.call('ZREM', key, userId) end
 for _, key in ipairs(redis.call('LRANGE', INHERITED, 0, -1)) do redis.call('ZREM', key, userId) end
--- The entries of the log name the rooms by it, and are gone by then.
+-- Entries of the log refer to the trail. They are past their age by then.
 redis.call('PEXPIRE', trail_key(userId), timing.logAgeMs)
 redis.call('HSET', FORGOTTEN, userId, last_number('recordSeq'))
 return sessionCount

@@ -1,7 +1,7 @@
--- inherited: users that the epoch found in the store, and that have not been adopted yet.
+-- inherited: users of an earlier epoch who have not been adopted yet.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  at most so many
+-- ARGV[2]  most users to return
 -- Returns  JSON: { { user id, { startId... } }... }
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
@@ -18,7 +18,7 @@ while #users == 0 do
       for index, session in ipairs(user.sessions) do startIds[index] = session.startId end
       users[#users + 1] = { userId, startIds }
     else
-      -- Gone since, when its last record was acknowledged.
+      -- The user left the store when their last record was acknowledged.
       redis.call('ZREM', key, userId)
     end
   end

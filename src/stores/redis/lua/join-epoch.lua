@@ -1,14 +1,15 @@
--- join-epoch: what a node does before its first script on a connection. Where the store holds no epoch, or that of
--- another server (its state was lost, or may have been), it opens a new one.
+-- join-epoch: a node calls it before all other scripts on a connection. If the store has no epoch, or that of another
+-- server (the state was lost, or may have been), the script opens a new one.
 -- KEYS[1]  the root
--- ARGV[1]  the server's run_id, as this connection has it
--- ARGV[2]  the name of an epoch to open, 16 hexadecimal digits
--- ARGV[3]  the node's id in that epoch
--- ARGV[4]  the epoch that the node believed in, '' at first
+-- ARGV[1]  the server's run_id, as read on this connection
+-- ARGV[2]  the name for a new epoch, 16 hexadecimal digits
+-- ARGV[3]  the id of the process among those that announce, as in announced
+-- ARGV[4]  the epoch that the node believes in, '' at first
 -- ARGV[5]  the id of the node's database
--- Returns  { the epoch, 1 while reads wait for announcements, else 0 }; an error where the state is of another database
+-- Returns  { the epoch, 1 while reads wait for announcements, else 0 }; an error if the state belongs to another
+--          database
 read_meta()
--- The state names its database, whatever epoch it is in. That of a version before this one names none.
+-- The state keeps the id of its database across epochs. The state of an older version has none.
 local databaseId = redis.call('HGET', META, 'databaseId')
 if databaseId and databaseId ~= ARGV[5] then
   return redis.error_reply('DATABASE The live state is of another database.')
@@ -17,9 +18,9 @@ if not databaseId then redis.call('HSET', META, 'databaseId', ARGV[5]) end
 local isNew = not meta.epoch or redis.call('HGET', META, 'runId') ~= ARGV[1]
 if isNew then
   if meta.epoch and keep_steady() then keep_jump() end
-  -- The state is inherited, as far as it is there: every session has to be announced again, and what hangs on the nodes
-  -- of before falls to its grace when announcements are over. It may be an older copy, so nobody is in a list before
-  -- their settings are confirmed. Renamed, which costs the same at a million users: `adopt` goes through them.
+  -- The new epoch inherits the state that is left. The nodes announce all of their sessions again; the others get their
+  -- grace when announcements are over. The state may be an older copy, so no user is in a list before their settings
+  -- are confirmed. RENAME costs the same with a million users; `adopt` handles them a page at a time.
   for number, key in ipairs({ ONLINE, UNLISTED }) do
     if redis.call('EXISTS', key) == 1 then
       local inherited = INHERITED .. ':' .. ARGV[2] .. ':' .. number

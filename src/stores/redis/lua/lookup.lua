@@ -1,8 +1,8 @@
--- lookup: what everyone sees of users, whom the store need not know.
+-- lookup: what everyone sees of some users, who may be absent from the store.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: the user ids
--- Returns  JSON: for each id its public user, false where the store does not know it, or by an epoch before only
+-- Returns  JSON: a public user per id; false if the user is not in the store, or not confirmed in this epoch
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local users = {}

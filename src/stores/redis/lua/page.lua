@@ -1,8 +1,8 @@
--- page: who everyone sees online, ordered by the bytes of the id.
+-- page: the users whom everyone sees online, ordered by the bytes of the id.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the PageRequest of src/presence/store.ts as JSON
--- Returns  JSON: { { public users... }, whether there is more, how many there are in all, { epoch, seq } }
+-- Returns  JSON: { { public users... }, whether there are more, total count, { epoch, seq } }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local request = cjson.decode(ARGV[2])

@@ -1,7 +1,7 @@
--- position: how far the log and the bell have come.
+-- position: the newest numbers of the change log and of the bell channel.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- Returns  { the newest number of the log, that of the bell }
+-- Returns  { number of the last entry, number of the last message }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 return { last_number('seq'), last_number('bell') }

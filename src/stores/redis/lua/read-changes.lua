@@ -1,11 +1,11 @@
--- read-changes: what the log has after a number.
+-- read-changes: the entries of the change log after a number.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: { number, at most so many entries }
--- Returns  { the newest number, 1 where the log holds everything after the number, else 0, { entries as JSON... },
---          { { user, JSON: { rooms, { rooms added }, { rooms removed } }, elements of the trail, newest first... }... } }:
---          of each user whose entries name no rooms, the rooms of now, what changed since their last entry, and the
---          trail from their first entry here on
+-- ARGV[2]  JSON: { number, most entries to return }
+-- Returns  { the newest number, 1 if the log holds every entry after the number, else 0, { entries as JSON... },
+--          { { user, JSON: { rooms, { rooms added }, { rooms removed } }, elements of the trail, newest first... }... }
+--          }: the last part has, for each user whose entries name no rooms, the current rooms, the changes since the
+--          last entry, and the trail from the user's first entry in this answer on
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
@@ -13,7 +13,7 @@ local lastSeq = last_number('seq')
 trim_log()
 if not reaches(LOG, after, lastSeq) then return { lastSeq, 0, {}, {} } end
 
--- An answer has a bound, and so has the work for it.
+-- limits.answerBytes bounds the answer, and so the work.
 local entries, trails, isAdded, bytes = {}, {}, {}, 0
 
 local function add_trail(userId, seq)

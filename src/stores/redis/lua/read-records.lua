@@ -1,14 +1,15 @@
--- read-records: what the database has to learn after a number.
+-- read-records: the records after a number.
+-- Keep in step with src/stores/memory/population.ts (`records.read`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: { number, at most so many records }
--- Returns  { the newest number, 1 where some were lost, else 0, number and JSON of each record... }
+-- ARGV[2]  JSON: { number, most records to return }
+-- Returns  { the newest number, 1 if records after the number were lost, else 0, number and JSON of each record... }
 local refusal = refuse_recorder(ARGV[1])
 if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local lastSeq = last_number('recordSeq')
 local answer = { lastSeq, reaches(RECORDS, after, lastSeq) and 0 or 1 }
--- By user who was forgotten: the last record that may be theirs. Mostly there is none, and no record is looked into.
+-- Maps each forgotten user to the last record that can be theirs. Usually there is none, and no record is decoded.
 local forgotten, isAnyForgotten = {}, false
 local pairs_of = redis.call('HGETALL', FORGOTTEN)
 for index = 1, #pairs_of, 2 do
@@ -22,7 +23,7 @@ local function text_to_write(number, text)
   return cjson.encode({ userId, false, false, {}, false, true })
 end
 
--- A few at a time: records of sessions in many rooms are long, and an answer has a bound.
+-- Reads a few at a time: records of sessions in many rooms are long, and limits.answerBytes bounds the answer.
 local count, bytes, from = 0, 0, after + 1
 while count < limit and bytes < limits.answerBytes do
   local found = redis.call('XRANGE', RECORDS, from .. '-0', '+', 'COUNT', math.min(50, limit - count))

@@ -1,8 +1,9 @@
--- reap-nodes: lets the sockets of nodes whose lease passed go; each session falls to the whole RECONNECT_GRACE.
+-- reap-nodes: removes the sockets of nodes whose lease passed. Each session gets the whole RECONNECT_GRACE.
+-- Keep in step with src/stores/memory/index.ts (`reapNodes`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  at most so many sessions
--- Returns  JSON: { number of sessions, whether there is more, whether it came late itself and judged nobody }
+-- ARGV[2]  most sessions to reap
+-- Returns  JSON: { number of sessions, whether there are more, whether this call was late itself and so reaped none }
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local limit = tonumber(ARGV[2])
@@ -12,7 +13,7 @@ local isLate = steadyMs - tonumber(last[1] or steadyMs) > limits.sweepLateMs
 if isLate or last[3] == '1' then return cjson.encode({ 0, false, true }) end
 if meta.isAnnouncing or steadyMs < tonumber(last[2] or 0) then return cjson.encode({ 0, false, false }) end
 
--- Those that came no further hold nothing any more.
+-- Nodes that did not return in this time hold no sessions any longer (held_until).
 redis.call('ZREMRANGEBYSCORE', RETURNING, '-inf', steadyMs - timing.nodeTtlMs - timing.reconnectGraceMs)
 
 local count = 0
@@ -30,7 +31,7 @@ for _, nodeId in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', steadyMs)) do
       count = count + 1
       lose(nodeId, session.fence, 'reaped')
       give_grace(user, session, timing.reconnectGraceMs, 'NODE_LOST')
-      -- The next one of theirs is a step of its own.
+      -- The user's next session is a separate step.
       remember(user)
     end
   end

@@ -1,10 +1,11 @@
--- renew-node: extends a node's lease by NODE_TTL, and tells it what it has to know.
+-- renew-node: extends a node's lease by NODE_TTL, and returns the news for it.
+-- Keep in step with src/stores/memory/index.ts (`renewNode`) and src/stores/memory/nodes.ts.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the RenewRequest of src/presence/store.ts as JSON
 -- Returns  JSON: { { { fence, cause }... } lost since then, lossCount, { { userId, issuedUpToMs }... },
---          dismissalCount, whether dismissals were missed, whether this node has to adopt,
---          whether reads still wait, seq, bell }
+--          dismissalCount, whether dismissals were missed, whether this node must adopt,
+--          whether reads still wait for announcements, seq, bell }
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local request = cjson.decode(ARGV[2])
@@ -21,7 +22,7 @@ if unseenCount == 0 then
   redis.call('DEL', losses_key(nodeId))
 else
   redis.call('LTRIM', losses_key(nodeId), -unseenCount, -1)
-  -- So many at once; the others at the next renewal.
+  -- The next renewal returns the others.
   for index, loss in ipairs(redis.call('LRANGE', losses_key(nodeId), 0, limits.lossesAtOnce - 1)) do
     losses[index] = cjson.decode(loss)
   end
@@ -43,7 +44,7 @@ elseif seenCount < dismissalCount then
   for index, entry in ipairs(found) do dismissals[index] = { entry[2][2], tonumber(entry[2][4]) } end
 end
 
--- One node brings what the database has open; where it died, another takes over.
+-- One node adopts the open sessions of the database. If its lease passed, another node takes over.
 local mustAdopt = false
 if not meta.isAdopted then
   local adopter = redis.call('HGET', META, 'adopter')

@@ -1,8 +1,9 @@
--- set-user: brings settings, a profile, or the row that an attach had to do without, to a live user.
+-- set-user: applies settings, a profile, or a row that was read after the attach, to a user in the store.
+-- Keep in step with src/stores/memory/index.ts (`setUser`) and src/stores/memory/population.ts (`remember`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  the SetUserRequest of src/presence/store.ts as JSON
--- Returns  JSON: the settings that the store goes by now, false where it knows none
+-- Returns  JSON: the settings that the store uses now; false if it has none
 local refusal = refuse_stranger(ARGV[1])
 if refusal then return refusal end
 local request = cjson.decode(ARGV[2])
@@ -19,7 +20,7 @@ if not user then
 end
 
 local isSeedNew = seed and take_seed(user, seed)
--- The newest at once: what an older version shows must not come in between.
+-- Merge both first: applying the older version in between would show it to others.
 local areSettingsNew = take_settings(user, newer_settings(settings, seed and given(seed.settings)), seed)
 local isProfileNew = profile and take_profile(user, profile)
 if isSeedNew or areSettingsNew or isProfileNew then commit(user, { isViewerChanged = true, mustRecord = true }) end

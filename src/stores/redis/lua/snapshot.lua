@@ -1,13 +1,14 @@
--- snapshot: the state of every user in the store as records, ordered by the bytes of the id.
+-- snapshot: a page of the states of all users in the store, as records, ordered by the bytes of the id.
+-- Keep in step with src/stores/memory/population.ts (`records.snapshot`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  JSON: { the id after which to go on or null, at most so many users }
+-- ARGV[2]  JSON: { the id after which to continue, or null, most users to return }
 -- Returns  { the number of the newest record, records as JSON... }
 local refusal = refuse_recorder(ARGV[1])
 if refusal then return refusal end
 local after, limit = unpack(cjson.decode(ARGV[2]))
 local from = given(after) and '(' .. after or '-'
--- Lua itself compares texts by the locale.
+-- The operator < of Lua compares strings by the locale.
 local function is_before(one, other)
   for index = 1, math.min(#one, #other) do
     local oneByte, otherByte = string.byte(one, index), string.byte(other, index)
@@ -16,7 +17,7 @@ local function is_before(one, other)
   return #one < #other
 end
 
--- Nobody is in both.
+-- No user is in both sets.
 local listed = redis.call('ZRANGEBYLEX', ONLINE, from, '+', 'LIMIT', 0, limit)
 local unlisted = redis.call('ZRANGEBYLEX', UNLISTED, from, '+', 'LIMIT', 0, limit)
 local userIds, l, u = {}, 1, 1

@@ -1,7 +1,7 @@
--- stats: what an operator watches. Counts that Redis keeps, and no scan.
+-- stats: counts for an operator. Redis keeps them all, so nothing is scanned.
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- Returns  { nodes alive, users online, sessions, entries of the log, their bytes, records waiting }
+-- Returns  { live nodes, users online, sessions, entries of the log, their bytes, pending records }
 local refusal = refuse_reader(ARGV[1])
 if refusal then return refusal end
 return {

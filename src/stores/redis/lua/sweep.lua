@@ -1,15 +1,18 @@
--- sweep: handles passed deadlines: leases that passed, users who fall away or idle, activity to be recorded. Ends the time of
--- announcements where it is over.
+-- sweep: handles passed deadlines: ends sessions whose lease passed, updates users who become away or idle, and records
+-- activity. Also ends the time of announcements.
+-- Keep in step with src/stores/memory/index.ts (`sweep`, `settle`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
--- ARGV[2]  at most so many users
--- ARGV[3]  how long ago the last sweep of this node was, by its own clock, in ms; '' where it has swept nothing yet
--- Returns  JSON: { number of users, whether there is more, whether it came late itself and judged nobody, skewMs }
+-- ARGV[2]  most users to handle
+-- ARGV[3]  ms since the last sweep of this node, by its own clock; '' before its first sweep
+-- Returns  JSON: { number of users, whether there are more, whether this call was late itself and so handled none,
+--          skewMs }
 local limit, ownGapMs = tonumber(ARGV[2]), tonumber(ARGV[3])
 local refusal = refuse_stranger(ARGV[1], ownGapMs)
 if refusal then return refusal end
 local gapMs = nowMs - meta.sweptAtMs
--- Somebody has swept since this node did, so no more time can have passed: TIME was set forward, by less than a pause.
+-- The last sweep was at or after this node's own, so no more than ownGapMs can have passed: TIME was set forward, by
+-- less than would begin a pause.
 if ownGapMs and gapMs > ownGapMs + limits.stepForwardMs then
   meta.skewMs = meta.skewMs + gapMs - ownGapMs
   steadyMs = nowMs - meta.skewMs

@@ -1,8 +1,9 @@
--- viewer: a user as only they see it.
+-- viewer: a user as only that user sees it.
+-- Keep in step with src/stores/memory/live-user.ts (`viewerState`).
 -- KEYS[1]  the root
 -- ARGV[1]  the epoch that the node believes in
 -- ARGV[2]  JSON: { user id }
--- Returns  JSON: false where the store does not know the user, 'pending' while the settings are not known, else
+-- Returns  JSON: false if the user is not in the store, 'pending' while the settings are not known, else
 --          { public user, own status, { statusChoice, statusMessage, visibility, hideLastActive }, lastActiveAtMs,
 --          { sessions... } }
 local refusal = refuse_reader(ARGV[1])

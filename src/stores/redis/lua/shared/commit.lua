@@ -1,17 +1,18 @@
--- All that follows from a user's state: lists, change log, records, deadlines and the bell. Every script that changes a user
--- commits the change here.
+-- What commit derives from a user's state: lists, change log, records, deadlines and notifications. Every script that
+-- changes a user calls commit.
+-- Keep in step with src/stores/memory/population.ts.
 
--- The log's fields are read by their places: XRANGE gives { id, { name, value, ... } }.
+-- Fields of an entry are read by position: XRANGE returns { id, { name, value, ... } }.
 local function written_ms(entry) return tonumber(entry[2][2]) end
 local function text_of(entry) return entry[2][4] end
--- The user whose trail says its rooms, nil where it names them.
+-- The user whose trail has the rooms of the entry; nil if the entry names them itself.
 local function trail_of(entry) return entry[2][8] ~= '' and entry[2][8] or nil end
 
--- What Redis needs for an entry beside its text, as measured.
+-- Memory that Redis needs for an entry apart from its text, as measured.
 local ENTRY_BYTES = 60
 
--- The bytes of the log from an entry on. An entry says how many were written before it, so that nothing has to be
--- subtracted where entries go. A version before this one counted none: its entries came before all that were counted.
+-- The bytes of the log from an entry on. An entry stores how many bytes were written before it, so a trim subtracts
+-- nothing. Entries of older versions lack the field, and precede all entries that have it.
 local function bytes_from(entry, writtenBytes) return writtenBytes - tonumber(entry[2][6] or 0) end
 
 local function log_bytes()
@@ -21,7 +22,7 @@ end
 
 local TRIMMED_AT_ONCE = 1000
 
--- lastSeq, writtenBytes: where the caller knows them.
+-- lastSeq, writtenBytes: nil to read them from META.
 local function trim_log(lastSeq, writtenBytes)
   lastSeq = lastSeq or last_number('seq')
   writtenBytes = writtenBytes or last_number('logBytes')
@@ -32,7 +33,7 @@ local function trim_log(lastSeq, writtenBytes)
   end
   local isDone = false
   while not isDone and goneCount < TRIMMED_AT_ONCE do
-    -- The first entry tells mostly that there is nothing to do.
+    -- Read one entry first: usually it still fits, and nothing is to be trimmed.
     local oldest = redis.call('XRANGE', LOG, from, '+', 'COUNT', atOnce)
     isDone = #oldest < atOnce
     for _, entry in ipairs(oldest) do
@@ -50,8 +51,8 @@ local function trim_log(lastSeq, writtenBytes)
   if goneSeq then redis.call('XTRIM', LOG, 'MINID', from) end
 end
 
--- One step of one user in the log. Returns its number and its text, and its element of the user's trail, false where it
--- has none.
+-- Appends one step of one user to the log. Returns the number and the text of the entry, and its element of the user's
+-- trail, false if the entry is not on a trail.
 local function append(user, before, after, changes)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
   local isOnTrail = are_many(before.lists) or are_many(after.lists) or is_on_trail(user)
@@ -92,7 +93,7 @@ local function list(user, before, after, changes)
   for _, room in ipairs(entered) do redis.call('ZADD', room_key(room), 0, user.id) end
 end
 
--- finish: { atMs, reason } of a session that ended, false while it lives.
+-- finish: { atMs, reason } of a session that ended, false if it is live. The row is RowAnswer of answers.ts.
 local function session_row(session, finish)
   return {
     session.startId, session.id, session.device, session.rooms, session.nodeId, session.hadSocket,
@@ -109,12 +110,12 @@ local function record_of(user, rows)
   return cjson.encode({ user.id, profile, columns_of(user), rows, settings })
 end
 
--- A record names the rooms of the sessions that it is about, so the database being away is bounded in bytes as well.
+-- Records contain rooms, so those kept while the database is unreachable are bounded in bytes as well as in number.
 local function trim_records(writtenBytes)
   for _ = 1, 100 do
     local first = redis.call('XRANGE', RECORDS, '-', '+', 'COUNT', 1)[1]
     if not first then return end
-    -- A version before this one counted no bytes.
+    -- Records of older versions lack the field. While one is the oldest, this bound does not apply.
     local bytes = writtenBytes - (tonumber(first[2][4]) or writtenBytes)
     if bytes <= limits.recordBytes then return end
     redis.call('XTRIM', RECORDS, 'MINID', (number_of(first) + 1) .. '-0')
@@ -123,7 +124,8 @@ end
 
 local function record(user, touched)
   local rows = {}
-  -- Adopted, it may have another row. The recorder begins a new epoch with a snapshot, which has it then.
+  -- The adoption may give the session another row, so it has none until then. The recorder begins a new epoch with a
+  -- snapshot after the adoption, which contains it.
   local function has_row(session) return meta.isAdopted or not session.mayTakeRow end
   for _, touch in ipairs(touched) do
     if has_row(touch.session) or touch.finish then
@@ -145,7 +147,7 @@ local function record(user, touched)
   local writtenBytes = redis.call('HINCRBY', META, 'recordBytes', bytes)
   redis.call('XADD', RECORDS, 'MAXLEN', limits.recordsKept, seq .. '-0', 'record', text,
     'bytesBefore', writtenBytes - bytes)
-  -- So many of the short ones do not reach the bound.
+  -- With shorter records, recordsKept is reached before recordBytes.
   if bytes > limits.recordBytes / limits.recordsKept then trim_records(writtenBytes) end
   if #user.sessions == 0 then redis.call('ZADD', DEPARTING, seq, user.id) else redis.call('ZREM', DEPARTING, user.id) end
   return seq
@@ -159,29 +161,29 @@ local function schedule(user)
   if not dueSteadyMs then
     if user.dueSteadyMs then redis.call('ZREM', DUE, user.id) end
     user.dueSteadyMs = false
-  -- A deadline that moved later than the order says is found when the sweep comes by: a heartbeat moves nothing in it.
+  -- A deadline that moved later stays where it is in DUE, so a heartbeat moves nothing; the sweep corrects it.
   elseif not user.dueSteadyMs or dueSteadyMs < user.dueSteadyMs or user.dueSteadyMs <= steadyMs then
     redis.call('ZADD', DUE, dueSteadyMs, user.id)
     user.dueSteadyMs = dueSteadyMs
   end
 end
 
--- Rule 9: lastActive alone is no change.
+-- Rule 9: a new lastActive alone is no change.
 local function is_same(before, after, changes)
   for index = 2, 7 do if before.public[index] ~= after.public[index] then return false end end
   return not (changes and after.public[4])
 end
 
--- Numbered, so that a node sees where one was lost.
+-- Publishes a message to all nodes. Its number lets a node detect a lost message.
 local function ring(message)
   message.bell = redis.call('HINCRBY', META, 'bell', 1)
   message.epoch = meta.epoch
   redis.call('PUBLISH', BELL, cjson.encode(message))
 end
 
--- Once after each `remember`.
--- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord, lostBy = { node ids that
--- should learn at once what they lost } }
+-- Must be called once after each `remember`.
+-- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord, lostBy = { ids of nodes
+-- to notify at once of sessions that their sockets lost } }
 local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
@@ -204,11 +206,11 @@ local function commit(user, step)
   if step.mustRecord or #touched > 0 or areColumnsChanged then message.record = record(user, touched) end
 
   schedule(user)
-  -- Nobody has a place in a log that cannot be read yet, and a new epoch finds everybody at once.
+  -- While reads wait for announcements no subscriber has a position in the log; they read all users afterwards.
   if isChanged and not meta.isAnnouncing and (before.public[4] or after.public[4]) then
     local element
     message.seq, message.entry, element = append(user, before, after, changes)
-    -- A longer one is read by those who need it.
+    -- A node that needs a longer element reads it from the trail.
     message.rooms = element and #element <= limits.messageRoomBytes and element or nil
   else
     defer_changes(user, changes)

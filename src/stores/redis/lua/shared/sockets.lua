@@ -1,24 +1,25 @@
--- Sessions, and the sockets and nodes that they hang on.
+-- Sessions with their sockets and nodes.
+-- Keep in step with src/stores/memory/index.ts (`hang`, `endSession`, `giveGrace`) and src/stores/memory/nodes.ts.
 
 local function keep_losses(nodeId)
   redis.call('PEXPIRE', losses_key(nodeId), limits.lossesKeptMs)
   redis.call('PEXPIRE', loss_count_key(nodeId), limits.lossesKeptMs)
 end
 
--- The node learns it by its next renewal. Kept long enough for one that was thought dead.
+-- Stores a loss for the node's next renewal. It is kept long enough for a node that was believed dead.
 local function lose(nodeId, fence, cause)
   redis.call('RPUSH', losses_key(nodeId), cjson.encode({ fence, cause }))
   redis.call('INCR', loss_count_key(nodeId))
   keep_losses(nodeId)
 end
 
--- To be called when a session of the user no longer hangs on the node.
+-- Must be called after a session of the user lost its socket on the node.
 local function leave_node(user, nodeId)
   for _, session in ipairs(user.sessions) do if session.fence and session.nodeId == nodeId then return end end
   redis.call('SREM', node_key(nodeId), user.id)
 end
 
--- Until when a session that was reaped from a node is not ended, because the node is not back with all of its sockets.
+-- The time before which a reaped session does not end, because its node is returning; 0 if it is not.
 local function held_until(session)
   if session.leaseReason ~= 'NODE_LOST' then return 0 end
   local returning = redis.call('ZSCORE', RETURNING, session.nodeId)
@@ -27,7 +28,7 @@ end
 
 local function renew_node(nodeId) redis.call('ZADD', NODES, steadyMs + timing.nodeTtlMs, nodeId) end
 
--- Every node closes the user's sockets whose token is not younger.
+-- Makes every node close the user's sockets whose token was issued at or before issuedUpToMs.
 local function dismiss(userId, issuedUpToMs)
   local number = redis.call('HINCRBY', META, 'dismissedCount', 1)
   redis.call('XADD', DISMISSED, 'MAXLEN', limits.dismissalsKept, number .. '-0', 'userId', userId,
@@ -35,7 +36,7 @@ local function dismiss(userId, issuedUpToMs)
   ring({ dismissal = number })
 end
 
--- Hangs a session on a socket; the socket that it hung on loses it.
+-- Attaches a session to a socket. The socket that had the session loses it.
 local function hang(user, session, fence, nodeId)
   local formerFence, formerNodeId = session.fence, session.nodeId
   session.fence = fence
@@ -51,22 +52,22 @@ local function hang(user, session, fence, nodeId)
   redis.call('SADD', node_key(nodeId), user.id)
 end
 
--- Still open in the database, it would be adopted.
+-- Marks a session as ended before the adoption: the database may have it open, and it would be adopted.
 -- sessionId: '*' for all sessions of the user.
 local function end_before_adoption(userId, sessionId, atMs, reason)
   redis.call('SET', gone_key(userId, sessionId), cjson.encode({ atMs, reason }), 'PX', limits.goneKeptMs)
 end
 
--- Returns how it ended, for its row.
+-- Returns { atMs, reason } for the session's row.
 local function end_session(user, session, reason)
-  -- Nobody was there after a restart, so it ended when its user was last known to be.
+  -- Nobody was connected after a restart, so the session ended at its last known activity.
   local atMs = reason == 'SERVER_RESTART' and session.lastActiveAtMs or date(user)
   local _, index = session_of(user, session.id)
   table.remove(user.sessions, index)
   redis.call('HINCRBY', META, 'sessionCount', -1)
   if not meta.isAdopted then
     end_before_adoption(user.id, session.id, atMs, reason)
-    -- Its socket took over from a `default` that the database may have open.
+    -- The session's socket took over from a `default` that the database may have open.
     if is_on_own_socket(session) then end_before_adoption(user.id, limits.defaultSessionId, atMs, 'TAKEN_OVER') end
   end
   if session.fence then
@@ -81,7 +82,7 @@ local function add_session(user, session)
   redis.call('HINCRBY', META, 'sessionCount', 1)
 end
 
--- A session that lost its socket lives on for its grace, or ends in this very step.
+-- Keeps a session that lost its socket live for graceMs; ends it in this step if that is 0 or less.
 local function give_grace(user, session, graceMs, reason)
   session.reapedFence = reason == 'NODE_LOST' and session.fence
   session.fence = false
@@ -94,6 +95,6 @@ local function give_grace(user, session, graceMs, reason)
   else
     session.leaseEndsSteadyMs = steadyMs + graceMs
   end
-  -- A row does not say whether its socket is there just now, so only an end is one for the records.
+  -- A row does not contain whether a socket is attached, so only an end needs a record.
   commit(user, { touched = touched, isViewerChanged = true })
 end

@@ -1,11 +1,13 @@
--- What can happen to a user or a session, before anything that follows from it is drawn.
+-- The steps of a user or a session. They change the state only; commit (shared/commit.lua) derives the rest.
+-- Keep in step with src/stores/memory/user-steps.ts, with `admit` of src/stores/memory/population.ts, and with
+-- `newerSettings`, `newerProfile` and `shownLastActiveAfter` of src/presence/rules.ts.
 
 local function later(one, other)
   if not one or not other then return one or other end
   return math.max(one, other)
 end
 
--- session: nil where no one knows in which it was. agoMs: how long ago it was.
+-- session: the one in which the user was active, nil if unknown. agoMs: how long ago the activity was.
 local function count_activity(user, session, agoMs)
   local atMs, activeSteadyMs = date(user) - agoMs, steadyMs - agoMs
   user.isActivityOver = false
@@ -20,13 +22,13 @@ local function count_activity(user, session, agoMs)
   user.activityFlushSteadyMs = user.activityFlushSteadyMs or activeSteadyMs + timing.lastActiveFlushMs
 end
 
--- The user went offline: only activity from now on brings them back.
+-- For goOffline: only later activity brings the user back online.
 local function end_activity(user)
   user.isActivityOver = true
   user.activityOverSteadyMs = steadyMs
 end
 
--- As JSON takes and brings them; false while there are none.
+-- The settings in the form of the Settings type, for JSON; false while they are not known.
 local function settings_of(user)
   if not user.settingsVersion then return false end
   return {
@@ -35,7 +37,7 @@ local function settings_of(user)
   }
 end
 
--- newerSettings of src/presence/rules.ts. Returns `current` itself where nothing changes.
+-- newerSettings of src/presence/rules.ts. Returns `current` itself if nothing changes.
 local function newer_settings(current, brought)
   if not brought then return current end
   if not current or brought.version > current.version then return brought end
@@ -52,9 +54,9 @@ local function newer_settings(current, brought)
   }
 end
 
--- The settings of the epoch before are confirmed, as they were or as newer ones say: everyone sees again what they saw.
+-- The settings of the earlier epoch are confirmed, or replaced by newer ones: everyone sees again what they saw before.
 local function show_again(user, formerVersion, formerVisibility)
-  -- Newer settings may have hidden them in between.
+  -- Newer settings may have hidden the user in between.
   if user.settingsVersion ~= formerVersion then user.inheritedSinceMs = false end
   local sinceMs = user.inheritedSinceMs
   if formerVisibility == 'NOBODY' then
@@ -65,30 +67,31 @@ local function show_again(user, formerVersion, formerVisibility)
   user.shownSinceMs = sinceMs
 end
 
--- What a database knows may be of the future: written while a clock stood ahead. Nobody was active after now.
+-- Replaces a moment of the future by now. A row may contain one, written while a clock was ahead.
 local function cut_to_now(moment)
   return given(moment) and math.min(moment, nowMs)
 end
 
--- A step into hiding takes its hideLastActive along; another one of a hidden user waits until they are seen again.
--- The row went through each step: where it has these settings, it has what everyone saw after the last one.
+-- A step into hiding applies its hideLastActive at once; a later change of a hidden user applies when the user is
+-- visible again. The row went through each step: if it has these settings, it has what everyone saw after the last
+-- step.
 local function freeze_last_active(user, row)
   if not user.hideLastActive then return end
   local isOfRow = row and given(row.settings) and row.settings.version == user.settingsVersion
   user.shownLastActiveAtMs = isOfRow and cut_to_now(row.shownLastActiveAtMs)
 end
 
--- row: the UserSeed that the settings came with, nil where it was not read.
--- Returns whether anything of them is new.
+-- row: the UserSeed that the settings came with; nil if it was not read.
+-- Returns whether the settings changed, or were confirmed.
 local function take_settings(user, settings, row)
   if not settings then return false end
   local current = settings_of(user)
   local newer = newer_settings(current, settings)
   if newer == current and not user.isUnconfirmed then return false end
   local wasVisible, wasUnconfirmed = is_visible(user), user.isUnconfirmed
-  -- By the row everyone saw a user whose settings were not known here.
+  -- While the store had no settings, the row decided what everyone saw.
   local isRowVisible = not current and row and given(row.settings) and row.settings.visibility == 'EVERYONE'
-  -- Newer ones may be of another time in hiding.
+  -- Newer settings may belong to another time in hiding.
   local isOvertaken = wasUnconfirmed and current and current.version ~= newer.version
   user.settingsVersion = newer.version
   user.statusChoice = newer.statusChoice
@@ -101,14 +104,15 @@ local function take_settings(user, settings, row)
     if wasVisible or isRowVisible or isOvertaken then freeze_last_active(user, row) end
   elseif wasUnconfirmed and current then
     show_again(user, current.version, current.visibility)
-  -- Coming back is dated now, so that nothing tells of the time in hiding (rule 8).
+  -- The last activity becomes now, so that it reveals nothing of the time in hiding (rule 8).
   elseif not wasVisible and is_online(user) then
     user.shownLastActiveAtMs = date(user)
   end
   return true
 end
 
--- The newer of two profiles wins, and what it leaves out stays. Both: { name, avatarUrl, issuedAtMs } or false.
+-- newerProfile of src/presence/rules.ts: the newer one wins, and the fields that it leaves out stay.
+-- Both: { name, avatarUrl, issuedAtMs } or false.
 local function newer_profile(current, brought)
   if not brought or (not given(brought.name) and not given(brought.avatarUrl)) then return current end
   if not current then return brought end
@@ -140,17 +144,19 @@ local function take_profile(user, profile)
   return true
 end
 
--- Where a moment of a database lies on the steady clock.
+-- Converts a moment of the database to the steady clock.
 local function steady_of(moment) return steadyMs - math.max(0, nowMs - moment) end
 
--- What an attach had to do without, or read while the user became known. Its settings are take_settings'.
+-- Applies a row that was read after the user was admitted without it, or at the same time. take_settings applies its
+-- settings.
+-- Returns whether the name or the avatar changed.
 local function take_seed(user, seed)
-  -- Without any activity since, the row knows best whether the last one is over.
+  -- If there was no activity since, the row decides whether the user went offline.
   if not user.lastActiveAtMs and seed.isActivityOver then end_activity(user) end
   local lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
   if user.isInherited and seed.isActivityOver and lastActiveAtMs and (user.lastActiveAtMs or 0) <= lastActiveAtMs then
     end_activity(user)
-    -- A node that has not spoken yet may bring some that is later.
+    -- A node that has not announced its sessions yet may bring later activity.
     user.activityOverSteadyMs = steady_of(lastActiveAtMs)
   end
   user.isInherited = false
@@ -159,12 +165,12 @@ local function take_seed(user, seed)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, cut_to_now(seed.shownLastActiveAtMs))
   user.latestAtMs = math.max(user.latestAtMs or 0, user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
   local name, avatarUrl = user.name, user.avatarUrl
-  -- As if the row had been there first: an older token changes nothing of it, a newer one keeps what it leaves out.
+  -- Merge as if the row had come first: an older token changes nothing, and a newer one keeps the fields it leaves out.
   set_profile(user, newer_profile(given(seed.profile), profile_of(user)))
   return user.name ~= name or user.avatarUrl ~= avatarUrl
 end
 
--- Returns whether anything of it is new. device, rooms: nil where left out.
+-- device, rooms: nil if left out. Returns whether one of them changed.
 local function describe(session, device, rooms)
   local isSame = true
   if device ~= nil and given(device) ~= session.device then isSame = false end
@@ -180,7 +186,7 @@ local function describe(session, device, rooms)
   return true
 end
 
--- Whether a beat without a session id is a word of one of these sessions' clients (rule 7).
+-- Whether the client of one of these sessions can have sent a beat without a session id (rule 7).
 local function is_on_socket(user)
   for _, session in ipairs(user.sessions) do if session.fence or session.isInGrace then return true end end
   return false
@@ -188,7 +194,7 @@ end
 
 local function lives_by_beats(session) return not session.fence and not session.isInGrace end
 
--- Session `default` where it lives by heartbeats: a socket of its user takes over from it (rule 7). Else nil.
+-- The session `default` if it lives by heartbeats, else nil. A socket of its user takes over from it (rule 7).
 local function default_by_beats(user)
   local session = session_of(user, limits.defaultSessionId)
   return session and lives_by_beats(session) and session or nil
@@ -203,13 +209,13 @@ local function is_back_by_beats(user, sessionId, onlyAfterBeats)
   return other and other.startedAtMs >= (user.wentOfflineAtMs or 0) and not is_on_socket(user)
 end
 
--- Whether a socket attached in this life of the state has the session, or had it a moment ago.
+-- Whether a socket attached in this epoch has the session, or the session is in the grace after one.
 local function is_on_own_socket(session)
   return session.fence or session.isInGrace and session.leaseReason ~= 'SERVER_RESTART'
 end
 
--- The session without a socket whose lease ends first, nil where all have one.
--- except: one that ends in this step anyway, or nil.
+-- The session without a socket whose lease ends first; nil if all sessions have a socket.
+-- except: a session that ends in this step anyway, or nil.
 local function first_to_give_way(user, except)
   local first
   for _, session in ipairs(user.sessions) do
@@ -220,7 +226,7 @@ local function first_to_give_way(user, except)
   return first
 end
 
--- A heartbeat over HTTP: it keeps the session for SESSION_TTL, and never for less than it had.
+-- Applies a heartbeat over HTTP: extends the lease to SESSION_TTL, and never shortens it.
 local function renew_lease(session)
   if session.fence then return end
   local renewedMs = steadyMs + timing.sessionTtlMs
@@ -240,7 +246,7 @@ local function create_session(id, startId, startedAtMs, lastActiveAtMs, lastActi
   }
 end
 
--- Takes in a user who was not there.
+-- Adds a user who is not in the store.
 local function admit(userId, seed)
   local user = { id = userId, sessions = {}, shownStatus = 'OFFLINE', ownStatus = 'OFFLINE', epoch = meta.epoch }
   user.isFrozenAtHiding = true
@@ -255,7 +261,7 @@ local function admit(userId, seed)
   user.activityOverSteadyMs = steadyMs
   user.wentOfflineAtMs = nowMs
   user.shownSinceMs = false
-  -- Of when they were here before.
+  -- The user may have a trail from an earlier stay in the store.
   user.mayHaveTrail = true
   redis.call('ZADD', UNLISTED, 0, userId)
   return remember(user)

@@ -1,30 +1,32 @@
--- The rooms of users who are in many. A log entry of such a user names no rooms but those that changed, so its size does
--- not depend on how many there are. The rooms at an entry are those of now with every later change undone.
+-- The rooms of users who are in many rooms. A log entry of such a user names only the rooms that changed, so its size
+-- does not depend on the number of rooms. The rooms at an entry are the current rooms with every later change undone.
 --
--- The trail of a user is a list with one element an entry, as JSON: { seq, { rooms added }, { rooms removed } }. The log
--- and the trail lose their oldest together. Once a user has a trail, all of their entries go there until it is empty.
--- What changes while nobody sees the user makes no entry (rule 8): it is deferred, and becomes a part of the next one.
+-- The trail of a user is a list with one element per entry, as JSON: { seq, { rooms added }, { rooms removed } }. The
+-- log and the trail are trimmed together. Once a user has a trail, each entry of the user extends it until it is empty.
+-- Changes while the user is hidden make no entry (rule 8): they are deferred to the next entry.
+--
+-- The memory store needs none of this: its entries share sets of rooms (src/presence/room-set.ts).
 
 local function seq_of(element) return tonumber(string.match(element, '%d+')) end
 
 local function has_trail(userId) return redis.call('EXISTS', trail_key(userId)) == 1 end
 
--- The same, remembered with the user: most never have one.
+-- has_trail, cached in the user's value: most users never have a trail.
 local function is_on_trail(user)
   user.mayHaveTrail = user.mayHaveTrail and has_trail(user.id)
   return user.mayHaveTrail
 end
 
--- Longer than the log keeps an entry, also where its clock stands still for a while.
+-- Longer than the log keeps an entry, even if its steady clock stands still for a while.
 local TRAIL_TTL_MS = math.max(2 * timing.logAgeMs, 3600000)
 
--- Of a state that was lost nobody reads a trail any more.
+-- Trails of a lost epoch are never read again, so they expire.
 local function expire_trail_later(userId)
   redis.call('PEXPIRE', trail_key(userId), TRAIL_TTL_MS)
   redis.call('PEXPIRE', deferred_key(userId), TRAIL_TTL_MS)
 end
 
--- Whether an entry should not name all of them. Costs the bound, not the rooms.
+-- Whether there are too many rooms for an entry to name them all. The cost is bounded, whatever the number of rooms.
 local function are_many(lists)
   local bytes = 0
   for session, list in pairs(lists) do
@@ -48,8 +50,8 @@ local function keys_of(set)
   return keys
 end
 
--- Whether a session may be in one of a few rooms. To look for them in a packed text costs a tenth of unpacking it; it may
--- find one where there is none.
+-- Whether a session may be in one of a few rooms; true may be wrong, false never is. Searching the packed text costs a
+-- tenth of unpacking it.
 local FEW_ROOMS = 4
 local function may_be_in(session, list, rooms)
   if list ~= session or session.knownRooms or #rooms > FEW_ROOMS then return true end
@@ -58,8 +60,8 @@ local function may_be_in(session, list, rooms)
   return false
 end
 
--- What a step changed of the rooms of all sessions together: { added, removed }, nil where it changed nothing. Costs the
--- rooms of the sessions that changed, and a look at those of the others only then.
+-- What a step changed in the union of the rooms of all sessions: { added, removed }, nil if nothing changed. It reads
+-- the rooms of the sessions that changed, and those of the other sessions only if there may be a change.
 local function room_changes(before, after)
   local added, removed = {}, {}
   for session, list in pairs(after) do
@@ -84,8 +86,8 @@ local function room_changes(before, after)
   return { added = keys_of(added), removed = keys_of(removed) }
 end
 
--- Keeps what a step changed that made no entry. What is undone by it is forgotten, so this is never longer than the
--- rooms of before and of now.
+-- Stores the changes of a step that made no entry. A change and its reverse cancel out, so the hash never has more
+-- rooms than the user had before and has now together.
 local function defer_changes(user, changes)
   if not changes or not is_on_trail(user) then return end
   local key = deferred_key(user.id)
@@ -98,7 +100,7 @@ local function defer_changes(user, changes)
   expire_trail_later(user.id)
 end
 
--- Returns { added, removed } since the last entry of the trail.
+-- Returns the deferred { added, removed } since the user's last entry.
 local function deferred_of(userId)
   local values = redis.call('HGETALL', deferred_key(userId))
   local added, removed = {}, {}
@@ -109,8 +111,8 @@ local function deferred_of(userId)
   return { added = added, removed = removed }
 end
 
--- Returns the element of an entry, and what it is a change of: the rooms at the user's entry of this number; 0 where the
--- user was in none, false where no entry says it.
+-- Returns the trail element of an entry, and its base: the number of the user's entry whose rooms the element changes;
+-- 0 if the user was in no room, false if no entry of the trail has them.
 local function extend_trail(user, seq, before, changes)
   local userId = user.id
   user.mayHaveTrail = true
@@ -129,7 +131,7 @@ local function extend_trail(user, seq, before, changes)
   return element, baseSeq
 end
 
--- The log lost the entry.
+-- Removes the element of an entry that was trimmed from the log.
 local function shorten_trail(userId, seq)
   local first = redis.call('LINDEX', trail_key(userId), 0)
   if not first or seq_of(first) > seq then return end
@@ -137,7 +139,7 @@ local function shorten_trail(userId, seq)
   if not has_trail(userId) then redis.call('DEL', deferred_key(userId)) end
 end
 
--- The elements of an entry and of all later ones, newest first.
+-- Returns the elements of an entry and of all later entries, newest first.
 local function trail_from(userId, seq)
   local elements, last, atOnce = {}, -1, 50
   while true do

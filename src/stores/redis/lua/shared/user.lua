@@ -1,35 +1,37 @@
 -- A user with their sessions: one value, so that a step of a user reads once and writes once.
+-- Keep in step with src/stores/memory/live-user.ts, and with src/presence/rules.ts (rules 2 and 3).
 local USER_FIELDS = {
   'hasProfile', 'name', 'avatarUrl', 'profileIssuedAtMs',
-  'settingsVersion', 'statusChoice', 'statusMessage', 'visibility', 'hideLastActive', -- version false: not known
+  'settingsVersion', -- false while the settings are not known
+  'statusChoice', 'statusMessage', 'visibility', 'hideLastActive',
   'lastActiveAtMs', 'isActivityOver', 'activityOverSteadyMs', 'shownSinceMs', 'shownLastActiveAtMs',
-  'shownStatus', -- what the log said last
-  'ownStatus', -- the user's own truth at the last step
+  'shownStatus', -- the status in the last log entry
+  'ownStatus', -- the user's status at the last step, regardless of visibility
   'activityFlushSteadyMs', 'dueSteadyMs', 'isRecorded',
   'lastActiveSteadyMs',
-  'wentOfflineAtMs', -- when goOffline ended a session the last time
-  'latestAtMs', -- the latest moment that anything of theirs was dated: their moments never go back
-  'epoch', -- in which this was written
-  'isInherited', -- from an epoch before, and their row has not been read in this one
-  'isUnconfirmed', -- the settings are those of an epoch before, and nobody has confirmed them in this one
-  'inheritedSinceMs', -- since when everyone saw them online in the epoch before, until they are adopted
-  'mayHaveTrail', -- shared/trail.lua: false where there is none in this epoch
-  'isFrozenAtHiding', -- written by a version in which shownLastActiveAtMs is what everyone sees of a hidden user
+  'wentOfflineAtMs', -- when goOffline last ended a session
+  'latestAtMs', -- the latest moment given to anything of the user: moments of one user never go back
+  'epoch', -- the epoch in which this value was written
+  'isInherited', -- from an earlier epoch, and the row has not been read in this one
+  'isUnconfirmed', -- the settings are from an earlier epoch, and are not confirmed in this one
+  'inheritedSinceMs', -- since when everyone saw the user online in the earlier epoch, until the adoption
+  'mayHaveTrail', -- false if the user has no trail in this epoch (shared/trail.lua)
+  'isFrozenAtHiding', -- written by a version in which everyone sees shownLastActiveAtMs of a hidden user
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
   'leaseEndsSteadyMs', 'leaseReason', 'isInGrace', 'hasUnrecordedActivity',
   'lastActiveSteadyMs',
-  'reapedFence', -- reaped from it, while nobody has told yet how that socket was lost
-  'isInherited', -- from an epoch before, and nobody has shown in this one that it lives
-  'mayTakeRow', -- started before the database's open sessions were adopted, so it may be one of them
+  'reapedFence', -- fence of the socket that was reaped, until a detach reports how that socket was lost
+  'isInherited', -- from an earlier epoch, without a proof of life in this one
+  'mayTakeRow', -- started before the open sessions of the database were adopted, so it may be one of them
 }
 
 local ROOMS_FIELD = 4
 
 local LONGEST_LEASE_MS = math.max(timing.sessionTtlMs, timing.nodeTtlMs + timing.reconnectGraceMs, timing.closeGraceMs)
 
--- rooms: what stands in the place of a session's rooms, nil for a user.
+-- rooms: the value to store for the rooms of a session; nil for a user.
 local function pack_fields(fields, from, rooms)
   local values = {}
   for index, field in ipairs(fields) do
@@ -44,8 +46,9 @@ local function unpack_fields(fields, values)
   return into
 end
 
--- The rooms of a session that is in many lie apart, in rooms_key: a heartbeat, or a step of another session, neither
--- reads nor writes them. In the user's value stands `true` for them. `knownRooms` are those, once they were read.
+-- The rooms of a session that is in many rooms are stored apart, in rooms_key: a heartbeat, or a step of another
+-- session, neither reads nor writes them. The user's value then contains `true` instead. `knownRooms` caches them after
+-- a read.
 local function read_rooms(session)
   session.knownRooms = session.knownRooms or cmsgpack.unpack(redis.call('HGET', rooms_key(session.userId), session.id))
   return session.knownRooms
@@ -67,7 +70,8 @@ local function lay_apart(session, userId, rooms)
   setmetatable(session, ROOMS_APART)
 end
 
--- The list of a session's rooms, or the session itself where that lies apart, as it is there. No list is changed in place.
+-- Returns the list of a session's rooms, or the session itself if its rooms are stored apart and unchanged. No list is
+-- ever changed in place.
 local function list_of(session)
   if not session.isApart then return session.rooms end
   local rooms = rawget(session, 'rooms')
@@ -89,7 +93,7 @@ local function are_long(rooms)
   return false
 end
 
--- What is to be saved of a session's rooms. Those that lie apart are written only where they changed.
+-- Returns the value to store for a session's rooms. Writes rooms that are stored apart only if they changed.
 local function save_rooms(user, session)
   local list = list_of(session)
   if list == session then return true end
@@ -137,7 +141,7 @@ local function status_of(user)
   return judged_ms() < user.lastActiveSteadyMs + timing.awayAfterMs and 'ONLINE' or 'AWAY'
 end
 
--- When time alone changes one of these two, false where it never does.
+-- When time alone next changes the result of is_online or status_of; false if it never does.
 local function next_flip_steady_ms(user)
   if not is_online(user) then return false end
   local awayMs = user.lastActiveSteadyMs + timing.awayAfterMs
@@ -151,8 +155,8 @@ local function shown_last_active(user)
   return user.shownLastActiveAtMs
 end
 
--- What everyone sees, in the order that src/stores/redis/answers.ts reads: as the log said it last, with the
--- activity since.
+-- What everyone sees: as of the last log entry, with the activity since. In the order of PublicAnswer in
+-- src/stores/redis/answers.ts.
 local function public_of(user)
   local isShown = user.shownStatus ~= 'OFFLINE'
   return {
@@ -161,14 +165,14 @@ local function public_of(user)
   }
 end
 
--- By session: the list of rooms of each, as it is when this is called.
+-- Maps each session to its list of rooms at the time of the call.
 local function lists_of(user)
   local lists = {}
   for _, session in ipairs(user.sessions) do lists[session] = list_of(session) end
   return lists
 end
 
--- All rooms of some lists, each once.
+-- All rooms of the lists, each once.
 local function union_of(lists)
   local union, isIn = {}, {}
   for session, list in pairs(lists) do
@@ -182,21 +186,21 @@ local function union_of(lists)
   return union
 end
 
--- The public columns of the database, false while the settings are not known.
+-- The public columns of the user's row; false while the settings are not known.
 local function columns_of(user)
   if not are_settings_known(user) then return false end
   local isShown = user.shownStatus ~= 'OFFLINE'
   return { isShown, isShown and user.shownSinceMs or false, shown_last_active(user) }
 end
 
--- Keeps what was, to see what a step changes.
+-- Stores the state before a step, so that commit can compare.
 local function remember(user)
   user.before = { public = public_of(user), columns = user.isRecorded and columns_of(user), lists = lists_of(user) }
   return user
 end
 
--- The user was written in an epoch before, of which the state may be an older copy: whether they hid or left since is not
--- known. So they are in no list until their settings are confirmed.
+-- Moves a user of an earlier epoch into this one. The state may be an older copy, which lacks that the user hid or left
+-- since. So the user is in no list until the settings are confirmed.
 local function inherit(user)
   user.former = { epoch = user.epoch, rooms = user.shownStatus ~= 'OFFLINE' and union_of(lists_of(user)) or {} }
   user.epoch = meta.epoch
@@ -207,7 +211,7 @@ local function inherit(user)
   for _, session in ipairs(user.sessions) do session.isInherited = true end
 end
 
--- The user as the store has them, nil where it does not know them.
+-- Reads a user; nil if the user is not in the store.
 local function load(userId)
   local value = redis.call('GET', user_key(userId))
   if not value then return nil end
@@ -221,7 +225,7 @@ local function load(userId)
       lay_apart(session, userId, nil)
       user.apartIds[#user.apartIds + 1] = session.id
     end
-    -- A version before this one counted leases and activity by TIME, which may be ahead.
+    -- Older versions measured leases and activity by TIME, which may be ahead of the steady clock.
     if session.leaseEndsSteadyMs then
       session.leaseEndsSteadyMs = math.min(session.leaseEndsSteadyMs, steadyMs + LONGEST_LEASE_MS)
     end
@@ -231,7 +235,7 @@ local function load(userId)
   if user.lastActiveAtMs then
     user.lastActiveSteadyMs = math.min(user.lastActiveSteadyMs or user.lastActiveAtMs, steadyMs)
   end
-  -- A version before this one went by hideLastActive, also while the user was hidden.
+  -- Older versions applied hideLastActive also while the user was hidden.
   if not user.isFrozenAtHiding and user.hideLastActive and user.visibility == 'NOBODY' then
     user.shownLastActiveAtMs = false
   end
@@ -250,13 +254,13 @@ local function load_to_change(userId)
   return remember(user)
 end
 
--- The moment of what happens to a user now: that of TIME, but never before one that was told of them.
+-- The moment of a step of this user now: TIME, but never before an earlier moment of the user.
 local function moment_of(user)
   local known = user.latestAtMs or math.max(user.lastActiveAtMs or 0, user.shownSinceMs or 0, user.shownLastActiveAtMs or 0)
   return math.max(known, nowMs)
 end
 
--- The same, of something that is dated by it for good.
+-- Returns moment_of for something that keeps this date, and stores it as the user's latest moment.
 local function date(user)
   user.latestAtMs = moment_of(user)
   return user.latestAtMs
