@@ -1,32 +1,32 @@
 /**
- * DATABASE_URL, as providers and tools print it.
+ * Parses DATABASE_URL in the forms that providers and tools print.
  *
- * A part that has a meaning here is taken. A part that has none is left out, and named in the log. Any other part is
- * refused: a connection that is not what its operator wrote would be worse than none. No message repeats a part of the
- * address that could be its password.
+ * A parameter that has a meaning here is used. A known parameter without a meaning is left out and named in the log.
+ * Any other parameter is refused: a connection that differs from what the operator wrote would be worse than none. No
+ * message repeats a part of the address that could be its password.
  *
- * The grammar is libpq's (34.1.1 of Postgres' manual, "Connection Strings"), with the forms of sockets that node tools
- * know beside it. WHATWG's `URL` knows neither several hosts nor a host that is a folder.
+ * The grammar is libpq's (34.1.1 of Postgres' manual, "Connection Strings"), plus the socket forms that node tools use.
+ * WHATWG's `URL` supports neither several hosts nor a folder as the host.
  */
 import { isIP } from 'node:net'
 
 export interface DatabaseHost {
-  /** What a certificate must name, and where to connect without `socketPath` and `ip`. */
+  /** The name that a certificate must have, and the host to connect to if `socketPath` and `ip` are null. */
   readonly name: string
-  /** Of `hostaddr`: connects here, without a lookup. */
+  /** From `hostaddr`: the address to connect to without a DNS lookup. */
   readonly ip: string | null
   readonly port: number
-  /** The file of a Unix socket. */
+  /** The path of a Unix socket. */
   readonly socketPath: string | null
 }
 
 export interface TlsChoice {
-  /** Without TLS at the server: fails, or goes on in plain text. */
+  /** If the server has no TLS, true fails the connection and false continues in plain text. */
   readonly isRequired: boolean
   readonly verifies: 'nothing' | 'chain' | 'chain and name'
-  /** TLS from the first byte, without asking for it. */
+  /** Starts TLS with the first byte, without an SSLRequest. */
   readonly isDirect: boolean
-  /** Null: the authorities that Node knows. */
+  /** Null: the certificate authorities that Node trusts. */
   readonly rootFile: string | null
   readonly certificateFile: string | null
   readonly keyFile: string | null
@@ -41,17 +41,17 @@ export interface DatabaseAddress {
   readonly database: string | null
   /** Null: plain text. */
   readonly tls: TlsChoice | null
-  /** Whether a standby is passed over as the connection is made. */
+  /** Whether a connection to a standby is rejected and the next host tried. */
   readonly needsPrimary: boolean
   readonly connectTimeoutMs: number | null
   /** Seconds until the first probe of an idle connection; 0: none. */
   readonly keepAliveS: number | null
-  /** False: behind a pooler that says so. */
+  /** False if a parameter tells that the server is behind a pooler. */
   readonly isPreparing: boolean
   readonly connectionCount: number | null
-  /** What the server is asked to set for each connection. */
+  /** Settings that each connection requests from the server. */
   readonly parameters: Readonly<Record<string, string>>
-  /** Names of parameters that mean nothing here. */
+  /** Names of parameters that were left out because they mean nothing here. */
   readonly leftOut: readonly string[]
 }
 
@@ -63,9 +63,9 @@ export class AddressError extends Error {
 const DEFAULT_PORT = 5432
 const MOST_CONNECTIONS = 100
 
-/** Parameters that another program reads, or that describe what is the same here in any case. */
+/** Parameters that only other programs read, or whose setting makes no difference here. */
 const LEFT_OUT: ReadonlySet<string> = new Set([
-  // libpq: what the driver does not do
+  // libpq: features that the driver lacks
   'channel_binding',
   'gssdelegation',
   'gsslib',
@@ -120,7 +120,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   ssl_max_protocol_version: 'is not read: Node decides (`NODE_OPTIONS=--tls-max-v1.2`)',
 }
 
-/** Settings of Postgres that may be written as parameters; any may be in `options`. */
+/** Postgres settings that may be written as parameters of the address; `options` may hold any setting. */
 const SESSION_SETTINGS: ReadonlySet<string> = new Set([
   'idle_in_transaction_session_timeout',
   'idle_session_timeout',
@@ -158,7 +158,7 @@ export function parseAddress(text: string): DatabaseAddress {
     password,
     database,
     tls: hosts.every((host) => host.socketPath !== null) ? null : tls,
-    // Rollcall writes: of several hosts only one that takes writes is of use.
+    // Rollcall writes, so if there are several hosts only the primary is useful.
     needsPrimary: target !== null || hosts.length > 1,
     connectTimeoutMs: connectTimeoutS === null || connectTimeoutS === 0 ? null : 1000 * connectTimeoutS,
     keepAliveS,
@@ -169,7 +169,7 @@ export function parseAddress(text: string): DatabaseAddress {
   }
 }
 
-/** For the log: the hosts and the database, nothing secret. */
+/** Hosts and database for the log, without secrets. */
 export function describeAddress({ hosts, database }: DatabaseAddress): string {
   const places = hosts.map(
     ({ name, port, socketPath }) => socketPath ?? `${isIP(name) === 6 ? `[${name}]` : name}:${port}`,
@@ -180,7 +180,7 @@ export function describeAddress({ hosts, database }: DatabaseAddress): string {
 interface Parts {
   readonly user: string | null
   readonly password: string | null
-  /** Host and port as they are written; empty where the address has none. */
+  /** Host and port as written; empty if the address has none. */
   readonly places: readonly { readonly host: string; readonly port: string }[]
   readonly database: string | null
   readonly query: string
@@ -198,7 +198,7 @@ function split(text: string): Parts {
   const [beforeQuery, query] = cut(rest, '?')
   const [authority, path] = cut(beforeQuery, '/')
   const at = authority.lastIndexOf('@')
-  // With a raw `/` or `?` in it a password ends the host too early; what follows must not be taken for anything.
+  // A raw `/` or `?` in a password ends the host too early; do not parse the rest of the password as a path or query.
   if (path.includes('@') || (at < 0 && query.includes('@') && !/^[a-z_]+=/i.test(query))) throw misread()
   const places = authority
     .slice(at + 1)
@@ -221,7 +221,7 @@ function whyNoAddress(text: string): string {
   return `${form}.`
 }
 
-/** `/var/run/postgresql name`, as node-postgres has it. */
+/** `/var/run/postgresql name`, the form of node-postgres. */
 function splitPath(text: string): Parts {
   const [folder, database] = cut(text, ' ')
   return {
@@ -233,7 +233,7 @@ function splitPath(text: string): Parts {
   }
 }
 
-/** `socket:/var/run/postgresql?db=name`, also with `//user:password@` before the folder. */
+/** `socket:/var/run/postgresql?db=name`, optionally with `//user:password@` before the folder. */
 function splitSocket(text: string): Parts {
   const [beforeQuery, query] = cut(text.replace(/^socket:/i, ''), '?')
   const withUser = /^\/\/([^/]*)@(\/.*)$/.exec(beforeQuery)
@@ -294,14 +294,14 @@ function hostsOf(
   })
 }
 
-/** The file may be named itself, and the folder with a slash at its end. */
+/** `path` is a folder, with or without a trailing slash, or the socket file itself. */
 function socketFile(path: string, port: number): string {
   return /\/\.s\.PGSQL\.\d+$/.test(path) ? path : `${path.replace(/\/+$/, '')}/.s.PGSQL.${port}`
 }
 
 function portOf(text: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : 0
-  // The text is not repeated: of `postgres://user:password/name` it is the password.
+  // The message does not repeat the text: in `postgres://user:password/name` it is the password.
   if (port < 1 || port > 65_535) {
     throw new AddressError(
       'must have ports from 1 to 65535. Between a password and the host there is an `@`; `:`, `/`, `?` and `@` within a password are written `%3A`, `%2F`, `%3F` and `%40`.',
@@ -312,7 +312,7 @@ function portOf(text: string): number {
 
 type Take = (...names: readonly string[]) => string | null
 
-/** Hands out each parameter once. Where two names mean the same, the one that is asked for first holds. */
+/** Returns each parameter once. If two names mean the same, the first name in the call wins. */
 function createTaker(given: Map<string, string>, leftOut: string[]): Take {
   for (const name of [...given.keys()]) {
     if (!LEFT_OUT.has(name)) continue
@@ -381,7 +381,7 @@ function sslModeOf(mode: string | null, flag: string | null): SslMode | null {
 function checksOf(mode: SslMode, rootFile: string | null): TlsChoice['verifies'] {
   if (mode === 'verify-full') return 'chain and name'
   if (mode === 'verify-ca') return 'chain'
-  // As in libpq: an authority is named to be asked.
+  // As in libpq, `require` with a root certificate checks the chain.
   return mode === 'require' && rootFile !== null ? 'chain' : 'nothing'
 }
 
@@ -400,7 +400,7 @@ function keepAliveOf(take: Take): number | null {
   return idleS === 0 ? null : idleS
 }
 
-/** Each of these says that connections are shared between transactions. */
+/** Each of these parameters tells that a pooler shares connections between transactions. */
 function isPreparingWith(take: Take): boolean {
   const pgbouncer = flag('pgbouncer', take('pgbouncer'))
   const cacheSize = whole('statement_cache_size', take('statement_cache_size'), 0, 1_000_000)
@@ -434,7 +434,7 @@ function refuseRest(given: ReadonlyMap<string, string>, leftOut: string[]): void
       leftOut.push(name)
       continue
     }
-    // A password with a raw `&` or `?` in it may be what looks like a name.
+    // A password with a raw `&` or `?` may contain what looks like a parameter name.
     if (!/^\w{1,40}$/.test(name) || value.includes('@')) throw misread()
     throw new AddressError(
       `has the parameter \`${name}\`, which Rollcall does not know. Leave it out; a setting of Postgres is written \`options=-c%20${name}%3D…\`.`,
@@ -480,7 +480,7 @@ function decoded(text: string): string {
   }
 }
 
-/** @returns what is before the first `mark`, and what is behind it */
+/** @returns the text before the first `mark`, and the text after it */
 function cut(text: string, mark: string): readonly [string, string] {
   const at = text.indexOf(mark)
   return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + mark.length)]

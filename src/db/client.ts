@@ -1,11 +1,12 @@
 /**
- * The one way to the database, embedded or not: postgres.js, wrapped by Drizzle.
+ * The only client of the database, embedded or not: postgres.js, wrapped by Drizzle.
  *
- * Every query has a time limit, and afterwards it is over: cancelled at the server, or its connection destroyed, or
- * the embedded database started again. No query relies on the session that it runs in, so poolers are welcome.
+ * Every query has a time limit. When it expires the query is ended: the server cancels it, its connection is destroyed,
+ * or the embedded database restarts. No query relies on session state, so poolers work.
  *
- * A query that surely was not executed is sent again once: where the driver failed it without sending it, and where the
- * server takes no writes, over connections that ask for the server's name again.
+ * A query is sent again only if it certainly was not executed: if the driver failed it without sending it (once per
+ * connection), if a host was unreachable (once per other host), or if the server takes no writes (once, over new
+ * connections, which resolve the server's name again).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
@@ -21,30 +22,31 @@ import { createLocalRoute, createRoute, type Route } from './route.ts'
 export type DatabaseConfig = Pick<Config, 'DATABASE_URL' | 'DATABASE_PREPARE' | 'DATABASE_TIME_LIMIT' | 'DATA_DIR'>
 
 export interface Database {
-  /** Whether it is the embedded one: then no other process can have it. */
+  /** Whether this is the embedded database, which no other process can open. */
   readonly isEmbedded: boolean
 
   /**
-   * Runs queries, one after the other. Every statement here is a transaction of its own: one of many statements
-   * would hold the embedded database's only connection over as many round trips.
+   * Runs queries, one after the other. Every statement is its own transaction: a transaction of several statements
+   * would occupy the embedded database's only connection for as many round trips.
    *
-   * @param work - is called again where none of its queries was executed
-   * @param timeLimitMs - instead of DATABASE_TIME_LIMIT, for all of it and for each query
-   * @throws PresenceError `UNAVAILABLE` (`part: postgres`): out of reach, or too slow. Whether it took effect is unknown
-   * @throws QueryRefusedError where the database answered, and refused
+   * @param work - is called again if none of its queries was executed
+   * @param timeLimitMs - replaces DATABASE_TIME_LIMIT, for all of `work` and for each query
+   * @throws PresenceError `UNAVAILABLE` (`part: postgres`): out of reach or too slow; the query may or may not have
+   *   taken effect
+   * @throws QueryRefusedError if the database refused the query
    */
   run<Answer>(work: (drizzle: PostgresJsDatabase) => Promise<Answer>, timeLimitMs?: number): Promise<Answer>
 
-  /** Lets queries under way end, for a moment. May be called again. */
+  /** Waits a moment for queries under way. May be called again. */
   close(): Promise<void>
 }
 
-/** Enough for a process whose every query takes a few milliseconds; ten processes still fit the usual 100. */
+/** Enough for one process, since a query takes a few ms; ten processes still fit the usual limit of 100 connections. */
 const CONNECTION_COUNT = 8
 const CLOSE_TIME_LIMIT_MS = 2000
-/** Between two changes of all connections for a server that takes no writes. */
+/** The shortest time between two replacements of the pool because the server takes no writes. */
 const RENEW_EVERY_MS = 1000
-/** Longer than the pauses between two attempts to write. */
+/** Longer than the pause between two attempts to write, so an outage is logged once. */
 const SAME_OUTAGE_MS = 30_000
 
 export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Promise<Database> {
@@ -93,7 +95,7 @@ export async function openDatabase(config: DatabaseConfig, log: OperatorLog): Pr
       },
       connectionCount: 1,
       isPreparing: true,
-      // A fresh connection would leave the prepared statements of the one before in the only session.
+      // A fresh connection would find the prepared statements of the last one still in the only session.
       livesOn: true,
       connectTimeLimitMs: timeLimitMs,
       stopQuery(sockets) {
@@ -121,16 +123,16 @@ function createDatabase({
 }): Database {
   const permits = createPermits(poolOptions.connectionCount, tooSlow)
   let pool = openPool(poolOptions)
-  /** Pools that were replaced, while their last queries run. */
+  /** Replaced pools whose last queries still run. */
   const retired = new Set<Promise<void>>()
   let renewedAtMs = Number.NEGATIVE_INFINITY
   let closing: Promise<void> | null = null
 
-  /** Replaces connections that lead to a server without writes. @returns whether there are others now */
+  /** Replaces connections to a server that takes no writes. @returns whether the pool is another one now */
   function renew(from: Pool): boolean {
     if (from !== pool) return true
     if (isEmbedded || closing !== null || performance.now() < renewedAtMs + RENEW_EVERY_MS) return false
-    // Once for a while in which there is no other server.
+    // Log once per outage.
     if (performance.now() > renewedAtMs + SAME_OUTAGE_MS) {
       log.warn({}, 'This Postgres takes no writes (25006): its connections are closed, and its name is asked again.')
     }
@@ -142,13 +144,13 @@ function createDatabase({
     return true
   }
 
-  /** @returns whether it may be sent again: nothing of it was executed, and it may fare better */
+  /** @returns whether to send it again: nothing was executed, and another attempt may succeed */
   function maySendAgain(error: unknown, run: ReturnType<Pool['run']>, from: Pool, attempt: number): boolean {
     const { madeCount, sentCount } = run.counts()
-    // The failed statement did nothing, and no other one was before it.
+    // The failed statement did nothing, and no other statement ran before it.
     if (isReadOnly(error)) return renew(from) && madeCount === 1 && attempt === 1
     if (sentCount > 0) return false
-    // Each place of the pool may have one such failure to hand on.
+    // Each connection of the pool may have one stale error that fails its next query.
     if (isOfAnother(error)) return attempt <= poolOptions.connectionCount
     return isUnreachable(error) && attempt < route.hostCount
   }
@@ -170,7 +172,7 @@ function createDatabase({
   }
 
   async function close(): Promise<void> {
-    // A server that has not answered yet is not waited for.
+    // Do not wait for a server that has not answered yet.
     const isWorking = pool.hasAnswered() || isEmbedded
     const stopsWaiting = new AbortController()
     const time = sleep(CLOSE_TIME_LIMIT_MS, undefined, { signal: stopsWaiting.signal }).catch(() => {})
@@ -189,13 +191,15 @@ function createDatabase({
       const untilMs = performance.now() + timeLimitMs
       const release = await permits.acquire(timeLimitMs)
       const running = runWithin(work, untilMs, timeLimitMs)
-      // Not when the caller is told, but when it is over: the connection is taken until then.
+      // Release the permit when the query ends, not when its caller gets an answer: it occupies the connection until
+      // then.
       running.then(release, release)
       try {
         return await within(running, untilMs - performance.now())
       } catch (error) {
         const failure = databaseFailure(error)
-        // Who stands in line would wait for the same. The embedded one is back in a second.
+        // Callers waiting for a connection would fail the same way, so fail them now. The embedded database is back
+        // in about a second.
         if (!isEmbedded && isUnreachable(error) && failure instanceof Error) permits.turnAway(failure)
         throw failure
       }

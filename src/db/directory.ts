@@ -1,8 +1,8 @@
 /**
- * The users' rows: each method is one statement, and so one round trip and one transaction.
+ * The users' rows. Each method is one statement, so one round trip and one transaction.
  *
- * Moments come as milliseconds, by `msOf`, and go as ISO texts: neither depends on a setting of the session. Lists
- * go as JSON, so that a statement's text is the same for any length, and is prepared once.
+ * Timestamps are read as milliseconds (`msOf`) and written as ISO strings: neither depends on a session setting. Lists
+ * are passed as JSON, so that a statement's text does not depend on their length and is prepared once.
  */
 import { type AnyColumn, type SQL, sql } from 'drizzle-orm'
 import { alias } from 'drizzle-orm/pg-core'
@@ -16,28 +16,28 @@ import { createPatience } from './patience.ts'
 import { jsonOf, storable } from './storable.ts'
 import { presenceSessions, revocations, users } from './tables.ts'
 
-/** The row as it stands, also within `on conflict` and `returning`. */
+/** The existing row, also within `on conflict` and `returning`. */
 export const stored = alias(users, 'stored')
 
 export interface DirectoryOptions {
   readonly database: Database
-  /** How long somebody waits for an answer, where that is less than the database's own time limit. */
+  /** How long a caller waits for an answer, if that is less than the database's own time limit. */
   readonly waitMs?: number
 }
 
-/** Some 10 MB: as many users as one process has sockets for. */
+/** About 10 MB. As many users as one process has sockets for. */
 const MAX_REVOCATIONS = 50_000
 
 export function createDirectory({ database, waitMs }: DirectoryOptions): UserDirectory {
-  // The embedded database would be started again for a query that takes longer, and no network leads to it.
+  // The embedded database restarts if a query exceeds its time limit, and no network can make it silent.
   const patience = waitMs === undefined || database.isEmbedded ? null : createPatience(waitMs)
   const learnt = new LRUCache<string, { readonly atMs: number | null; readonly generation: number }>({
     max: MAX_REVOCATIONS,
   })
-  /** What was learnt in an earlier one may have been overtaken by another process. */
+  /** Entries of an earlier generation are stale: another process may have revoked tokens since. */
   let generation = 0
 
-  /** A revocation never goes back, so of two answers that crossed each other the later moment is right. */
+  /** A revocation never goes back, so if two answers cross each other, the later timestamp is right. */
   function learnRevocation(userId: string, atMs: number | null): number | null {
     const knownAtMs = learnt.peek(userId)?.atMs ?? null
     const latestAtMs = atMs === null || knownAtMs === null ? (atMs ?? knownAtMs) : Math.max(atMs, knownAtMs)
@@ -52,7 +52,7 @@ export function createDirectory({ database, waitMs }: DirectoryOptions): UserDir
     return learnRevocation(userId, row?.atMs ?? null)
   }
 
-  /** Somebody waits for the answer. */
+  /** For queries that a caller waits for. */
   async function rowsOf<Row extends object>(query: SQL): Promise<Row[]> {
     if (patience === null) return await rowsInTime(query)
     return await patience.within((limitMs) =>
@@ -60,7 +60,7 @@ export function createDirectory({ database, waitMs }: DirectoryOptions): UserDir
     )
   }
 
-  /** Nobody waits, and there may be many rows. */
+  /** For queries that no caller waits for, and that may return many rows. */
   async function rowsInTime<Row extends object>(query: SQL): Promise<Row[]> {
     return await database.run(async (drizzle) => [...(await drizzle.execute(query))] as unknown as Row[])
   }
@@ -92,7 +92,7 @@ export function createDirectory({ database, waitMs }: DirectoryOptions): UserDir
 
     async ensure(userId, profile, issuedAtMs) {
       const brought = profile !== null && (profile.name !== null || profile.avatarUrl !== null) ? profile : null
-      // Twice at most, but for a row that is deleted at that very moment.
+      // Two attempts are enough, unless the row is deleted at that very moment.
       for (let attempt = 0; attempt < 3; attempt += 1) {
         const [row] = await rowsOf<StoredRow>(ensureStatement(userId, brought, issuedAtMs ?? null))
         if (row === undefined) {
@@ -167,7 +167,7 @@ export function createDirectory({ database, waitMs }: DirectoryOptions): UserDir
       try {
         return await readRevocation(userId)
       } catch (error) {
-        // Postgres away: presence goes on, by what was known last.
+        // Postgres is away: use the last known revocation, so that presence continues.
         if (known === undefined) throw error
         return known.atMs
       }
@@ -205,7 +205,7 @@ interface PublicRow extends DatedRow {
   readonly lastActiveAtMs: number | null
 }
 
-/** By the database's clock. */
+/** `nowMs` is by the database's clock. */
 interface DatedRow {
   readonly nowMs: number
 }
@@ -222,7 +222,7 @@ interface StoredRow extends PublicRow, SettingsRow {
   readonly profileIssuedAtMs: number | null
   readonly tokensValidAfterMs: number | null
   readonly onlineSinceMs: number | null
-  /** The private truth of the sessions, null where there are none. */
+  /** The latest private activity of the sessions; null if there are none. */
   readonly sessionsLastActiveAtMs: number | null
   readonly isActivityOver: boolean
 }
@@ -231,14 +231,17 @@ interface LeftOpenRow extends StoredRow {
   readonly sessions: readonly SessionRow[]
 }
 
-/** A moment as milliseconds since the epoch: exact, since every column keeps milliseconds. */
+/** A timestamp as milliseconds since the epoch: exact, since every column has millisecond precision. */
 export function msOf(column: unknown): SQL {
   return sql`(extract(epoch from ${column}) * 1000)::float8`
 }
 
 const nowMs = sql`${msOf(sql`date_trunc('milliseconds', now())`)} as "nowMs"`
 
-/** A moment of the future was written while a clock stood ahead: nothing that is told of a user is later than now. */
+/**
+ * Caps a timestamp at now: a clock that was ahead may have written one in the future, and no time shown of a user is in
+ * the future.
+ */
 function past(atMs: number, row: DatedRow): number
 function past(atMs: number | null, row: DatedRow): number | null
 function past(atMs: number | null, row: DatedRow): number | null {
@@ -256,11 +259,11 @@ const storedColumns = sql`
   ${nowMs}, ${settingsColumns}`
 
 /**
- * What a user's sessions tell beside their row, for a row `id` in scope as `userId`.
+ * Facts from a user's sessions that the user's row lacks. `userId` is the id of a row in scope.
  *
- * Activity lies within a session, so no session that ended before the last one's activity can have a later one:
- * only those that ended since are looked at, whatever the length of the history. What retention deleted left its last
- * activity in the row.
+ * Activity lies within a session, so no session that ended before the last activity of the session that ended last can
+ * have a later one. Only sessions that ended since are read, however long the history is. Retention saves the last
+ * activity of deleted sessions in the row.
  */
 function sessionFacts(userId: SQL): SQL {
   const ofUser = sql`${presenceSessions} where ${presenceSessions.userId} = ${userId}`
@@ -283,7 +286,7 @@ function hashOf(userId: unknown): SQL {
   return sql`sha256(convert_to(${userId}::text, 'UTF8'))`
 }
 
-/** The revocation that outlived an earlier row of the user, null if there is none. */
+/** The revocation that outlived an earlier row of the user; null if there is none. */
 function outlivingRevocation(userId: unknown): SQL {
   return sql`(select ${revocations.tokensValidAfter} from ${revocations}
     where ${revocations.userHash} = ${hashOf(userId)})`
@@ -294,7 +297,7 @@ function ensureStatement(userId: string, profile: Profile | null, tokenIssuedAtM
   const issuedAt = profile === null ? null : new Date(profile.issuedAtMs).toISOString()
   const name = profile?.name == null ? null : storable(profile.name)
   const avatarUrl = profile?.avatarUrl == null ? null : storable(profile.avatarUrl)
-  // A row that is there and has nothing to learn is read, not written: `made` is empty then.
+  // A row that exists and needs no update is read, not written: `made` is empty then.
   return sql`
     with made as (
       insert into ${users} as ${stored} (id, name, avatar_url, profile_issued_at)
@@ -312,7 +315,10 @@ function ensureStatement(userId: string, profile: Profile | null, tokenIssuedAtM
     ) as ${stored}`
 }
 
-/** For `on conflict do update` of users: what is left out stays, and `updated_at` moves with what everyone sees. */
+/**
+ * For `on conflict do update` of users: missing fields keep their value, and `updated_at` changes only with public
+ * fields.
+ */
 export const newerProfile = sql`
   name = coalesce(excluded.name, ${stored.name}),
   avatar_url = coalesce(excluded.avatar_url, ${stored.avatarUrl}),
@@ -324,8 +330,9 @@ export const newerProfile = sql`
   end`
 
 /**
- * Who hides is offline in the public columns at once, and stays so whatever records are still under way; the private
- * truth is in the sessions. Nothing else of the settings is public, so nothing else moves `updated_at`.
+ * A user who hides is offline in the public columns at once, and stays so whatever records are still under way; their
+ * sessions keep the private state. `updated_at` changes only if hiding, or hiding `last_active`, changes a public
+ * column.
  */
 function settingsStatement(userId: string, change: SettingsChange, base: Settings | null): SQL {
   const statusMessage = change.statusMessage == null ? null : storable(change.statusMessage)
@@ -333,7 +340,8 @@ function settingsStatement(userId: string, change: SettingsChange, base: Setting
   const visibility = sql`coalesce(${change.visibility ?? null}::text, ${current.visibility})`
   const hideLastActive = sql`coalesce(${change.hideLastActive ?? null}::boolean, ${current.hideLastActive})`
   const hides = sql`(${visibility} = 'NOBODY')`
-  // A step into hiding takes its hide_last_active along; another one of a hidden user waits until they are seen again.
+  // `hide_last_active` takes effect at once in the statement that hides the user; for a user already hidden it waits
+  // until they are visible again.
   const hidesLastActive = sql`(${hideLastActive} and not (${hides} and ${stored.visibility} = 'NOBODY'))`
   const isChange = sql`${Object.values(change).some((value) => value !== undefined)}::boolean`
   return sql`
@@ -354,7 +362,7 @@ function settingsStatement(userId: string, change: SettingsChange, base: Setting
     returning ${settingsColumns}`
 }
 
-/** `newerSettings` of src/presence/rules.ts, of the row and of what the live store goes by, as expressions. */
+/** `newerSettings` of src/presence/rules.ts as SQL expressions, for the row's settings and the live store's. */
 function newerSettings(base: Settings | null) {
   const message = base?.statusMessage == null ? null : storable(base.statusMessage)
   const given = {
@@ -432,7 +440,7 @@ function recordEndsStatement(ends: readonly RecordedEnd[]): SQL {
 const NOTHING_LIVE: LivePart = { until: null, startIds: [], onlineIds: [] }
 
 function leftOpenStatement(after: string | null, limit: number, { until, startIds, onlineIds }: LivePart): SQL {
-  // Every id is longer than the empty text.
+  // The empty string sorts before every id.
   const from = after ?? ''
   const isInPage = (id: AnyColumn) => sql`${id} > ${from} and (${until}::text is null or ${id} <= ${until})`
   return sql`
@@ -466,7 +474,7 @@ function recordedStatement(inherited: readonly InheritedUser[]): SQL {
 
 const isOpen = sql`${presenceSessions.endedAt} is null`
 
-/** The sessions of the row in scope, as `SessionRow`s, in the order of their starts. */
+/** The sessions of the row in scope as `SessionRow`s, ordered by their start. */
 function sessionRows(condition: SQL): SQL {
   return sql`(
     select coalesce(jsonb_agg(jsonb_build_object(
@@ -539,7 +547,7 @@ function adoptedUser(row: LeftOpenRow): AdoptedUser {
   }
 }
 
-/** Of whom the database knows nothing. */
+/** For users without a row. */
 const WITHOUT_A_ROW: Omit<AdoptedUser, 'userId'> = {
   seed: { settings: null, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
   onlineSinceMs: null,

@@ -1,4 +1,4 @@
-/** Runs embedded-worker.ts from its source: a thread cannot load TypeScript by itself. Not part of the build. */
+/** Runs embedded-worker.ts from source, because a thread cannot load TypeScript by itself. Not part of the build. */
 import { register } from 'tsx/esm/api'
 
 register()

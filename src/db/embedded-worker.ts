@@ -1,8 +1,9 @@
 /**
- * The embedded Postgres, in a thread of its own so that no query blocks the event loop, behind a socket so that the
- * one driver serves it too.
+ * Runs the embedded Postgres in its own thread, so that no query blocks the event loop, and behind a socket, so that it
+ * uses the same driver.
  *
- * It says `ready` when it listens, and `closed` when, asked to `close`, everything is in its files.
+ * Posts `ready` when it listens. On the message `close` it shuts down, and posts `closed` when all data is in its
+ * files.
  */
 import { rm } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -16,7 +17,7 @@ export interface EmbeddedWorkerData {
 
 async function serve({ folder, socketPath }: EmbeddedWorkerData): Promise<void> {
   const database = await PGlite.create(folder)
-  // Of a process that was killed.
+  // A killed process may have left its socket.
   await rm(socketPath, { force: true })
   // PGlite has one session: with a second connection, answers would go to the wrong query.
   const server = new PGLiteSocketServer({ db: database, path: socketPath, maxConnections: 1 })

@@ -1,8 +1,8 @@
 /**
- * The embedded database: its folder, and the thread that it runs in.
+ * The embedded database: its folder, and the thread that runs it.
  *
- * The thread is started again whenever it ends by itself or is told to `restart`. PGlite never calls fsync: what it
- * wrote survives a kill of the process, and not a loss of power.
+ * The thread restarts if it ends by itself or `restart` is called. PGlite never calls fsync: its writes survive a kill
+ * of the process, but not a loss of power.
  */
 import {
   chmodSync,
@@ -25,13 +25,13 @@ import type { EmbeddedWorkerData } from './embedded-worker.ts'
 import { lockFolder } from './folder-lock.ts'
 
 export interface EmbeddedDatabase {
-  /** The unix socket that takes one connection. */
+  /** The Unix socket, which accepts one connection. */
   readonly socketPath: string
-  /** Resolves when the thread listens. Waits for as long as it is being started again. */
+  /** Resolves when the thread listens. During a restart it waits for the new thread. */
   ready(): Promise<void>
-  /** Kills the thread, whatever it does, and starts it again. */
+  /** Kills the thread, even during a query, and starts it again. */
   restart(reason: string): void
-  /** Resolves when everything is in the files. */
+  /** Resolves when all data is in the files. */
   close(): Promise<void>
 }
 
@@ -41,16 +41,16 @@ export interface EmbeddedOptions {
   readonly templatePath?: string
 }
 
-/** sun_path of unix(7) holds 108 bytes with the one that ends it. */
+/** `sun_path` of unix(7) holds 108 bytes, including the terminating zero. */
 const SOCKET_PATH_BYTES = 107
-/** What this file puts into the folder, and what a new file system has in its root. */
+/** Files that this module creates in the folder, and `lost+found`, which a new file system has in its root. */
 const OWN_NAMES = new Set(['lock', 'postgres', 'complete', 'socket', 'lost+found'])
 const MOST_RESTART_DELAY_MS = 10_000
-/** Without a template a start takes 4 s; ten times that on a slow disk. */
+/** A start without a template takes 4 s, and ten times that on a slow disk. */
 const START_TIME_LIMIT_MS = 60_000
 const CLOSE_TIME_LIMIT_MS = 10_000
 
-/** An empty database, to be copied: `npm run build` makes it, beside the compiled code. Without it initdb takes 4 s. */
+/** An empty database to copy. `npm run build` creates it beside the compiled code. Without it initdb takes 4 s. */
 export const TEMPLATE_PATH = fileURLToPath(new URL('../../dist/pglite-template', import.meta.url))
 
 export async function openEmbedded({
@@ -109,7 +109,7 @@ async function startThread({
 
   async function start(): Promise<Thread> {
     if (!existsSync(completeMark)) {
-      // What an interrupted first start left holds nothing that anyone was told is there.
+      // An interrupted first start acknowledged no write, so its files can be deleted.
       rmSync(dataFolder, { recursive: true, force: true })
       if (existsSync(templatePath)) {
         cpSync(templatePath, dataFolder, { recursive: true, mode: constants.COPYFILE_FICLONE })
@@ -123,12 +123,12 @@ async function startThread({
     return { worker, exited }
   }
 
-  /** Starts the next thread when one has ended, and not before: two must not have the folder. */
+  /** Starts the next thread only after the last one has ended: two threads must not use the folder at once. */
   async function supervise(): Promise<void> {
     for (;;) {
       await thread.exited
       if (isClosing) return
-      // After a `restart` it is a new one already, and connections wait for that one.
+      // `restart` has replaced `listening` already, and connections wait for that promise.
       if (listening.isResolved()) listening = deferred()
       log.error({}, 'The embedded database ended, and is started again.')
       for (let failedCount = 0; ; failedCount += 1) {
@@ -163,7 +163,7 @@ async function startThread({
       closing.resolve()
       await stop(thread)
       await supervised
-      // A start that was under way when the close came.
+      // A start that was under way when `close` was called may have made a new thread.
       await stop(thread)
       release()
     },
@@ -199,7 +199,7 @@ async function stop({ worker, exited }: Thread): Promise<void> {
 
 function createWorker(workerData: EmbeddedWorkerData): Worker {
   const file = import.meta.url.endsWith('.ts') ? './embedded-worker-source.mjs' : './embedded-worker.js'
-  // Without the arguments of this process: a loader among them would be registered twice.
+  // Do not inherit this process's arguments: a loader among them would be registered twice.
   return new Worker(new URL(file, import.meta.url), { workerData, execArgv: [] })
 }
 
@@ -209,7 +209,7 @@ function prepareFolder(folder: string): void {
   if (stranger !== undefined) {
     throw new Error(`DATA_DIR must be a folder of its own, and ${folder} holds ${JSON.stringify(stranger)}.`)
   }
-  // PGlite's files may be read by everyone; the folder keeps others out.
+  // PGlite's files are readable by everyone; the folder's mode keeps other users out.
   chmodSync(folder, 0o700)
 }
 

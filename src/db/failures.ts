@@ -1,13 +1,13 @@
 /**
- * What goes wrong at the database, in two kinds: it is out of reach, or it refused what it was asked.
+ * Database errors of two kinds: the database is out of reach, or it refused a query.
  *
- * No message holds what a query asked for, nor anything of DATABASE_URL.
+ * No message contains parameters of a query or any part of DATABASE_URL.
  */
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import { PresenceError, unavailable } from '../presence/errors.ts'
 import type { LockHolder } from './lock-holders.ts'
 
-/** The database answered, and refused. A class, because the recorder asks `instanceof`. */
+/** The database answered and refused the query. A class, because the recorder uses `instanceof`. */
 export class QueryRefusedError extends Error {
   override readonly name = 'QueryRefusedError'
   /** The SQLSTATE. */
@@ -18,21 +18,21 @@ export class QueryRefusedError extends Error {
     this.code = code
   }
 
-  /** Whether what was to be written is at fault, and not the tables or the statement. */
+  /** Whether the data was refused, rather than the tables or the statement. */
   get isOfData(): boolean {
     return DATA_CLASSES.has(this.code.slice(0, 2))
   }
 }
 
 /**
- * Another transaction did not release a lock in time, or it and this one waited for each other. The database is up. A
- * class, because the recorder asks `instanceof`: to everybody else it is `UNAVAILABLE`.
+ * Another transaction did not release a lock in time, or a deadlock was detected. The database is up. A class, because
+ * the recorder uses `instanceof`; all other callers see `UNAVAILABLE`.
  */
 export class LockedError extends PresenceError {
-  /** The table whose lock it was; null if the database did not say. */
+  /** The locked table; null if the error does not name it. */
   readonly relation: string | null
 
-  /** Who has it, if that was looked up. */
+  /** The sessions that hold the lock, if they were looked up. */
   readonly lockedBy: readonly LockHolder[]
 
   constructor(reason: string, relation: string | null, lockedBy: readonly LockHolder[] = []) {
@@ -47,17 +47,17 @@ const LOCK_CODES: ReadonlySet<string> = new Set(['55P03', '40P01'])
 
 const OUT_OF_REACH = 'The database is out of reach just now.'
 
-/** Data exceptions, violated constraints, and rows beyond a limit (appendix A of Postgres' manual). */
+/** SQLSTATE classes: data exceptions, violated constraints, and exceeded limits (appendix A of Postgres' manual). */
 const DATA_CLASSES: ReadonlySet<string> = new Set(['22', '23', '54'])
 
 /**
- * Classes of SQLSTATE of a server that could answer the same query later: connection, credentials that are being
- * changed, a database that is rebuilt, a standby, a rollback for others' sake, resources, locks, an operator's
- * hand, the system, and its own errors.
+ * SQLSTATE classes after which the server may answer the same query later: connection, credentials that are being
+ * changed, a database that is being rebuilt, a standby, a rollback caused by other transactions, resources, locks,
+ * operator intervention, the system, and internal errors.
  */
 const AWAY_CLASSES: ReadonlySet<string> = new Set(['08', '28', '3D', '25', '40', '53', '55', '57', '58', 'XX'])
 
-/** Failures before any connection was there: the next query would fare the same. */
+/** Failures before a connection was established: the next query would fail the same way. */
 const UNREACHABLE: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'EHOSTUNREACH',
@@ -71,17 +71,17 @@ const UNREACHABLE: ReadonlySet<string> = new Set([
   'CLOSED_EARLY',
   'NO_POSTGRES',
   'NO_TLS',
-  'CONNECTION_DESTROYED', // the driver ended it, since it leads to a standby
-  '57P03', // it is starting or stopping
+  'CONNECTION_DESTROYED', // the driver closed it, because it leads to a standby
+  '57P03', // the server is starting or stopping
 ])
 
 /**
- * Classes of SQLSTATE with which a server ends a busy connection: an operator's hand, a limit on idle or long
- * transactions, its own errors. The driver fails the next query on the same place in its pool with such an error.
+ * SQLSTATE classes with which a server ends a busy connection: operator intervention, a limit on idle or long
+ * transactions, internal errors. The driver fails the next query on the same connection of its pool with such an error.
  */
 const ENDING_CLASSES: ReadonlySet<string> = new Set(['57', '25', 'XX'])
 
-/** For an operator, each as the end of "Postgres cannot be used: …". */
+/** For operators: each completes "Postgres cannot be used: …". */
 const WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'nothing listens at its address',
   EHOSTUNREACH: 'no network leads to its address',
@@ -108,7 +108,7 @@ const WORDS: Readonly<Record<string, string>> = {
   '57P03': 'it is starting or stopping',
 }
 
-/** What callers of the database are told of a failure. */
+/** Maps an error of the driver to the one that callers of the database get. */
 export function databaseFailure(error: unknown): unknown {
   const cause = causeOf(error)
   if (cause instanceof PresenceError || !(cause instanceof Error)) return cause
@@ -116,12 +116,12 @@ export function databaseFailure(error: unknown): unknown {
   if (code === null) return cause
   if (LOCK_CODES.has(code))
     return new LockedError(`another transaction locks what it needs (${code})`, lockedRelation(cause))
-  // EPIPE has five letters too, so the name tells.
+  // EPIPE has five letters like a SQLSTATE, so check the error's name.
   if (cause.name !== 'PostgresError' || AWAY_CLASSES.has(code.slice(0, 2))) return away(wordsFor(code))
   return new QueryRefusedError(code, cause.message)
 }
 
-/** However that is found out. */
+/** The same sentence for every kind of timeout. */
 const SILENCE = 'it does not answer in time'
 const SILENCES: ReadonlySet<string> = new Set(['ETIMEDOUT', 'CONNECT_TIMEOUT', 'SILENT'])
 
@@ -132,7 +132,7 @@ function wordsFor(code: string): string {
   return `the driver or the database said ${code}`
 }
 
-/** @param reason - for the operator: clients are not told what the database is called, nor what it said */
+/** @param reason - for the operator's log: clients do not see the database's name or its messages */
 export function away(reason: string): PresenceError {
   return unavailable('postgres', OUT_OF_REACH, { cause: new Error(reason) })
 }
@@ -145,7 +145,7 @@ export function tooSlow(): PresenceError {
   return away(SILENCE)
 }
 
-/** @returns why Postgres cannot be used just now, for an operator; null where the error says something else */
+/** @returns why Postgres cannot be used now, for an operator; null if the error has another cause */
 export function whyAway(error: unknown): string | null {
   if (!(error instanceof PresenceError) || error.details.part !== 'postgres') return null
   return error.cause instanceof Error ? error.cause.message : error.message
@@ -156,12 +156,12 @@ export function isUnreachable(error: unknown): boolean {
   return code !== null && UNREACHABLE.has(code)
 }
 
-/** The server takes no writes, so the statement did nothing: another server may be the primary by now. */
+/** The server takes no writes, so the statement did nothing; another server may be the primary by now. */
 export function isReadOnly(error: unknown): boolean {
   return codeOf(causeOf(error)) === '25006'
 }
 
-/** Of a query that was never sent: whether the failure is one of a query before, which the driver handed on. */
+/** For a query that was never sent: whether the driver failed it with the error of an earlier query. */
 export function isOfAnother(error: unknown): boolean {
   const cause = causeOf(error)
   const code = codeOf(cause)
@@ -178,7 +178,7 @@ function codeOf(error: unknown): string | null {
   return typeof error.code === 'string' ? error.code : null
 }
 
-/** Postgres says it in the error's context, in English or not: `… in relation "users"`. */
+/** Parses the error's context, whose quoted name is the same in every language: `… in relation "users"`. */
 function lockedRelation(error: Error): string | null {
   const context = 'where' in error && typeof error.where === 'string' ? error.where : ''
   return /tuple \(\d+,\d+\)[^"]*"([^"]+)"/.exec(context)?.[1] ?? null

@@ -1,9 +1,9 @@
 /**
- * The lock of the embedded database's folder: two processes in it would lose each other's writes without an error.
+ * The lock of the embedded database's folder: two processes using it would lose each other's writes without an error.
  *
- * A file names the process that has the folder. A process that is gone, or whose id another one has by now, has it
- * no more. Where the ids cannot be compared (another container, another machine, the same one before a reboot), the
- * file's time tells: the process that has the folder touches the file every second.
+ * A file names the process that holds the lock. The lock is stale if that process has ended or its id belongs to
+ * another process now. If the ids cannot be compared (another container, another machine, the same machine before a
+ * reboot), the file's mtime decides: the holder touches the file every second.
  */
 import { randomUUID } from 'node:crypto'
 import { linkSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
@@ -12,23 +12,23 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const TOUCH_EVERY_MS = 1000
-/** Five touches: a busy process misses one or two. */
+/** Five touches, since a busy process may miss one or two. */
 const WATCH_FOR_MS = 5000
 
 interface Holder {
   readonly pid: number
-  /** When the process started, so that another one with the same id is told from it. Null where unknown. */
+  /** The start time of the process, which distinguishes it from a later one with the same id. Null if unknown. */
   readonly startedAt: string | null
-  /** Where process ids mean the same processes. */
+  /** Identifies the namespace in which process ids are comparable. */
   readonly pidSpace: string
 }
 
-/** @throws Error that says what to do, where a living process has the folder */
+/** @throws Error that tells what to do, if a living process holds the folder */
 export async function lockFolder(folder: string): Promise<{ release(): void }> {
   const path = join(folder, 'lock')
   const ours = JSON.stringify({ ...thisProcess(), nonce: randomUUID() })
 
-  // Each round either takes the lock, finds who has it, or saw it change hands.
+  // Each round takes the lock, finds its holder, or sees that it changed hands.
   for (let round = 0; round < 10; round += 1) {
     if (wroteNew(path, ours)) return heldLock(path, ours)
     const found = textOf(path)
@@ -45,7 +45,7 @@ function heldLock(path: string, ours: string): { release(): void } {
     try {
       utimesSync(path, now, now)
     } catch {
-      // Somebody removed the file; there is nothing to keep alive.
+      // Another process removed the file, so there is nothing to touch.
     }
   }, TOUCH_EVERY_MS)
   touch.unref()
@@ -74,7 +74,7 @@ async function isTouched(path: string): Promise<boolean> {
   return false
 }
 
-/** Removes the lock that was found, and no other that came instead. */
+/** Removes the lock that was read, but not a newer one in its place. */
 function takeAway(path: string, found: string): void {
   const aside = `${path}.${randomUUID()}`
   try {
@@ -87,7 +87,7 @@ function takeAway(path: string, found: string): void {
     try {
       linkSync(aside, path)
     } catch {
-      // A third one has the folder by now, and the next round says so.
+      // A third process has the lock by now; the next round reads it.
     }
   }
   rmSync(aside, { force: true })
@@ -139,7 +139,7 @@ function thisProcess(): Holder {
   return { pid: process.pid, startedAt: startOf(process.pid), pidSpace: pidSpace() }
 }
 
-/** Field 22 of /proc/<pid>/stat (proc(5)); the name before it may hold spaces and brackets. Null without a process. */
+/** Field 22 of /proc/<pid>/stat (proc(5)); the name before it may contain spaces and brackets. Null: no process. */
 function startOf(pid: number): string | null {
   const stat = textOf(`/proc/${pid}/stat`)
   if (stat === null) return null

@@ -1,4 +1,6 @@
-/** The history of a user's sessions: each method is one statement. What is hidden is cut out there. */
+/**
+ * The history of a user's sessions. Each method is one statement, which also removes the times in which the user hid.
+ */
 import { type SQL, sql } from 'drizzle-orm'
 import type { History, HistoryPage, HistoryRequest, PastSession, ShownSession } from '../presence/history.ts'
 import type { Database } from './client.ts'
@@ -34,7 +36,7 @@ function moment(atMs: number | null): SQL {
   return sql`to_timestamp(${atMs}::float8 / 1000)`
 }
 
-/** Whether a session was open at some moment of the request. */
+/** Whether a session was open within the requested period. */
 function isAsked({ startedAt, endedAt }: Span, { fromMs, toMs }: HistoryRequest): SQL {
   return sql`(${endedAt} is null or ${fromMs}::float8 is null or ${endedAt} >= ${moment(fromMs)})
     and (${toMs}::float8 is null or ${startedAt} < ${moment(toMs)})`
@@ -45,7 +47,7 @@ interface Span {
   readonly endedAt: SQL
 }
 
-/** A session that ended before it started, by a clock that was set back, ended when it started. */
+/** A clock that was set back may end a session before its start; such a session ends at its start. */
 const session: Span = {
   startedAt: sql`session.started_at`,
   endedAt: sql`case when session.ended_at is not null then greatest(session.started_at, session.ended_at) end`,
@@ -79,8 +81,8 @@ function ownStatement(userId: string, request: HistoryRequest): SQL {
 }
 
 /**
- * What is left of each session outside of the times in which the user hid. A piece that ends because the user hid looks
- * like one that `goOffline` ended, and no two pieces can be told to be of one session: the id of a piece is a hash.
+ * The parts of each session outside the times in which the user hid. A part that ends because the user hid looks like
+ * one that `goOffline` ended, and nothing links two parts of one session: a part's id is a hash.
  */
 function shownStatement(userId: string, request: HistoryRequest): SQL {
   const piece: Span = { startedAt: sql`piece.started_at`, endedAt: sql`piece.ended_at` }

@@ -1,19 +1,19 @@
 /**
- * Who of all processes on one database has the work.
+ * Decides which process on a database has the work.
  *
- * Where many share the live state in Redis, this is economy: one brings the records, the others need not. A holder that
- * cannot read the live state for `NODE_TTL` releases the work to one that can.
+ * If many processes share the live state in Redis, this only saves effort: one writes the records and the others need
+ * not. A holder that cannot read the live state for `NODE_TTL` releases the work to one that can.
  *
- * Where each has a live state of its own (`isFenced`), the one that has the work is the one that serves, and there must
- * never be two. No clock is compared with another's for that:
+ * If each process has its own live state (`isFenced`), the holder of the work is the one that serves, and there must
+ * never be two. This compares no clock with another process's clock:
  *
- * - The holder counts its hold from the moment before it sent the statement that extended it. By its own clocks that
- *   is over no later than by anyone's.
- * - A process that waits takes the work from another one only where it has watched the very same hold for longer than
- *   `NODE_TTL`, without a failed look in between. In that time a holder that can reach the database has extended it,
- *   and one that cannot has found its own time to be over.
- * - A process that waits makes that known with each look, and the holder learns it with each extension. A holder that
- *   cannot reach the database, and knows of nobody who waits, goes on: the database is away, or so it seems.
+ * - The holder counts its hold from the moment before it sent the statement that extended it. So by its own clocks the
+ *   hold expires no later than by any other clock.
+ * - A waiting process takes the work from another one only after it has seen the same hold for longer than `NODE_TTL`,
+ *   without a failed look in between. In that time a holder that can reach the database has extended the hold, and one
+ *   that cannot has seen it expire.
+ * - A waiting process records that it waits with each look, and the holder reads that with each extension. A holder
+ *   that cannot reach the database and has seen no waiting process continues: the database seems to be away.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { SQL } from 'drizzle-orm'
@@ -34,35 +34,38 @@ import type { Signal } from './signal.ts'
 export interface HoldOptions {
   readonly holder: string
   readonly timing: { readonly nodeTtlMs: number; readonly nodeRenewMs: number }
-  /** Whether nobody else may serve while this process does. */
+  /** Whether no other process may serve while this one does. */
   readonly isFenced: boolean
-  /** Whether no other process can have the database. */
+  /** Whether no other process can open the database. */
   readonly isForced: boolean
-  /** Rejects where the live state cannot be read. Asked only where it is shared: a process can read its own. */
+  /**
+   * Rejects if the live state cannot be read. Called only if the live state is shared: a process can always read its
+   * own.
+   */
   readonly checkLiveState: () => Promise<unknown>
-  /** @param timeLimitMs - left out: the database's own */
+  /** @param timeLimitMs - default: the database's own */
   readonly ask: <Row extends object>(statement: SQL, timeLimitMs?: number) => Promise<Row | undefined>
-  /** Whether somebody waits for what the holder does: then nothing waits between two looks. */
+  /** Whether a caller waits for the holder's work: then the pause between two looks is short. */
   readonly isHurried: () => boolean
-  /** Ends the waits between two looks, where it is loud. */
+  /** A loud ring ends the pause between two looks. */
   readonly bell: Signal
   readonly events: HoldEvents
   readonly log: OperatorLog
-  /** The steady one may stand still while the host sleeps, the other one can be set. */
+  /** The steady clock may stand still while the host sleeps, and the wall clock can be set. */
   readonly clock?: Clock
 }
 
 export interface HoldEvents {
   taken(checkpoint: StoredCheckpoint): void
-  /** Another process has it. */
+  /** Another process has the work. */
   seen(checkpoint: StoredCheckpoint): void
   lost(how: LossOfHold): void
 }
 
-/** `taken`: another process has the work. `unknown`: whether one has cannot be asked, and one was waiting. */
+/** `taken`: another process has the work. `unknown`: the database cannot be asked, and another process was waiting. */
 export type LossOfHold = 'taken' | 'unknown'
 
-/** What a statement that extends the hold has to say of it. */
+/** The result of a statement that extended the hold. */
 export interface Extension {
   readonly sentAt: Now
   readonly hasStandby: boolean
@@ -70,9 +73,9 @@ export interface Extension {
 
 const FIRST_RETRY_MS = 100
 const LAST_RETRY_MS = 5000
-/** How often a process that waits looks whether the work is free. */
+/** How often a waiting process looks whether the work is free. */
 const STANDBY_MS = 1000
-/** A failure that took so much longer than its limit is one of this process, which stood still. */
+/** A failure that exceeds its time limit by this much means that this process stood still. */
 const STALL_MS = 1000
 
 export class Hold {
@@ -80,23 +83,24 @@ export class Hold {
   readonly #now: Clock
   readonly #ttlMs: number
   /**
-   * Of one statement: so short that one which fails can be sent again before a hold is over, and twice before a process
-   * that waits takes it. Else the database's own: the embedded one would be started again for a query that is longer.
+   * For one statement of a fenced hold: short enough to send a failed statement again before the hold expires, and
+   * twice before a waiting process takes it. Otherwise the database's own: the embedded database restarts if a query
+   * exceeds its time limit.
    */
   readonly #timeLimitMs: number | undefined
   #state: 'waiting' | 'held' | 'stopped' = 'waiting'
-  /** Whether the database has this process for the holder, as far as that is known. */
+  /** Whether this process is the holder in the database, as of the last answer. */
   #isOwn = false
-  /** It may serve for NODE_TTL from here without another answer of the database. */
+  /** This process may serve for NODE_TTL from here without another answer of the database. */
   #servesFrom: Now | null = null
   #renewAtMs = 0
   #hasStandby = false
-  /** Whether the database did not answer since the last extension, while this process was awake. */
+  /** Whether the database has not answered since the last extension, although this process was awake. */
   #isAway = false
-  /** Since when the shared live state cannot be read; null: it can. */
+  /** Since when the shared live state cannot be read; null: it can be read. */
   #cutOffSinceMs: number | null = null
   #retryMs = 0
-  /** The hold of another process, unchanged since. */
+  /** The hold of another process, and since when it has not changed. */
   #watched: { readonly hold: SeenHold; readonly sinceMs: number; readonly lookedAt: Now } | null = null
   #hasToldOfWaiting = false
   #running: Promise<void> | null = null
@@ -116,7 +120,7 @@ export class Hold {
     return this.#state === 'held'
   }
 
-  /** Whether no other process can serve: asked before anything is served, since the process may have stood still. */
+  /** Whether no other process can serve. Checked before anything is served, since this process may have stood still. */
   excludesOthers(): boolean {
     if (!this.#options.isFenced) return true
     return this.#state === 'held' && this.#lasts(this.#servesFrom)
@@ -126,7 +130,7 @@ export class Hold {
     return this.#now()
   }
 
-  /** A statement of the holder went through. */
+  /** Called after a statement of the holder succeeded. */
   extended({ sentAt, hasStandby }: Extension): void {
     this.#serve(sentAt)
     this.#hasStandby = hasStandby
@@ -134,15 +138,15 @@ export class Hold {
     this.#renewAtMs = Math.max(this.#renewAtMs, sentAt.steadyMs + this.#options.timing.nodeRenewMs)
   }
 
-  /** The recorder read the live state: this process is not cut off from it. */
+  /** The recorder read the live state, so this process is not cut off from it. */
   sawLiveState(): void {
     this.#cutOffSinceMs = null
   }
 
   /**
-   * Asks whether the work is still this process's.
+   * Asks the database whether this process still has the work.
    *
-   * @returns where the checkpoint stands; null where the work is lost
+   * @returns the checkpoint; null if the work is lost
    */
   async confirm(): Promise<StoredCheckpoint | null> {
     if (this.#state !== 'held') return null
@@ -159,7 +163,10 @@ export class Hold {
     return checkpointOf(row)
   }
 
-  /** Nobody can have taken it, and it is not ours: the database went back to what it was before. */
+  /**
+   * No other process can have taken the work, yet this process is not the holder: the database went back to an earlier
+   * state.
+   */
   async #takeBack(): Promise<StoredCheckpoint | null> {
     const { holder, ask, events, log } = this.#options
     const sentAt = this.#now()
@@ -176,7 +183,7 @@ export class Hold {
     return checkpoint
   }
 
-  /** @param isKept - the same process goes on under the same name: nobody else gets it in between */
+  /** @param isKept - the same process continues under the same name, so the work is not released */
   async stop({ isKept }: { readonly isKept: boolean }): Promise<void> {
     if (this.#state === 'stopped') return
     this.#state = 'stopped'
@@ -186,7 +193,7 @@ export class Hold {
     try {
       await this.#options.ask(releaseStatement(this.#options.holder), this.#timeLimitMs)
     } catch {
-      // Away: the others find it free when its time is over.
+      // The database is away. Other processes take the work when the hold expires.
     }
   }
 
@@ -220,16 +227,16 @@ export class Hold {
       await this.#withinHold(this.confirm())
     } catch (error) {
       if (elapsedMs(sentAt, this.#now()) < this.#ttlMs / 3 + STALL_MS) this.#isAway = true
-      // It did not stand still, and nobody waits: the database is away, and presence goes on.
+      // This process did not stand still and no other one waits: the database is away, and presence continues.
       if (didServe && !this.#hasStandby) this.#serve(sentAt)
       throw error
     } finally {
-      // Before it waits: the time of a hold that was not extended may be over.
+      // Before the next pause: the hold that was not extended may have expired.
       if (this.#state === 'held' && this.#isAway && !this.excludesOthers()) this.#lose('unknown')
     }
   }
 
-  /** A short failure of the live state changes nothing. In a long one, another process may still reach it. */
+  /** A short failure of the live state changes nothing. During a long one, another process may still reach it. */
   async #keepShared(): Promise<void> {
     if (await this.#canReadLiveState()) return void (await this.confirm())
     if (this.#state !== 'held') return
@@ -255,13 +262,13 @@ export class Hold {
     }
   }
 
-  /** No longer than this process may serve: where another one waits, its sockets are to be closed then. */
+  /** Stops waiting when this process may no longer serve: if another process waits, the sockets must be closed then. */
   async #withinHold(asking: Promise<unknown>): Promise<void> {
     const leftMs = this.#leftMs()
     if (leftMs <= 0) return void (await asking)
     const noLonger = new AbortController()
     const over = sleep(leftMs, 'over', { ref: false, signal: noLonger.signal })
-    // It goes on, and may still extend the hold.
+    // The query continues, and may still extend the hold.
     asking.catch(() => {})
     over.catch(() => {})
     try {
@@ -277,7 +284,7 @@ export class Hold {
     if (!isFenced && !(await this.#canReadLiveState())) return await this.#wait(this.#lookEveryMs())
     if (this.#state !== 'waiting') return
     const sentAt = this.#now()
-    // What happened in a pause, of this process or of its host, was not watched.
+    // This process could not watch the hold during a pause of its own or of its host.
     if (this.#watched !== null && elapsedMs(this.#watched.lookedAt, sentAt) > this.#ttlMs / 2) this.#watched = null
     let row: LookAnswer | undefined
     try {
@@ -321,7 +328,7 @@ export class Hold {
     if (isForced) return 'at once'
     if (!isFenced) return 'when it is over'
     if (this.#watched === null) return 'never'
-    // A tenth more than the holder gives itself, for clocks that do not go alike and answers that are on their way.
+    // A tenth more than the holder gives itself, for clock drift and answers under way.
     return sentAt.steadyMs - this.#watched.sinceMs > 1.1 * this.#ttlMs ? this.#watched.hold : 'never'
   }
 
@@ -363,7 +370,7 @@ export class Hold {
     return Math.min(STANDBY_MS, timing.nodeRenewMs, isFenced ? this.#ttlMs / 8 : STANDBY_MS)
   }
 
-  /** No longer than this process may serve. */
+  /** Waits no longer than this process may serve. */
   async #wait(forMs: number): Promise<void> {
     const leftMs = this.#state === 'held' && this.#options.isFenced ? this.#leftMs() : forMs
     await this.#options.bell.wait(leftMs > 0 ? Math.min(forMs, leftMs) : forMs, { isDeaf: true })
@@ -381,7 +388,7 @@ interface LookAnswer extends StoredCheckpoint {
   readonly has_standby: boolean
 }
 
-/** By the clock that says more. */
+/** By the clock that measured more: the steady clock may have stood still, and the wall clock been set back. */
 function elapsedMs(since: Now, now: Now): number {
   return Math.max(now.steadyMs - since.steadyMs, now.wallMs - since.wallMs)
 }

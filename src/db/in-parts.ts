@@ -1,10 +1,10 @@
 import { LockedError, QueryRefusedError } from './failures.ts'
 
 /**
- * Writes rows, and where one of them is at fault, each half by itself.
+ * Writes rows together. If a row fails, writes each half by itself, recursively.
  *
- * @param alone - handles the row at fault
- * @returns false where `write` or `alone` said so: the rows after that were not written
+ * @param alone - handles the single row that fails
+ * @returns false if `write` or `alone` returned false: the rows after that were not written
  */
 export async function writeInParts<Row>(
   rows: readonly Row[],

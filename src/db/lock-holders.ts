@@ -1,21 +1,21 @@
-/** Names the transactions that a statement of ours waits for, for the operator's log. */
+/** Finds the transactions that a statement of Rollcall waits for, for the operator's log. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type SQL, sql } from 'drizzle-orm'
 
-/** A session of the database. What it runs is left out: it may hold what an app's users wrote. */
+/** A database session. Its query is omitted, because it may contain text that an app's users wrote. */
 export interface LockHolder {
   readonly pid: number
   readonly user: string | null
   readonly application: string | null
-  /** How long its transaction has been open; null if our role may not see it. */
+  /** How long its transaction has been open; null if Rollcall's role may not see it. */
   readonly openForMs: number | null
 }
 
 /**
- * Looks while the statement waits, because nobody can tell afterwards.
+ * Looks while the statement waits, because the lock cannot be seen afterwards.
  *
- * @param afterMs - how long the statement may take before it is looked up
- * @returns none if it ended before, or waits for no lock
+ * @param afterMs - how long the statement may run before the lookup
+ * @returns an empty list if the statement ended before, or waits for no lock
  */
 export async function whoLocks(
   askAll: <Row extends object>(statement: SQL) => Promise<readonly Row[]>,
@@ -32,7 +32,7 @@ export async function whoLocks(
     if (await Promise.race([isOver, isSlow])) return []
     return await askAll<LockHolder>(lockHoldersStatement)
   } catch {
-    // It only explains what is said anyway.
+    // The lookup only adds detail to an error that is logged anyway.
     return []
   } finally {
     noLonger.abort()

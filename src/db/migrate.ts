@@ -1,10 +1,10 @@
 /**
- * Brings the tables up to date: the files of /drizzle in their order, each once.
+ * Migrates the tables: applies the files of /drizzle in order, each once.
  *
- * Any number of processes may do it at once: a lock of the transaction lets one work, and the others find it done.
- * It is one statement, and so one transaction on one connection, whatever pooler is in between. The journal is
- * Drizzle's, in our schema; its own migrator makes schema and journal outside of the transaction, where two at once
- * fail.
+ * Any number of processes may do it at once: a transaction-level lock lets one work, and the others then find it done.
+ * It is one statement, so one transaction on one connection, whatever pooler is in between. The journal has Drizzle's
+ * format and lies in Rollcall's schema. Drizzle's own migrator creates schema and journal outside the transaction, so
+ * two at once fail.
  */
 import { fileURLToPath } from 'node:url'
 import { sql } from 'drizzle-orm'
@@ -12,9 +12,9 @@ import { type MigrationMeta, readMigrationFiles } from 'drizzle-orm/migrator'
 import type { Database } from './client.ts'
 import { QueryRefusedError, takesNoWrites } from './failures.ts'
 
-/** The same from src/db and from dist/db. */
+/** The same path from src/db and from dist/db. */
 const FOLDER = fileURLToPath(new URL('../../drizzle', import.meta.url))
-/** The bytes of `rollcall`: the locks of a database have one space for all programs. */
+/** The bytes of `rollcall`: all programs on a database share the key space of advisory locks. */
 const LOCK_KEY = BigInt('0x726f6c6c63616c6c')
 /** An index on a large table takes minutes, and other processes wait for it. */
 const TIME_LIMIT_MS = 15 * 60_000
@@ -22,10 +22,10 @@ const INSUFFICIENT_PRIVILEGE = '42501'
 
 /**
  * @throws PresenceError `UNAVAILABLE`: the database is out of reach
- * @throws Error that says in words what a wait would not mend: the encoding, or the rights of the role
+ * @throws Error that names a cause that waiting does not fix: the encoding, or the rights of the role
  */
 export async function migrate(database: Database): Promise<void> {
-  // First, in the usual time: the limit of a migration is far longer than a silent server is worth.
+  // Check first, with the usual time limit: a silent server should not take as long as a migration may.
   await requireUsable(database)
   const statement = sql.raw(migrationStatement(readMigrationFiles({ migrationsFolder: FOLDER })))
   try {
@@ -41,8 +41,9 @@ export async function migrate(database: Database): Promise<void> {
 }
 
 /**
- * In another encoding than UTF8, every name that it lacks would fail, and in SQL_ASCII nothing would be checked. On a
- * standby whose tables are up to date, the migration itself would find nothing to do.
+ * Checks the encoding and that the server takes writes. In an encoding other than UTF8, names with missing characters
+ * would fail, and SQL_ASCII would check nothing. On a standby whose tables are up to date, the migration would find
+ * nothing to do and succeed.
  */
 async function requireUsable(database: Database): Promise<void> {
   const [row] = await database.run(async (drizzle) => [
@@ -59,7 +60,7 @@ async function requireUsable(database: Database): Promise<void> {
 }
 
 function migrationStatement(migrations: readonly MigrationMeta[]): string {
-  // `if not exists` would ask for the right to create, which the server's role may not have.
+  // `if not exists` would require the right to create, which the server's role may not have.
   return `do ${quoted(`
     begin
       perform pg_advisory_xact_lock(${LOCK_KEY});
@@ -80,7 +81,7 @@ function stepOf({ sql: statements, folderMillis, hash }: MigrationMeta): string 
       end if;`
 }
 
-/** Between dollar signs, with a tag that the text does not hold. */
+/** Dollar-quotes a text, with a tag that the text does not contain. */
 function quoted(text: string): string {
   let tag = '$rollcall$'
   for (let count = 1; text.includes(tag); count += 1) tag = `$rollcall${count}$`

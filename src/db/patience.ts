@@ -1,27 +1,30 @@
 /**
- * How long somebody waits for the database: no longer than a bound for all that one request asks it in turn.
+ * Limits how long a caller waits for the database, across all statements of one request.
  *
- * A database that falls silent is waited for once. Of the bound, a statement that follows has what is left since the
- * first one that was not answered; later ones have LEAST_WAIT_MS, until there is an answer.
+ * A database that falls silent uses up the limit once: a later statement has only what is left since the first
+ * unanswered one was sent, and at least LEAST_WAIT_MS, until the database answers again.
  */
 import { withinTime } from '../presence/time-limit.ts'
 import { QueryRefusedError, tooSlow } from './failures.ts'
 
 export interface Patience {
   /**
-   * @param ask - is given the time limit of its statement: its caller may leave before, and it goes on until then, so
-   *   that it opens a connection and finds out whether the database is back
+   * @param ask - gets the time limit of its statement. Its caller may give up earlier, but the statement continues
+   *   until then, so that it opens a connection and detects that the database is back
    * @throws PresenceError `UNAVAILABLE`: it takes too long
    */
   within<Answer>(ask: (limitMs: number) => Promise<Answer>): Promise<Answer>
 }
 
-/** Enough for a statement, and for a connection to a server that is near. */
+/** Enough for a statement, including a connection to a nearby server. */
 const LEAST_WAIT_MS = 500
 const TOO_LATE = Symbol('too late')
 
 export function createPatience(waitMs: number, nowMs: () => number = () => performance.now()): Patience {
-  /** When the first statement was sent that has no answer, and none after it; null: all were answered. */
+  /**
+   * When the silence began: when the first unanswered statement was sent, or when the last answer came, if later. Null:
+   * at the last answer no other statement was under way.
+   */
   let silentSinceMs: number | null = null
   let underWayCount = 0
 

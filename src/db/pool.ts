@@ -1,6 +1,6 @@
 /**
- * The connections of one postgres.js client, and the queries on them: each has a time limit, and afterwards it is over,
- * cancelled at the server or with its connection.
+ * The connections of one postgres.js client, and the queries on them. When a query's time limit expires, the server
+ * cancels it or its connection is destroyed.
  */
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,52 +17,52 @@ export interface PoolOptions {
   >
   readonly connectionCount: number
   readonly isPreparing: boolean
-  /** Whether a connection is never replaced by a fresh one for its age. */
+  /** Whether connections are kept regardless of their age. */
   readonly livesOn: boolean
   readonly connectTimeLimitMs: number
-  /** Stops a query that is over its time limit. Left out: at the server. */
+  /** Stops a query that exceeds its time limit. Default: cancels it at the server. */
   readonly stopQuery?: (sockets: ReadonlySet<Socket>) => void
 }
 
 export interface Pool {
-  /** No more at once than there are connections: the driver lets the others wait, without a limit. */
+  /** Run no more at once than there are connections: the driver queues the others without a limit. */
   run<Answer>(work: (drizzle: PostgresJsDatabase) => Promise<Answer>, timeLimitMs: number): Run<Answer>
-  /** Ends it when its queries have ended, `withinMs` at most. */
+  /** Ends the pool when its queries have ended, after `withinMs` at most. */
   end(withinMs: number): Promise<void>
-  /** Whether a server has answered on one of its connections. */
+  /** Whether a server has answered on one of the pool's connections. */
   hasAnswered(): boolean
 }
 
 export interface Run<Answer> {
   readonly answer: Promise<Answer>
-  /** How many of its queries were made, and how many of them a connection was given: the others were never sent. */
+  /** How many queries were made, and how many were given a connection; the others were never sent. */
   counts(): { readonly madeCount: number; readonly sentCount: number }
 }
 
-/** What postgres.js knows of a query and does not declare. */
+/** Fields of a postgres.js query that its types do not declare. */
 type SentQuery = PendingQuery<Row[]> & {
   readonly active: boolean
-  /** Null: it was never sent. */
+  /** Null: the query was never sent. */
   readonly state: object | null
-  /** `cancel` calls it, and leaves its promise to nobody: a cancellation that fails would end the process. */
+  /** `cancel` calls it and ignores its promise, so a cancellation that fails would end the process. */
   canceller(query: SentQuery): Promise<void>
 }
 
-/** What Drizzle runs on, for one caller at a time. */
+/** A Drizzle client for one caller at a time. */
 interface Place {
   readonly drizzle: PostgresJsDatabase
   queries: SentQuery[]
   timeLimitMs: number
 }
 
-/** How long a server may take to confirm that it stopped a query. */
+/** How long the server may take to confirm a cancellation. */
 const CANCEL_TIME_LIMIT_MS = 1000
 
 export function openPool(options: PoolOptions): Pool {
   const { route, address } = options
   const sockets = new Set<Socket>()
   const openedAtMs = new WeakMap<Socket, number>()
-  /** Queries over their time limit that no connection was there for. */
+  /** Queries that exceeded their time limit while waiting for a connection. */
   const awaiting = new Set<SentQuery>()
   const places: Place[] = []
   let isCancelling = false
@@ -72,19 +72,19 @@ export function openPool(options: PoolOptions): Pool {
     ...(address.user === null ? {} : { user: address.user }),
     ...(address.password === null ? {} : { password: address.password }),
     ...(address.database === null ? {} : { database: address.database }),
-    // The sockets lead where the route leads. Of several hosts the driver would not give up any.
+    // `openSocket` ignores these: the route picks the host. With several hosts the driver would retry them forever.
     host: 'localhost',
     port: 5432,
     ssl: false,
-    // Its `read-write` takes a standby of Postgres 14 and later for a server that takes writes.
+    // The driver's `read-write` accepts a standby of Postgres 14 and later.
     ...(address.needsPrimary ? { target_session_attrs: 'primary' as const } : {}),
     keep_alive: address.keepAliveS ?? 60,
     max: options.connectionCount,
     prepare: options.isPreparing,
-    // Its seconds are ours in milliseconds.
+    // postgres.js counts in seconds.
     connect_timeout: options.connectTimeLimitMs / 1000,
     backoff: (failedCount: number) => Math.min(0.025 * 2 ** failedCount, 0.25),
-    // It would be a query of its own for each connection; arrays are sent as JSON instead.
+    // Fetching types would take a query per connection; arrays are sent as JSON instead.
     fetch_types: false,
     ...(options.livesOn ? { max_lifetime: null } : {}),
     connection: address.parameters,
@@ -95,19 +95,19 @@ export function openPool(options: PoolOptions): Pool {
   async function openSocket(): Promise<Socket> {
     const isShort = isCancelling
     for (const socket of sockets) if (socket.destroyed) sockets.delete(socket)
-    // Waits in any case, so that the driver listens before anything of the socket can fail.
+    // Always yield once, so that the driver listens before the socket can fail.
     await null
-    // Nobody waits for what would be sent on it.
+    // No caller is waiting for a query on this connection.
     if (awaiting.size > 0 && !isShort) return failedSocket(connectionError('CLOSED_EARLY'))
     const startedAtMs = performance.now()
     const socket = await route.open(sockets, isShort)
     openedAtMs.set(socket, startedAtMs)
-    // The driver forgets that it was ended before this one was there.
+    // The driver does not destroy a socket that it gets after it was ended.
     if (isEnded) socket.destroy(connectionError('CONNECTION_ENDED'))
     return socket
   }
 
-  /** Ends connections that a server has said nothing on for so long since they were opened. */
+  /** Destroys connections on which the server has sent nothing since they were opened at least `forMs` ago. */
   function endUnanswered(forMs: number): void {
     for (const socket of sockets) {
       const isYoung = performance.now() < (openedAtMs.get(socket) ?? 0) + forMs
@@ -120,7 +120,8 @@ export function openPool(options: PoolOptions): Pool {
       if (query.active) stop(query)
       else {
         awaiting.add(query)
-        // It may wait for one that was opened for it: the driver would give that up after the usual time limit.
+        // The query may wait for a connection opened for it, which the driver would give up only after the usual time
+        // limit.
         endUnanswered(timeLimitMs / 2)
       }
     }, timeLimitMs)
@@ -136,7 +137,7 @@ export function openPool(options: PoolOptions): Pool {
     else options.stopQuery(sockets)
   }
 
-  /** Cancels a query at the server, and where that is not confirmed either, destroys what has fallen silent. */
+  /** Cancels a query at the server. If the server does not confirm that either, destroys the silent connections. */
   async function stopAtServer(query: SentQuery): Promise<void> {
     let isSettled = false
     whenSettled(query, () => {
@@ -146,14 +147,15 @@ export function openPool(options: PoolOptions): Pool {
     cancel(query)
     await sleep(CANCEL_TIME_LIMIT_MS, undefined, { ref: false })
     if (isSettled) return
-    // Which connection it is on is the driver's secret. One that is idle is opened again when it is needed.
+    // The driver does not expose which connection runs the query. An idle one that is destroyed is reopened when
+    // needed.
     for (const [socket, bytes] of receivedBytes) {
       if (socket.bytesRead === bytes) socket.destroy(connectionError('SILENT'))
     }
   }
 
   function cancel(query: SentQuery): void {
-    // The driver asks for the socket before this returns.
+    // The driver calls `openSocket` before this returns.
     isCancelling = true
     try {
       query.canceller(query).catch(() => {})
@@ -190,7 +192,7 @@ export function openPool(options: PoolOptions): Pool {
     },
 
     async end(withinMs) {
-      // With no time the driver ends them at once: it would wait for connections that broke long ago.
+      // A timeout of 0 ends the connections at once: otherwise the driver would wait for ones that broke long ago.
       await sql.end({ timeout: withinMs / 1000 })
       isEnded = true
       for (const socket of sockets) if (!hasAnswered(socket)) socket.destroy(connectionError('CONNECTION_ENDED'))
@@ -205,13 +207,13 @@ export function openPool(options: PoolOptions): Pool {
   }
 }
 
-/** Hands each query over as it is made. Drizzle makes them by `unsafe`. */
+/** Calls `watch` with each query as it is made. Drizzle makes queries with `unsafe`. */
 function watched(client: Sql, watch: (query: SentQuery) => void): Sql {
   return new Proxy(client, {
     get(target, name) {
       if (name === 'unsafe') {
         return (text: string, parameters?: never[], options?: object) => {
-          // The texts are few and always the same, so each is parsed once a connection.
+          // The texts are few and always the same, so each is prepared once per connection.
           const query = target.unsafe(text, parameters, { ...options, prepare: true })
           watch(query as unknown as SentQuery)
           return query
@@ -222,7 +224,7 @@ function watched(client: Sql, watch: (query: SentQuery) => void): Sql {
   })
 }
 
-/** Not `query.then`, which would send it before Drizzle has said what form its rows shall have. */
+/** Does not use `query.then`, which would send the query before Drizzle has set the form of its rows. */
 function whenSettled(query: SentQuery, settled: () => void): void {
   void Promise.prototype.then.call(query, settled, settled)
 }

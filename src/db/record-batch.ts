@@ -1,8 +1,8 @@
 /**
- * Records as rows, and the statements that write them. Each is one statement, and so one transaction without a
- * round trip in between: what it writes hangs on the checkpoint that it moves.
+ * Maps records to rows, and builds the statements that write them. Each is one statement, so one transaction without a
+ * round trip in between: its rows are written only if it moves the checkpoint.
  *
- * Records are whole states, so a batch keeps the last one of each row, and writing one twice does no harm.
+ * Records hold whole states, so a batch keeps the last state of each row, and writing a record twice does no harm.
  */
 import { type SQL, sql } from 'drizzle-orm'
 import type { PresenceRecord, Profile, SessionRow } from '../presence/model.ts'
@@ -16,29 +16,32 @@ export interface Checkpoint {
   readonly seq: number
 }
 
-/** The checkpoint as the database has it. */
+/** The checkpoint as stored in the database. */
 export interface StoredCheckpoint extends Checkpoint {
-  /** When it moved last, by the database's clock; null: never. */
+  /** When it last moved, by the database's clock; null: never. */
   readonly moved_at_ms: number | null
-  /** How many users were forgotten. */
+  /** How many users have been forgotten. */
   readonly forgotten_count: number
 }
 
-/** Who writes, for how long at least nobody else will, and where the checkpoint must stand. */
+/** The writer, how long it extends its hold for, and the checkpoint that it expects. */
 export interface Standing {
   readonly holder: string
   readonly holdsForMs: number
   readonly checkpoint: Checkpoint
-  /** How many users had been forgotten before the records were read: read since, they may be of one more. */
+  /**
+   * How many users had been forgotten before the records were read. If it has changed, the records may be those of a
+   * forgotten user.
+   */
   readonly forgottenCount: number
 }
 
 /**
- * Writes the records and moves the checkpoint, or does neither. Answers `{ moved: boolean, has_standby: boolean, newer:
- * string[] }`: the users whose row has settings that their record does not know, a later version or others under the
- * same one.
+ * Writes the records and moves the checkpoint, or does neither. Returns `{ moved: boolean, has_standby: boolean, newer:
+ * string[] }`. `newer` lists the users whose row has settings that their record lacks: a later version, or other
+ * settings with the same version.
  *
- * @param setAside - records that go to `recorder_set_aside` instead of the rows that they are about
+ * @param setAside - records that go to `recorder_set_aside` instead of their rows
  * @param lockWaitMs - how long to wait for a lock of another transaction before the statement fails
  */
 export function writeStatement(
@@ -52,7 +55,7 @@ export function writeStatement(
       moved_at = clock_timestamp()
     where ${standsAt(standing)} and ${limitsLockWait(lockWaitMs)} returning ${hasStandby} as has_standby`
   if (setAside.length === 0) return rowsStatement(moved, records)
-  // In their order: the ids are given out as the rows come.
+  // Keep their order: ids are assigned in the order of insertion.
   const aside = sql`, aside as (
     insert into ${recorderSetAside} (user_id, record)
     select given.record ->> 'userId', given.record
@@ -62,18 +65,18 @@ export function writeStatement(
   return rowsStatement(moved, records, aside)
 }
 
-/** A record that was set aside, and its place in the order. */
+/** A record that was set aside; `id` gives its order. */
 export interface SetAsideRow {
   readonly id: number
   readonly record: PresenceRecord
 }
 
-/** Answers `{ user_id: string }` for each user who has records set aside. */
+/** Returns `{ user_id: string }` for each user who has records set aside. */
 export function setAsideUsersStatement(): SQL {
   return sql`select distinct ${recorderSetAside.userId} as user_id from ${recorderSetAside}`
 }
 
-/** Answers `SetAsideRow`s of a user, oldest first. */
+/** Returns the `SetAsideRow`s of a user, oldest first. */
 export function setAsideStatement(userId: string, limit: number): SQL {
   return sql`
     select ${recorderSetAside.id}::float8 as id, ${recorderSetAside.record} from ${recorderSetAside}
@@ -81,10 +84,10 @@ export function setAsideStatement(userId: string, limit: number): SQL {
 }
 
 /**
- * Writes the oldest records of a user that were set aside, and removes them, or does neither. Answers as
- * `writeStatement` does: `moved` is false where another process has written them.
+ * Writes a user's oldest records that were set aside and removes them, or does neither. Returns the same as
+ * `writeStatement`; `moved` is false if another process has written them.
  *
- * @param lastId - the id of the newest of them
+ * @param lastId - the id of the newest of these records
  */
 export function writeSetAsideStatement(
   userId: string,
@@ -100,16 +103,16 @@ export function writeSetAsideStatement(
 }
 
 /**
- * Of the statement that it is a part of, and of nothing else: it holds for the transaction. A pooler may have given the
- * connection to anybody before, and will after.
+ * Limits the lock wait of its statement only: the setting lasts for the transaction. A pooler may share the connection
+ * with other clients before and after.
  */
 function limitsLockWait(lockWaitMs: number): SQL {
   return sql`set_config('lock_timeout', ${String(Math.max(1, Math.round(lockWaitMs)))}, true) is not null`
 }
 
 /**
- * @param moved - a statement that changes a row where the records are to be written, and returns `has_standby`
- * @param more - common table expressions, each with a comma before it
+ * @param moved - a statement that changes a row if the records may be written, and returns `has_standby`
+ * @param more - common table expressions, each preceded by a comma
  */
 function rowsStatement(moved: SQL, records: readonly PresenceRecord[], more: SQL = sql``): SQL {
   const rows = rowsOf(records)
@@ -178,18 +181,19 @@ function rowsStatement(moved: SQL, records: readonly PresenceRecord[], more: SQL
       (select coalesce(jsonb_agg(id), '[]') from newer) as newer`
 }
 
-/** What no record will end: open in the database, and not in the live store. */
+/** Sessions and users that no record will end: open in the database, but not in the live store. */
 export interface Unrecorded {
   readonly records: readonly PresenceRecord[]
-  /** Of the sessions that they end. */
+  /** The starts of the sessions that the records end. */
   readonly startIds: readonly string[]
 }
 
 /**
- * Records that end what is open in the database and not in the live store: its ends were among records that were lost.
+ * Makes records that end what is open in the database but not in the live store, because the records of those ends were
+ * lost.
  *
- * @param rows - users whom the database has online or with open sessions
- * @param live - the records of those of them who are in the live store
+ * @param rows - users who are online or have open sessions in the database
+ * @param live - the records of those users who are in the live store
  */
 export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<string, PresenceRecord>): Unrecorded {
   const records: PresenceRecord[] = []
@@ -200,7 +204,7 @@ export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<s
     const ended = sessions
       .filter((row) => row.endedAtMs === null && !liveStarts.has(row.startId))
       .map((row): SessionRow => {
-        // The last that is known of it.
+        // The last known time of the session.
         const endedAtMs = Math.max(row.startedAtMs, row.lastActiveAtMs)
         return { ...row, endedAtMs, endReason: 'UNRECORDED' }
       })
@@ -220,7 +224,7 @@ export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<s
   return { records, startIds }
 }
 
-/** Answers how many of these sessions have no better end than UNRECORDED, and when the first was last known to be there. */
+/** Returns how many of these sessions still end as UNRECORDED, and the earliest of those ends. */
 export function unrecordedStatement(startIds: readonly string[]): SQL {
   return sql`
     select count(*)::float8 as count, (extract(epoch from min(${presenceSessions.endedAt})) * 1000)::float8 as since_ms
@@ -229,7 +233,7 @@ export function unrecordedStatement(startIds: readonly string[]): SQL {
       and ${presenceSessions.endReason} = 'UNRECORDED'`
 }
 
-/** Who has the work, as a process that waits saw it: renewed since, it is another. */
+/** The holder as a waiting process saw it. An extension changes `heldUntilMs`. */
 export interface SeenHold {
   readonly holder: string | null
   readonly heldUntilMs: number | null
@@ -237,20 +241,19 @@ export interface SeenHold {
 
 /** When a process may take the work from another one that has not released it. */
 export type Takeover =
-  /** Always: no other process can be there. */
+  /** Always: no other process can exist. */
   | 'at once'
-  /** When its time is over by the database's clock. */
+  /** When the hold has expired by the database's clock. */
   | 'when it is over'
-  /** Where the hold is still the very one that was seen. */
+  /** If the hold has not changed since it was seen. */
   | SeenHold
-  /** Not yet. */
   | 'never'
 
 /**
- * Takes the work where nobody has it, or where the takeover says so. Answers `SeenHold` and the checkpoint as they are
- * then, whether the work was `taken`, and whether another process waits (`has_standby`).
+ * Takes the work if no process has it, or if `takeover` allows it. Returns the resulting `SeenHold` and checkpoint,
+ * whether the work was `taken`, and whether another process waits (`has_standby`).
  *
- * @param isStandby - where it is not taken, this process waits, and makes that known for `holdsForMs`
+ * @param isStandby - if the work is not taken, records for `holdsForMs` that this process waits
  */
 export function acquireStatement(holder: string, holdsForMs: number, takeover: Takeover, isStandby: boolean): SQL {
   const isOwn = sql`checkpoint.holder is null or checkpoint.holder = excluded.holder`
@@ -286,16 +289,16 @@ function mayTakeOver(takeover: Takeover): SQL {
     and ${sql.raw(HELD_UNTIL_MS.replace('held_until', 'checkpoint.held_until'))} is not distinct from ${heldUntilMs}::float8)`
 }
 
-/** Whole milliseconds, as the column has them: exact in a double. */
+/** Whole milliseconds, the precision of the column: exact in a double. */
 const HELD_UNTIL_MS = 'round(extract(epoch from held_until) * 1000)::float8'
 
-/** The processes of Rollcall alone use that row, each for a moment. */
+/** Only Rollcall's processes lock that row, each for a moment. */
 const HOLD_LOCK_WAIT_MS = 1000
 
 const MOVED_AT_MS =
   'round(extract(epoch from moved_at) * 1000)::float8 as moved_at_ms, forgotten_count::float8 as forgotten_count'
 
-/** Answers the checkpoint and `has_standby` where the work is still the holder's. */
+/** Returns the checkpoint and `has_standby` if this process still has the work. */
 export function renewStatement(holder: string, holdsForMs: number): SQL {
   return sql`
     update ${recorderCheckpoint} set held_until = ${heldUntil({ holdsForMs })}
@@ -323,7 +326,7 @@ function standsAt({ holder, checkpoint, forgottenCount }: Standing): SQL {
 const hasStandby = sql`coalesce(standby_until > clock_timestamp(), false)`
 
 const isNewerProfile = sql`coalesce(excluded.profile_issued_at > coalesce(${stored.profileIssuedAt}, '-infinity'), false)`
-/** The row went back: a standby took over that lacked the last version, or an older copy was restored. */
+/** The row went back: a standby that lacked the last version took over, or an older backup was restored. */
 const areNewerSettings = sql`(excluded.settings_version > ${stored.settingsVersion})`
 
 function newest(name: keyof typeof SETTINGS_COLUMNS): SQL {
@@ -340,21 +343,21 @@ const SETTINGS_COLUMNS = {
 
 const isHidden = sql`${newest('visibility')} = 'NOBODY'`
 /**
- * A record that has the user online while the row has them hidden is older than their hiding, and so may be one that
- * does not know the row's settings: a record that knows them comes.
+ * A record that has the user online while the row has them hidden is from before they hid. So may be a record with an
+ * older settings version than the row; a record with the row's settings follows.
  */
 const isOfBeforeHiding = sql`(${isHidden} and
   (excluded.is_online or excluded.settings_version < ${stored.settingsVersion}))`
 const nextIsOnline = sql`(excluded.is_online and not ${isHidden})`
 
-/** What a row becomes where there is one already. */
+/** The new values of a row that exists already. */
 const next = {
   name: sql`case when ${isNewerProfile} then coalesce(excluded.name, ${stored.name}) else ${stored.name} end`,
   avatarUrl: sql`case when ${isNewerProfile} then coalesce(excluded.avatar_url, ${stored.avatarUrl}) else ${stored.avatarUrl} end`,
   profileIssuedAt: sql`greatest(excluded.profile_issued_at, ${stored.profileIssuedAt})`,
   isOnline: nextIsOnline,
   onlineSince: sql`case when ${nextIsOnline} then excluded.online_since end`,
-  /** Null hides it. Otherwise it never goes back. */
+  /** Null if the user hides it; otherwise it never goes back. */
   lastActive: sql`case
     when ${newest('hideLastActive')} and not ${isHidden} then null
     when ${isOfBeforeHiding} then ${stored.lastActive}
@@ -369,17 +372,17 @@ const isPublicChange = sql`
 
 type UserPart = Pick<PresenceRecord, 'profile' | 'columns' | 'settings'>
 
-/** The rows of a batch as JSON. Moments are milliseconds. */
+/** The rows of a batch as JSON. Timestamps are in milliseconds. */
 interface Rows {
   readonly shownUsers: string
-  /** Their settings are not known: their public columns stay as they are. */
+  /** Users whose settings or columns the records lack: their public columns stay as they are. */
   readonly otherUsers: string
   readonly sessions: string
 }
 
 const prepared = new WeakMap<readonly PresenceRecord[], Rows>()
 
-/** Makes the rows of a batch now, so that its statement need not: they take half as long as the database does. */
+/** Builds the rows of a batch ahead of its statement: that takes half as long as the database needs to write them. */
 export function prepareRows(records: readonly PresenceRecord[]): void {
   rowsOf(records)
 }
@@ -463,7 +466,7 @@ function newestProfile(one: Profile | null, other: Profile | null): Profile | nu
   return other.issuedAtMs >= one.issuedAtMs ? other : one
 }
 
-/** @param name - of a column of milliseconds; a null stays one */
+/** @param name - of a column in milliseconds; null stays null */
 function momentOf(name: string): SQL {
   return sql`to_timestamp(${sql.identifier(name)} / 1000)::timestamptz(3)`
 }

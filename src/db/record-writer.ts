@@ -1,7 +1,7 @@
 /**
- * Writes batches of records, each with the step of the checkpoint that goes with it. What one record cannot have stops no
- * other: a record that the database refuses is skipped, with a line in the log, and the records of a user whose rows
- * another transaction locks are set aside (set-aside.ts).
+ * Writes batches of records, each together with its step of the checkpoint. A record that fails stops no other: one
+ * that the database refuses is skipped and logged, and the records of a user whose rows another transaction locks are
+ * set aside (set-aside.ts).
  */
 import type { PresenceRecord } from '../presence/model.ts'
 import type { OperatorLog } from '../presence/operator-log.ts'
@@ -22,9 +22,9 @@ export interface RecordWriterOptions {
   readonly onNewerSettings: (userIds: readonly string[]) => void
 }
 
-/** Longer than the transactions of an app take; all of the batch waits so long. */
+/** Longer than an app's transactions take. The whole batch waits this long. */
 const LOCK_WAIT_MS = 100
-/** Of a part of a batch, where one of its rows is known to be locked: some ten parts are tried for each such row. */
+/** The limit for a part of a batch that has a locked row: about ten parts are tried for each such row. */
 const PART_LOCK_WAIT_MS = 10
 
 export class RecordWriter {
@@ -35,8 +35,8 @@ export class RecordWriter {
   }
 
   /**
-   * @param positionOf - where the checkpoint goes with these records
-   * @returns false where another process moved the checkpoint: the rest was not written
+   * @param positionOf - returns the checkpoint that follows these records
+   * @returns false if another process moved the checkpoint: the rest was not written
    */
   async write(
     batch: readonly PresenceRecord[],

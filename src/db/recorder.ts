@@ -1,9 +1,9 @@
 /**
- * Brings the records to the database, in order, each exactly once: a batch commits only by moving the checkpoint in
- * the same statement from the number that it expects.
+ * Writes the records to the database, in order, each exactly once: a batch commits only by moving the checkpoint, in
+ * the same statement, from the number that it expects.
  *
- * One process works, the holder (hold.ts). Two that both believe they are it do no harm here: one of them finds the
- * checkpoint elsewhere, writes nothing, and asks again who has the work.
+ * One process writes, the holder (hold.ts). Two processes that both believe they are the holder do no harm here: one of
+ * them finds the checkpoint elsewhere, writes nothing, and asks again which process has the work.
  */
 import { randomUUID } from 'node:crypto'
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
@@ -30,31 +30,31 @@ export interface RecorderOptions {
   readonly records: RecordLog
   readonly timing: { readonly nodeTtlMs: number; readonly nodeRenewMs: number }
   readonly log: OperatorLog
-  /** The name of this process, of its own for each start. */
+  /** Names this process among possible holders; a new name for each start. */
   readonly holder?: string
-  /** Told which users' rows have settings that their records do not know: the live store has to learn them. */
+  /** Called with users whose rows have settings that their records lack, so that the live store can take them over. */
   readonly onNewerSettings?: (userIds: readonly string[]) => void
-  /** Whether nobody else may serve while this process does: the records are those of a live state of its own. */
+  /** Whether no other process may serve while this one does, because the records are those of its own live state. */
   readonly isFenced?: boolean
-  /** The clocks by which a fenced holder counts its time. */
+  /** The clocks with which a fenced holder measures its hold. */
   readonly clock?: Clock
-  /** How long records are gathered, so that many become one write. */
+  /** How long to gather records before a write. */
   readonly gatherMs?: number
 }
 
-/** Records of one write: some tens of milliseconds, in which the rows of their users are locked. */
+/** Records per write: it takes some tens of milliseconds, in which the rows of their users are locked. */
 const BATCH_COUNT = 1000
-/** The embedded database has one connection, and people's requests wait behind a batch. */
+/** The embedded database has one connection, and clients' requests wait behind a batch. */
 const EMBEDDED_BATCH_COUNT = 100
-/** From change to column it takes half as long on average, and one write. */
+/** A change reaches its columns after half of this on average, plus one write. */
 const GATHER_MS = 40
-/** What waits here is lost if the process is killed: nobody else has the live state. */
+/** Records that wait here are lost if the process is killed: no other process has the live state. */
 const EMBEDDED_GATHER_MS = 20
 const FIRST_RETRY_MS = 100
-/** A statement that takes so long may wait for a lock. */
+/** A statement that takes this long may be waiting for a lock. */
 const LOCK_LOOK_UP_MS = 500
 const LAST_RETRY_MS = 5000
-/** A fallback: every real event ends these waits by ringing. */
+/** A fallback: every real event rings the signal and so ends these waits. */
 const IDLE_MS = 60_000
 
 export function createRecorder({
@@ -69,32 +69,35 @@ export function createRecorder({
   gatherMs = database.isEmbedded ? EMBEDDED_GATHER_MS : GATHER_MS,
 }: RecorderOptions): Recorder {
   const batchCount = database.isEmbedded ? EMBEDDED_BATCH_COUNT : BATCH_COUNT
-  // No other process can have the embedded one.
+  // No other process can open the embedded database.
   const isFencing = isFenced && !database.isEmbedded
   const bell = createSignal()
   const progress = createSignal()
   const guessed = new Set<string>()
   const { leftOpen } = createDirectory({ database })
   let checkpoint: Checkpoint = { epoch: '', seq: 0 }
-  /** When the checkpoint moved last, by the database's clock; null: not known. */
+  /** When the checkpoint last moved, by the database's clock; null: unknown. */
   let movedAtMs: number | null = null
   let forgottenCount = 0
-  /** What the live store was told is in the database. */
+  /** The last checkpoint that the live store was told of with `ack`. */
   let acknowledged: Checkpoint = { epoch: '', seq: 0 }
-  /** The life of the live state that the records are of. */
+  /** The epoch of the live state that the records come from. */
   let recordsEpoch: string | null = null
-  /** Nothing is written for as long as the work is lost, and no more once another process has written. */
+  /**
+   * `lost`: nothing is written until this process has the work again. `final`: another process has written since, so
+   * this one never writes again.
+   */
   let loss: 'none' | 'lost' | 'final' = 'none'
   let isFollowing = false
   let isStopped = false
   let isLockSaid = false
   let isDatabaseUp = true
-  /** The records that are not in the database yet, as far as the last read knew. */
+  /** The records that are not in the database yet, as of the last read. */
   let waiting = { epoch: '', fromSeq: 1, lastSeq: 0 }
   let retryMs = 0
-  /** Whether the bell rang since the last read. */
+  /** Whether there may be records to read: the log changed, or the last step left some. */
   let isRung = true
-  /** Flushes under way: nothing else waits for them. */
+  /** How many flushes are under way. While there are any, nothing is gathered and retries wait FIRST_RETRY_MS only. */
   let hurryCount = 0
   let unlisten = (): void => {}
   let working: Promise<void> | null = null
@@ -111,7 +114,7 @@ export function createRecorder({
 
   async function askAll<Row extends object>(statement: SQL, timeLimitMs?: number): Promise<readonly Row[]> {
     const running = run<Row>(statement, timeLimitMs)
-    // Nobody else has a session of the embedded database.
+    // The embedded database has no other sessions.
     const holders = database.isEmbedded ? Promise.resolve([]) : whoLocks(run, running, LOCK_LOOK_UP_MS)
     holders.then((lockedBy) => {
       if (lockedBy.length > 0) sayLocked({ relation: null, lockedBy })
@@ -124,7 +127,7 @@ export function createRecorder({
     } catch (error) {
       // A refused query still proves that the database is up.
       if (error instanceof LockedError || (error instanceof QueryRefusedError && error.isOfData)) throw error
-      // A lock of a whole table is waited for before anything of the statement runs, its own limit too.
+      // A lock of a whole table is awaited before any of the statement runs, including its own `lock_timeout`.
       const lockedBy = await holders
       if (lockedBy.length > 0)
         throw new LockedError('the statement waited for a lock until its time was over', null, lockedBy)
@@ -204,7 +207,10 @@ export function createRecorder({
     return Math.max(0, waiting.lastSeq - writtenSeq)
   }
 
-  /** Whether nobody else has written since. What was written without an answer is of the epoch of these records. */
+  /**
+   * Whether no other process has written since. A write of this process that got no answer has the epoch of these
+   * records.
+   */
   function isOurs(at: Checkpoint): boolean {
     return at.epoch === recordsEpoch || (at.epoch === checkpoint.epoch && at.seq === checkpoint.seq)
   }
@@ -229,7 +235,7 @@ export function createRecorder({
     }
   }
 
-  /** Once for each lock. */
+  /** Logs once per lock. */
   function sayLocked({ relation, lockedBy }: Pick<LockedError, 'relation' | 'lockedBy'>): void {
     if (isLockSaid) return
     isLockSaid = true
@@ -249,7 +255,7 @@ export function createRecorder({
 
   async function gatherAndFollow(): Promise<void> {
     isRung = false
-    // Where more waits than one write takes, nothing is gained by gathering.
+    // If more than one write is pending already, gathering gains nothing.
     if (hurryCount === 0 && waitingCount() === 0) await bell.wait(gatherMs, { isDeaf: true })
     try {
       await follow()
@@ -264,12 +270,12 @@ export function createRecorder({
     hold.sawLiveState()
     recordsEpoch = batch.epoch
     if (batch.epoch === checkpoint.epoch && batch.isGap) {
-      // Another process may have written them while this one was away.
+      // Another process may have written them while this one was cut off.
       if (!(await confirm())) return
       batch = await records.read(checkpoint.seq, batchCount)
     }
     if (batch.epoch !== checkpoint.epoch) {
-      // The numbers of another epoch say nothing here.
+      // The numbers of another epoch cannot be compared with these.
       return await repairFrom(await records.read(batch.epoch === acknowledged.epoch ? acknowledged.seq : 0, batchCount))
     }
     if (batch.isGap) return await repairFrom(batch)
@@ -278,16 +284,16 @@ export function createRecorder({
     await acknowledge()
   }
 
-  /** Reads a batch while another one is written, and makes its rows while the database works. */
+  /** Reads a batch while another one is written, and builds its rows while the database works. */
   async function readAhead(afterSeq: number): Promise<RecordBatch> {
     const batch = await records.read(afterSeq, batchCount)
-    // The other one has been sent by then.
+    // By the next turn of the event loop the other batch has been sent.
     await nextTurn()
     prepareRows(batch.records)
     return batch
   }
 
-  /** Writes batch after batch. The next one is read, and the last one acknowledged, while one is written. */
+  /** Writes batch after batch. While one is written, it reads the next and acknowledges the last. */
   async function writeOn(first: RecordBatch): Promise<void> {
     const { epoch } = first
     let batch = first
@@ -302,11 +308,11 @@ export function createRecorder({
       if (reading === null || isStopped || setAside.dueInMs() === 0) return
       ;[batch] = await Promise.all([reading, acknowledge()])
     }
-    // The next look repairs it.
+    // The next step repairs it.
     isRung = true
   }
 
-  /** What a flush has to reach. @returns null where the live state does not say so in time */
+  /** The record that a flush has to reach. @returns null if the live state does not answer in time */
   async function readGoal(withinMs: number): Promise<Pick<RecordBatch, 'epoch' | 'lastSeq'> | null> {
     try {
       return await Promise.race([records.read(acknowledged.seq, 1), sleep(withinMs, null, { ref: false })])
@@ -316,7 +322,7 @@ export function createRecorder({
     }
   }
 
-  /** Asks where the checkpoint stands. @returns false where the work is lost */
+  /** Asks the database for the checkpoint. @returns false if the work is lost */
   async function confirm(): Promise<boolean> {
     const at = await hold.confirm()
     if (at === null) return false
@@ -325,7 +331,7 @@ export function createRecorder({
     return true
   }
 
-  /** Users who are written may leave the live store. Repeated if it did not get through. */
+  /** Tells the live store that users may leave it, since their records are written. Repeated if it fails. */
   async function acknowledge(): Promise<void> {
     if (!isHolder() || (acknowledged.epoch === checkpoint.epoch && acknowledged.seq >= checkpoint.seq)) return
     const { epoch, seq } = checkpoint
@@ -333,7 +339,7 @@ export function createRecorder({
     acknowledged = { epoch, seq }
   }
 
-  /** @returns false where somebody else moved the checkpoint: what is left was not written */
+  /** @returns false if another process moved the checkpoint: the rest was not written */
   async function write(
     batch: readonly PresenceRecord[],
     positionOf: (batch: readonly PresenceRecord[]) => Checkpoint,
@@ -344,7 +350,7 @@ export function createRecorder({
     return false
   }
 
-  /** Rebuilds the database from the live store, then goes on behind the records that were there. */
+  /** Rebuilds the database from the live store, then continues after the records that existed then. */
   async function repairFrom(first: RecordBatch): Promise<void> {
     const fromSeq = first.records[0]?.seq ?? first.lastSeq + 1
     waiting = { epoch: first.epoch, fromSeq, lastSeq: first.lastSeq }
@@ -354,7 +360,7 @@ export function createRecorder({
       readAhead,
       leftOpen,
       ask,
-      // The checkpoint stays: a process that dies in between leaves a repair to the next one.
+      // Keep the checkpoint: if this process dies in between, the next one repairs again.
       write: (batch) => write(batch, () => checkpoint),
       checkpoint,
       movedAtMs,
@@ -388,7 +394,7 @@ export function createRecorder({
 
     async flush(withinMs) {
       const untilMs = performance.now() + withinMs
-      // The waits of the recorder hold no process, and here a process that stops waits for them.
+      // The recorder's timers are unref'd; this one keeps a stopping process alive until the flush ends.
       const holdingProcess = setTimeout(() => {}, withinMs)
       hurryCount += 1
       bell.ring({ isLoud: true })

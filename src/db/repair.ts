@@ -1,9 +1,9 @@
 /**
- * Rebuilds the database from the live store, where the records do not go on from the checkpoint: in a new epoch, or after
- * some of them were lost.
+ * Rebuilds the database from the live store if the records do not continue at the checkpoint: in a new epoch, or after
+ * some records were lost.
  *
- * What can be told of a session comes before what is guessed: first the records that are there, then the state of everybody
- * in the store, and only then the end of what is open in the database and nowhere else, as `UNRECORDED`.
+ * Known facts are written before guesses: first the records that exist, then the state of all users in the store, and
+ * only then `UNRECORDED` ends for sessions that are open in the database only.
  */
 import type { UserDirectory } from '../presence/directory.ts'
 import type { PresenceRecord } from '../presence/model.ts'
@@ -14,28 +14,28 @@ import type { Ask } from './set-aside.ts'
 
 export interface RepairOptions {
   readonly records: RecordLog
-  /** Reads the records after a number, while others are written. */
+  /** Reads the records after a number while other records are written. */
   readonly readAhead: (afterSeq: number) => Promise<RecordBatch>
   readonly leftOpen: UserDirectory['leftOpen']
   readonly ask: Ask
-  /** Writes records, and leaves the checkpoint where it is. @returns false where another process has moved it */
+  /** Writes records without moving the checkpoint. @returns false if another process has moved it */
   readonly write: (batch: readonly PresenceRecord[]) => Promise<boolean>
   readonly checkpoint: Checkpoint
-  /** When the checkpoint moved last, by the database's clock; null: not known. */
+  /** When the checkpoint last moved, by the database's clock; null: unknown. */
   readonly movedAtMs: number | null
-  /** The starts of sessions that this repair or one before, which had to begin again, ended as `UNRECORDED`. */
+  /** The starts of sessions that this repair, or an earlier attempt that had to begin again, ended as `UNRECORDED`. */
   readonly guessed: Set<string>
   readonly log: OperatorLog
 }
 
-/** Users of one page. */
+/** Users per page. */
 const PAGE_COUNT = 500
 
 /**
- * Says in the log how much of the history is missing, if any is.
+ * Logs how much of the history is missing, if any is.
  *
- * @param first - the first records that are there
- * @returns the number of the last record that is written; null where it has to begin again
+ * @param first - the first records that exist
+ * @returns the number of the last record written; null if the repair has to begin again
  */
 export async function repair(first: RecordBatch, options: RepairOptions): Promise<number | null> {
   const { records, readAhead, write, guessed } = options
@@ -56,7 +56,7 @@ export async function repair(first: RecordBatch, options: RepairOptions): Promis
     sayLost(first, { count: 0, since_ms: null }, options)
     return seq
   }
-  // Sessions that ended while this went on have their records now, and those replace what was guessed here.
+  // Sessions that ended during the repair have records by now, which replace the guessed ends.
   const rest = await readAhead(seq)
   const lastSeq = rest.epoch === first.epoch ? await replay(rest, options) : null
   if (lastSeq === null) return null
@@ -66,7 +66,7 @@ export async function repair(first: RecordBatch, options: RepairOptions): Promis
   return lastSeq
 }
 
-/** @returns the number of the last record that was there; null where the repair has to begin again */
+/** @returns the number of the last record that existed; null if the repair has to begin again */
 async function replay(first: RecordBatch, { readAhead, write }: RepairOptions): Promise<number | null> {
   let batch = first
   for (;;) {
@@ -81,7 +81,7 @@ async function replay(first: RecordBatch, { readAhead, write }: RepairOptions): 
   }
 }
 
-/** What is open in the database and not in the live store, of the users behind `after` and up to `until`. */
+/** Sessions and users open in the database but not in the live store, for user ids after `after` and up to `until`. */
 async function unrecordedWithin(
   after: string | null,
   until: string | null,
@@ -114,7 +114,7 @@ function sayLost(
   { checkpoint, movedAtMs, log }: RepairOptions,
 ): void {
   const beforeSeq = first.records[0]?.seq ?? first.lastSeq + 1
-  // Numbers go on in the next epoch, unless the store lost them as well.
+  // Numbers continue in the next epoch, unless the store lost them as well.
   const lostCount = first.isGap ? Math.max(0, beforeSeq - 1 - checkpoint.seq) : 0
   if (lostCount === 0 && unrecorded.count === 0) return
   const sinceMs = (lostCount > 0 ? movedAtMs : null) ?? unrecorded.since_ms

@@ -1,9 +1,9 @@
 /**
- * Deletes sessions from the history when `HISTORY_RETENTION` has passed since their end, and revocations that no token
- * can need any more.
+ * Deletes sessions from the history when `HISTORY_RETENTION` has passed since their end, and revocations that can
+ * affect no token any more.
  *
- * Each batch is one short statement that waits for no lock: a row that somebody else has locked is deleted by a later
- * run. A run is bounded in time, so that a history of years goes in many small steps.
+ * Each batch is one short statement that waits for no lock: a later run deletes the rows that another transaction has
+ * locked. A run is limited in time, so a history of years is deleted in many small steps.
  */
 import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from './client.ts'
@@ -11,7 +11,7 @@ import { hiddenSpans, presenceSessions, revocations, users } from './tables.ts'
 
 export interface Retention {
   /**
-   * Deletes what is past its time, in batches. Call it again and again.
+   * Deletes expired rows in batches. Call it repeatedly.
    *
    * @throws PresenceError `UNAVAILABLE` if the database does not answer: the next run continues
    */
@@ -24,11 +24,11 @@ export interface RetentionOptions {
   readonly retentionMs: number
   readonly tokenMaxAgeMs: number
   readonly monotonicMs: () => number
-  /** Fewer, for a test of what happens between two batches. */
+  /** Smaller in tests of what happens between two batches. */
   readonly batchCount?: number
 }
 
-/** Sessions of one statement: some 20 ms, so that a batch of the recorder never waits for long. */
+/** Sessions per statement: about 20 ms, so that a batch of the recorder never waits for long. */
 const BATCH_COUNT = 1000
 /** The longest time of one run: a process that stops waits for it. */
 const RUN_MS = 1000
@@ -45,7 +45,7 @@ export function createRetention(options: RetentionOptions): Retention {
 
   let nextSmallRunMs = Number.NEGATIVE_INFINITY
 
-  /** What has few rows: once a minute is often enough. */
+  /** Deletes from tables with few rows, for which once a minute is enough. */
   async function deleteFewRows(): Promise<void> {
     if (monotonicMs() < nextSmallRunMs) return
     await database.run((drizzle) => drizzle.execute(deleteRevocationsStatement(tokenMaxAgeMs)))
@@ -65,7 +65,7 @@ export function createRetention(options: RetentionOptions): Retention {
   }
 }
 
-/** A time of hiding stays as long as a session that it lies in: without it the session would tell of it. */
+/** A hidden span stays as long as a session that overlaps it: without the span, the session would be shown. */
 function deleteSpansStatement(retentionMs: number, count: number): SQL {
   return sql`
     with old as (
@@ -79,18 +79,18 @@ function deleteSpansStatement(retentionMs: number, count: number): SQL {
     delete from ${hiddenSpans} as span using old where span.user_id = old.user_id and span.started_at = old.started_at`
 }
 
-/** A day more than a token may live, for clocks that disagree. */
+/** Keeps a day more than a token may live, for clocks that disagree. */
 function deleteRevocationsStatement(tokenMaxAgeMs: number): SQL {
   return sql`delete from ${revocations}
     where tokens_valid_after < now() - ${tokenMaxAgeMs}::float8 * interval '1 millisecond' - interval '1 day'`
 }
 
 /**
- * Deletes the sessions that ended first, and answers `{ count }`.
+ * Deletes the sessions that ended first, and returns `{ count }`.
  *
- * The last activity of a user may be known from their sessions alone: that of a user who hides, or hides it. So where
- * no session that stays has a later one, the user's row takes it in the same statement. A session whose user's row
- * somebody else has locked stays until the next run.
+ * A user who hides, or hides `last_active`, may have their last activity in their sessions only. So if no remaining
+ * session has a later one, the same statement saves it in the user's row. A session whose user's row another
+ * transaction has locked stays until the next run.
  */
 function deleteStatement(retentionMs: number, count: number): SQL {
   const cutoff = sql`now() - ${retentionMs}::float8 * interval '1 millisecond'`

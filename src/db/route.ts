@@ -1,10 +1,10 @@
 /**
- * The way to a Postgres: sockets to one of its hosts, with TLS where the address asks for it.
+ * Opens sockets to the hosts of a Postgres address, with TLS if the address asks for it.
  *
- * The sockets are ours and not the driver's, for four reasons. The driver would wait without end for a silent server,
- * and so a silent socket has to be destroyed from here. It tries a server that closes each connection again at once and
- * for ever. It takes whatever a peer says for an answer of Postgres. And of several hosts it asks the next one again
- * and again without a pause, also for a query that nobody waits for any more.
+ * This module opens the sockets instead of the driver, for four reasons. The driver would wait forever for a silent
+ * server, so a silent socket must be destroyed from here. It retries a server that closes each connection immediately,
+ * forever. It accepts any bytes of a peer as an answer of Postgres. And with several hosts it tries one after the other
+ * without a pause, even for a query that no caller waits for any more.
  */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -16,32 +16,36 @@ import type { DatabaseAddress, DatabaseHost, TlsChoice } from './address.ts'
 export interface Route {
   readonly hostCount: number
   /**
-   * Opens a socket to the host whose turn it is.
+   * Opens a socket to the current host.
    *
-   * @param sockets - holds it from before it is connected, so that it can be destroyed at any time
-   * @param isShort - it serves to cancel a query: its server closes it at once, and that says nothing of the host
-   * @returns a socket that may still be connecting, or is destroyed with an error that says why. Never rejects, since
-   *   the driver would lose the connection that it wanted to have
+   * @param sockets - contains the socket from before it is connected, so that it can be destroyed at any time
+   * @param isShort - the socket cancels a query: the server closes it at once, which does not count as a failure of the
+   *   host
+   * @returns a socket that may still be connecting, or is destroyed with the error. Never rejects, since the driver
+   *   would lose that connection for good
    */
   open(sockets: Set<Socket>, isShort: boolean): Promise<Socket>
-  /** The host whose turn it is takes no writes: the next socket leads to the next one, and each asks for its name again. */
+  /**
+   * The current host takes no writes: the next socket goes to the next host. Each socket resolves its host's name
+   * again.
+   */
   turn(): void
 }
 
-/** A connection that ends so soon was refused, in whatever way. */
+/** A connection that ends within this time was refused in some way. */
 const EARLY_CLOSE_MS = 1000
-/** From the start of an attempt that ended so to the next one. */
+/** The shortest time from the start of a failed attempt to the next attempt. */
 const ATTEMPT_EVERY_MS = 150
-/** Of several hosts one that does not answer is passed over while a caller still waits. */
+/** With several hosts, one that does not answer is skipped while the caller still waits. */
 const MOST_CONNECT_MS_OF_MANY = 1000
 /** int32 length, int32 80877103 (55.7 of Postgres' manual, "Message Formats"). */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47])
-/** The longest first message that libpq takes for one of a Postgres (`fe-connect.c`, MAX_ERRLEN). */
+/** The longest first message that libpq accepts as one from Postgres (`fe-connect.c`, MAX_ERRLEN). */
 const MOST_FIRST_MESSAGE_BYTES = 30_000
 /** ErrorResponse, NoticeResponse, AuthenticationRequest and NegotiateProtocolVersion. */
 const FIRST_MESSAGES: ReadonlySet<number> = new Set(['E', 'N', 'R', 'v'].map((letter) => letter.charCodeAt(0)))
 
-/** To the embedded database. */
+/** A route to the embedded database. */
 export function createLocalRoute(socketPath: () => Promise<string>): Route {
   return {
     hostCount: 1,
@@ -55,8 +59,8 @@ export function createLocalRoute(socketPath: () => Promise<string>): Route {
 }
 
 /**
- * @param timeLimitMs - of one attempt, with its TLS
- * @throws Error where a file that the address names cannot be read
+ * @param timeLimitMs - for one attempt, including TLS
+ * @throws Error if a file that the address names cannot be read
  */
 export function createRoute(address: DatabaseAddress, timeLimitMs: number): Route {
   const { hosts } = address
@@ -65,7 +69,7 @@ export function createRoute(address: DatabaseAddress, timeLimitMs: number): Rout
   const connectLimitMs = hosts.length === 1 ? attemptLimitMs : Math.min(attemptLimitMs, MOST_CONNECT_MS_OF_MANY)
   let index = 0
   let failedCount = 0
-  /** When the last attempt that failed was started: one that took long is followed by the next at once. */
+  /** When the last failed attempt started: after one that took long, the next starts at once. */
   let failedStartMs = Number.NEGATIVE_INFINITY
 
   function turn(): void {
@@ -75,11 +79,11 @@ export function createRoute(address: DatabaseAddress, timeLimitMs: number): Rout
   function failed(at: number, startedAtMs: number): void {
     failedCount += 1
     failedStartMs = Math.max(failedStartMs, startedAtMs)
-    // Others may have found that out before.
+    // A concurrent attempt may have called `turn` for this host already.
     if (index === at) turn()
   }
 
-  /** After an attempt at each host has failed. */
+  /** Pauses after an attempt at each host has failed. */
   async function rest(): Promise<void> {
     const restMs = failedStartMs + ATTEMPT_EVERY_MS - performance.now()
     if (restMs > 0 && failedCount % hosts.length === 0) await sleep(restMs)
@@ -90,7 +94,7 @@ export function createRoute(address: DatabaseAddress, timeLimitMs: number): Rout
     if (!tls.isDirect) {
       socket.write(SSL_REQUEST)
       const [answer] = (await once(socket, 'data')) as [Buffer]
-      // More than the one byte was not sent by the server before TLS began (CVE-2021-23222).
+      // The server sends one byte before TLS; any others were injected (CVE-2021-23222).
       const letter = answer.length === 1 ? answer.toString('latin1') : ''
       if (letter === 'N' && !tls.isRequired) return socket
       if (letter === 'N') throw connectionError('NO_TLS')
@@ -162,21 +166,21 @@ export function connectionError(code: string): Error {
   return Object.assign(new Error(`The connection failed: ${code}.`), { code })
 }
 
-/** One that fails as soon as somebody listens: destroyed within a microtask, it is heard after the next ones. */
+/** A socket that fails once its caller listens: Node emits the error in `nextTick`, after all pending microtasks. */
 export function failedSocket(reason: unknown): Socket {
   return new Socket().on('error', () => {}).destroy(reason instanceof Error ? reason : connectionError('CLOSED_EARLY'))
 }
 
 const RESET_CODES: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE'])
 
-/** Sockets whose peer said something of the protocol. */
+/** Sockets that have received a Postgres message. */
 const answered = new WeakSet<Socket>()
 
 export function hasAnswered(socket: Socket): boolean {
   return answered.has(socket)
 }
 
-/** Destroys it where its peer is no Postgres, and makes an early end a failure. */
+/** Destroys the socket if its peer is no Postgres, and turns an early end into an error. */
 function watchedSocket(socket: Socket, onEarlyEnd: () => void): Socket {
   const openedAtMs = performance.now()
   socket.on('error', () => {})
@@ -184,7 +188,7 @@ function watchedSocket(socket: Socket, onEarlyEnd: () => void): Socket {
     if (isOfPostgres(chunk)) answered.add(socket)
     else socket.destroy(connectionError('NO_POSTGRES'))
   })
-  // The same end, where what the driver had written was still on its way.
+  // A reset is the same early end, if the driver's bytes were still under way.
   socket.on('error', (error: NodeJS.ErrnoException) => {
     if (!answered.has(socket) && RESET_CODES.has(String(error.code))) error.code = 'CLOSED_EARLY'
   })
@@ -192,7 +196,7 @@ function watchedSocket(socket: Socket, onEarlyEnd: () => void): Socket {
     const isEarly = performance.now() < openedAtMs + EARLY_CLOSE_MS || !answered.has(socket)
     if (!isEarly) return
     onEarlyEnd()
-    // To the driver it would be no failure, and it would try again at once and for ever.
+    // The driver does not treat this as a failure, and would retry immediately, forever.
     if (!hadError) socket.emit('error', connectionError('CLOSED_EARLY'))
   })
   return socket

@@ -1,7 +1,7 @@
 /**
- * Users whose rows another transaction locks: an app that keeps a transaction open on a row of one of its users, or of a
- * table that a trigger on ours writes to. Their records lie in a table of their own, in order, until the lock is free.
- * Nobody else waits for them, and a process that dies loses none.
+ * Sets aside the records of users whose rows another transaction locks: for example an app's transaction that stays
+ * open on a user's row, or on a table that a trigger on Rollcall's tables writes to. The records wait in a table of
+ * their own, in order, until the lock is free. No other user waits for them, and a process that dies loses none.
  */
 import type { SQL } from 'drizzle-orm'
 import type { OperatorLog } from '../presence/operator-log.ts'
@@ -25,22 +25,22 @@ export interface SetAsideOptions {
   readonly onNewerSettings: (userIds: readonly string[]) => void
 }
 
-/** How long locked rows are left alone. */
+/** The pause before locked rows are tried again. */
 const RETRY_MS = 500
-/** Of a retry: everybody's records wait for so long in each round. */
+/** The limit of one retry: everybody's records wait this long in each round. */
 const MAX_ROUND_MS = 100
 const LOCK_WAIT_MS = 5
-/** Of the first retry, in which the lock is looked up. */
+/** The lock wait of the first retry, in which the lock holders are looked up. */
 const FIRST_LOCK_WAIT_MS = 200
 const LOOK_UP_AFTER_MS = 50
 const BATCH_COUNT = 500
 
 export class SetAside {
   readonly #options: SetAsideOptions
-  /** In the order in which they are tried. */
+  /** In the order in which they are retried. */
   readonly #userIds = new Set<string>()
   #retryAtMs = 0
-  /** How many records were set aside and written since the log said that rows are locked; null before. */
+  /** How many set-aside records have been written since the log reported a lock; null: no lock is reported. */
   #writtenSinceSaid: number | null = null
 
   constructor(options: SetAsideOptions) {
@@ -59,26 +59,26 @@ export class SetAside {
     this.#userIds.add(userId)
   }
 
-  /** Reads who has records here: those of another process, which had the work before. */
+  /** Loads the users who have records here, which an earlier holder of the work may have set aside. */
   async load(): Promise<void> {
     for (const { user_id } of await this.#options.askAll<{ user_id: string }>(setAsideUsersStatement())) {
       this.#userIds.add(user_id)
     }
   }
 
-  /** In how many ms `retry` has something to do. */
+  /** The time until `retry` has something to do. */
   dueInMs(): number {
     if (this.#userIds.size === 0) return Number.POSITIVE_INFINITY
     return Math.max(0, this.#retryAtMs - performance.now())
   }
 
-  /** Writes the records of users whose rows are free again, for a moment. */
+  /** Writes the records of users whose rows are free again, for MAX_ROUND_MS at most. */
   async retry(): Promise<void> {
     const untilMs = performance.now() + MAX_ROUND_MS
     for (const userId of [...this.#userIds]) {
       const isFree = await this.#writeUser(userId)
       this.#userIds.delete(userId)
-      // Behind the others, who were not tried yet.
+      // Move the user behind those who were not retried yet.
       if (!isFree) this.#userIds.add(userId)
       if (performance.now() >= untilMs) break
     }
@@ -91,7 +91,7 @@ export class SetAside {
     this.#writtenSinceSaid = null
   }
 
-  /** @returns false where another transaction still locks a row */
+  /** @returns false if another transaction still locks a row */
   async #writeUser(userId: string): Promise<boolean> {
     for (;;) {
       const rows = await this.#options.askAll<SetAsideRow>(setAsideStatement(userId, BATCH_COUNT))

@@ -1,12 +1,12 @@
-/** A bell for loops that wait: for a ring, or until their time is over. */
+/** Wakes loops that wait for a ring or a timeout. */
 
 export interface Signal {
-  /** @param isLoud - ends the waits of the deaf too */
+  /** @param isLoud - also ends the waits with `isDeaf` */
   ring(options?: { readonly isLoud: boolean }): void
   /**
-   * Resolves at the next ring, or when the time is over. Holds no process.
+   * Resolves at the next ring, or after `forMs`. Does not keep the process alive.
    *
-   * @param isDeaf - waits for the time, whatever rings, unless it is loud
+   * @param isDeaf - ignores rings that are not loud
    */
   wait(forMs: number, options?: { readonly isDeaf: boolean }): Promise<void>
 }

@@ -1,8 +1,8 @@
 /**
- * The tables, all in the Postgres schema `rollcall`, so that they stand beside an app's own. docs/data.md says what
- * they mean to other programs.
+ * The tables, all in the Postgres schema `rollcall`, so that they can live beside an app's own. docs/data.md documents
+ * them for other programs.
  *
- * Ids are compared by their bytes (`COLLATE "C"`), as the live store orders them: pages of both fit together.
+ * Ids are compared by their bytes (`COLLATE "C"`), as in the live store, so that pages of both match.
  */
 import { sql } from 'drizzle-orm'
 import {
@@ -24,7 +24,7 @@ import {
 
 export const rollcall = pgSchema('rollcall')
 
-/** A text that orders by its bytes in UTF-8, whatever the locale of the database is. */
+/** Text that sorts by its UTF-8 bytes, whatever the database's locale. */
 const idText = customType<{ data: string; driverData: string }>({ dataType: () => 'text COLLATE "C"' })
 
 const bytes = customType<{ data: Buffer; driverData: Buffer }>({ dataType: () => 'bytea' })
@@ -33,22 +33,22 @@ function moment(name: string) {
   return timestamp(name, { withTimezone: true, precision: 3, mode: 'date' })
 }
 
-/** Who the users are, what they chose, and what everyone sees of them. */
+/** The users, their settings, and their public presence. */
 export const users = rollcall.table(
   'users',
   {
     id: idText('id').primaryKey(),
     name: text('name'),
     avatarUrl: text('avatar_url'),
-    /** When the source of name and picture was issued: only a later one replaces them. */
+    /** When the source of name and picture was issued: only a later source replaces them. */
     profileIssuedAt: moment('profile_issued_at'),
 
-    /** The public columns: what everyone sees, so false and frozen for who hides. */
+    /** Public: what everyone sees, so false for a user who hides, and without their later activity. */
     isOnline: boolean('is_online').notNull().default(false),
     lastActive: moment('last_active'),
     onlineSince: moment('online_since'),
 
-    /** Private: the last activity in sessions that retention deleted. Those that are left may say a later one. */
+    /** Private: the last activity in sessions that retention deleted. Remaining sessions may have a later one. */
     pastLastActive: moment('past_last_active'),
 
     chosenStatus: text('chosen_status').notNull().default('AUTOMATIC'),
@@ -57,26 +57,26 @@ export const users = rollcall.table(
     hideLastActive: boolean('hide_last_active').notNull().default(false),
     settingsVersion: integer('settings_version').notNull().default(0),
     tokensValidAfter: moment('tokens_valid_after'),
-    /** Since when `hidden_spans` has each time in which the user hid: earlier history is shown to nobody else. Null: always. */
+    /** Since when `hidden_spans` is complete for the user; earlier history is not shown to others. Null: always. */
     hidingKnownSince: moment('hiding_known_since'),
 
     createdAt: moment('created_at').notNull().defaultNow(),
-    /** Moves only with what everyone may see: else it would tell of who hides. */
+    /** Changes only with public columns, so that it does not reveal a user who hides. */
     updatedAt: moment('updated_at').notNull().defaultNow(),
   },
   (table) => [
     check('users_chosen_status', sql`${table.chosenStatus} in ('AUTOMATIC', 'AWAY', 'BUSY')`),
     check('users_visibility', sql`${table.visibility} in ('EVERYONE', 'NOBODY')`),
-    // Partial, and on nothing that a flush of `last_active` writes: so that stays an update in place.
+    // Partial, and on no column that a flush of `last_active` writes, so that the flush stays an update in place (HOT).
     index('users_online').on(table.id).where(sql`${table.isOnline}`),
   ],
 )
 
-/** The private history: a row for each start of a session. */
+/** The private history: one row per session start. */
 export const presenceSessions = rollcall.table(
   'presence_sessions',
   {
-    /** Of its own for each start: the client keeps its session id across starts. */
+    /** New for each start, unlike the client's session id. */
     id: uuid('id').primaryKey(),
     userId: idText('user_id')
       .notNull()
@@ -84,9 +84,9 @@ export const presenceSessions = rollcall.table(
     clientSessionId: text('client_session_id').notNull(),
     device: text('device'),
     rooms: text('rooms').array().notNull().default([]),
-    /** The node of its last socket. */
+    /** The node of the session's last socket. */
     node: text('node'),
-    /** Whether it ever had a socket. */
+    /** Whether the session ever had a socket. */
     hasSocket: boolean('has_socket').notNull(),
     startedAt: moment('started_at').notNull(),
     lastActive: moment('last_active').notNull(),
@@ -95,12 +95,12 @@ export const presenceSessions = rollcall.table(
   },
   (table) => [
     check('presence_sessions_ended_for_a_reason', sql`(${table.endedAt} is null) = (${table.endReason} is null)`),
-    // The last end of a user, without a look at the whole history. Not on `last_active`, for the reason above.
+    // Finds a user's last end without reading the whole history. Not on `last_active`, for the reason above.
     index('presence_sessions_by_end').on(table.userId, table.endedAt),
-    // What ended first, for retention; and what had not ended at a moment of the last days.
+    // For retention, the sessions that ended first; and the sessions that were open at a moment of the last days.
     index('presence_sessions_ended').on(table.endedAt).where(sql`${table.endedAt} is not null`),
-    // Who was online at any moment: sessions that end together lie together, so a few pages are read. It takes 40 bytes a
-    // page range, and no time to write that can be measured (bench/history).
+    // Finds who was online at any moment: sessions that end together are stored together, so a few pages are read. It
+    // takes 40 bytes per page range, and no measurable write time (bench/history).
     index('presence_sessions_moments')
       .using('brin', table.startedAt, table.endedAt)
       .with({ pages_per_range: 32, autosummarize: true }),
@@ -109,8 +109,8 @@ export const presenceSessions = rollcall.table(
 )
 
 /**
- * When users hid. Private: others know of a session what lies outside of these spans. A trigger on `users.visibility`
- * writes them, so that they are right no matter who changes that column.
+ * When users hid. Private: others see only the parts of a session outside these spans. A trigger on `users.visibility`
+ * writes them, so they are right no matter who changes that column.
  */
 export const hiddenSpans = rollcall.table(
   'hidden_spans',
@@ -118,7 +118,7 @@ export const hiddenSpans = rollcall.table(
     userId: idText('user_id')
       .notNull()
       .references(() => users.id, { onDelete: 'cascade' }),
-    /** `-infinity` if nobody knows since when. */
+    /** `-infinity` if the start is unknown. */
     startedAt: moment('started_at').notNull(),
     endedAt: moment('ended_at'),
   },
@@ -130,8 +130,8 @@ export const hiddenSpans = rollcall.table(
 )
 
 /**
- * Revocations of tokens that outlive the row of their user: of users who were forgotten, and of those whose row an app
- * deleted after `disconnectUser`. Nothing personal is in it, and none is kept for longer than a token may live.
+ * Token revocations that outlive the user's row: of users who were forgotten, and of users whose row an app deleted
+ * after `disconnectUser`. They hold no personal data, and none is kept longer than a token may live.
  */
 export const revocations = rollcall.table(
   'revocations',
@@ -143,7 +143,7 @@ export const revocations = rollcall.table(
   (table) => [index('revocations_by_age').on(table.tokensValidAfter)],
 )
 
-/** How far the recorder has come, and who it is. One row, written in the statement that writes its records. */
+/** The recorder's checkpoint and holder. One row, updated in the statement that writes the records. */
 export const recorderCheckpoint = rollcall.table(
   'recorder_checkpoint',
   {
@@ -153,19 +153,21 @@ export const recorderCheckpoint = rollcall.table(
     seq: bigint('seq', { mode: 'number' }).notNull(),
     holder: text('holder'),
     heldUntil: moment('held_until'),
-    /** Without Redis: until when a process counts as waiting for the work. It says so again and again. */
+    /** Without Redis: until when another process counts as waiting for the work. That process extends it repeatedly. */
     standbyUntil: moment('standby_until'),
-    /** When the checkpoint moved last. */
+    /** When the checkpoint last moved. */
     movedAt: moment('moved_at'),
-    /** How many users were forgotten: records that were read before the last one are not written (record-batch.ts). */
+    /**
+     * How many users have been forgotten: records that were read before the last one are not written (record-batch.ts).
+     */
     forgottenCount: bigint('forgotten_count', { mode: 'number' }).notNull().default(0),
   },
   (table) => [check('recorder_checkpoint_one_row', sql`${table.id} = 1`)],
 )
 
 /**
- * Records of users whose rows another transaction locks, in order. The checkpoint is past them, so they are written from
- * here. No foreign key: it would wait for the same lock.
+ * Records of users whose rows another transaction locks, in order. The checkpoint is past them, so they are written
+ * from here. No foreign key, because it would wait for the same lock.
  */
 export const recorderSetAside = rollcall.table(
   'recorder_set_aside',
@@ -177,7 +179,10 @@ export const recorderSetAside = rollcall.table(
   (table) => [index('recorder_set_aside_by_user').on(table.userId, table.id)],
 )
 
-/** Which database this is: one row, made with it. The live state in Redis names it, so that no two share one. */
+/**
+ * The database's id: one row, created with the database. The live state in Redis stores it, so that no two databases
+ * share one live state.
+ */
 export const databaseIdentity = rollcall.table(
   'database_identity',
   {

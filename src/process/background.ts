@@ -1,18 +1,18 @@
 /**
- * The background interval: the one owner of repeating timers. Everything that happens because time passes happens
- * in one of its jobs.
+ * The background interval, the one owner of repeating timers. Everything that happens because time passes is one of its
+ * jobs.
  */
 import { isLate } from '../presence/timing.ts'
 
 export interface Job {
   readonly name: string
   readonly everyMs: number
-  /** @param wasLate - it came so late that it must judge nobody (rule 10) */
+  /** @param wasLate - the run was so late that it must put nobody offline (rule 10) */
   run(wasLate: boolean): Promise<void> | void
 }
 
 export interface Background {
-  /** Ends it. Resolves when no job runs any more. */
+  /** Stops the timers. Resolves when no job is running. */
   stop(): Promise<void>
 }
 

@@ -1,17 +1,17 @@
-/** What a process looks up in Postgres when the live state cannot tell: who was online, and whose tokens were revoked. */
+/** Reads from Postgres what the live state cannot tell: who was online, and whose tokens were revoked. */
 import type { UserDirectory } from '../presence/directory.ts'
 import type { PresenceStore } from '../presence/store.ts'
 
-/** Users of one page. */
+/** Users per page. */
 const BATCH_ADOPTED = 500
 
-/** Gives the live state the users that an earlier one left behind, and those that Postgres has as online. */
+/** Adopts the users that an earlier live state left behind, and those who are online in Postgres. */
 export async function adoptWhatWasLeft(directory: UserDirectory, store: PresenceStore): Promise<void> {
   for (;;) {
     const users = await store.inherited(BATCH_ADOPTED)
     if (users.length === 0) break
     const recorded = await directory.recorded(users)
-    // An older copy of the live state may have users who were forgotten since.
+    // A live state restored from a backup may have users who were forgotten since.
     for (const { userId, tokensValidAfterMs, isForgotten } of recorded) {
       if (isForgotten) await store.forget({ userId, tokensIssuedUpToMs: tokensValidAfterMs ?? 0 })
     }
@@ -26,7 +26,7 @@ export async function adoptWhatWasLeft(directory: UserDirectory, store: Presence
   }
 }
 
-/** Ends the sockets and streams of users whose tokens another node may have revoked. */
+/** Closes the sockets and streams of users whose tokens another node may have revoked. */
 export async function dismissRevoked(
   userIds: ReadonlySet<string>,
   directory: UserDirectory,

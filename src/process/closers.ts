@@ -1,8 +1,8 @@
-/** What is opened is closed in reverse, also where a start fails half-way. */
+/** A stack of close functions, called in reverse order, also if a start fails half-way. */
 
 export interface Closers {
   push(close: () => void | Promise<void>): void
-  /** Closes all of it, whatever fails, and throws what failed first. */
+  /** Calls all of them, even if some fail, then throws the first failure. */
   close(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** What a process makes once: it lasts through the loss of the work and every start after it. */
+/** What a process creates once. It survives the loss of the work and is shared by all later starts. */
 import type { JWTVerifyGetKey } from 'jose'
 import { type Config, timingOf } from '../config.ts'
 import { createSelections } from '../fanout/selections.ts'
@@ -26,9 +26,9 @@ export interface Core {
   readonly timing: PresenceTiming
   readonly clock: Clock
   readonly monotonicMs: () => number
-  /** Without Redis the live state is in this process, and no other one serves the same database. */
+  /** Without Redis the live state is in this process, and no other process serves the same database. */
   readonly isAlone: boolean
-  /** Undefined: callers have tokens. */
+  /** Undefined: callers authenticate with tokens. */
   readonly authenticate: Authenticate | undefined
   readonly mask: ErrorMask
   readonly health: Health
@@ -39,9 +39,9 @@ export interface Core {
   readonly operations: Operations
   /** Null without JWKS_URL. */
   readonly publishedKeys: JWTVerifyGetKey | null
-  /** From now on errors count in these metrics. */
+  /** Counts errors in these metrics from now on. */
   countErrorsBy(count: Metrics['countError']): void
-  /** What is out of reach says so where it is told; what else fails is a fault of ours. */
+  /** Logs an outage at `debug`, because the part that is away reports it; any other error is a bug. */
   logFailure(fields: { readonly err: unknown; readonly job?: string }, message: string): void
 }
 
@@ -78,7 +78,7 @@ export function createCore(config: Config, log: Log, authenticate: Authenticate 
     pages,
     routes: createRoutes(config, pages),
     operations: createOperations({ schema, config, limits, mask, subscribe }),
-    // Longer than a start: keys that are known outlast the loss of the work.
+    // Outlives a start: cached keys survive the loss of the work.
     publishedKeys:
       config.JWKS_URL === null
         ? null

@@ -1,4 +1,4 @@
-/** The database of a process: opened, migrated, and waited for where Postgres is not there yet. */
+/** The database of a process: opens it, migrates it, and waits for Postgres if it is not up yet. */
 import type { Config } from '../config.ts'
 import { type Database, openDatabase } from '../db/client.ts'
 import { whyAway } from '../db/failures.ts'
@@ -8,24 +8,24 @@ import type { Log } from '../presence/operator-log.ts'
 import type { Health } from '../server/health.ts'
 
 export interface OwnDatabase {
-  /** Opens and migrates it. It stays open until `close`, over all starts of the process. */
+  /** Opens and migrates the database. It stays open until `close`, across all starts of the process. */
   ready(): Promise<Database>
   /**
-   * Whether a start that failed so may succeed later, because an operator can mend at Postgres what keeps it away. Then
-   * the log and `/readyz` say what it waits for.
+   * Whether a start that failed with this error may succeed later, because an operator can fix Postgres. If so, the log
+   * and `/readyz` name the reason.
    */
   mayComeBack(error: unknown): boolean
-  /** A `ready` that is under way fails. */
+  /** Fails a call of `ready` that is under way. */
   giveUp(): Promise<void>
   close(): Promise<void>
 }
 
 export function createOwnDatabase(config: Config, health: Health, log: Log): OwnDatabase {
   let opened: Database | null = null
-  /** Whether it is asked for the first time: nothing else waits for it yet. */
+  /** Whether the migration is running: nothing else uses the database yet. */
   let isMigrating = false
   let isGivenUp = false
-  /** Why it cannot be used, as the log had it last. */
+  /** Why the database cannot be used, as last logged. */
   let waitedFor: string | null = null
 
   async function close(): Promise<void> {
@@ -58,7 +58,7 @@ export function createOwnDatabase(config: Config, health: Health, log: Log): Own
       if (reason === null) return false
       const sentence = `Postgres cannot be used: ${reason}. The server waits for it.`
       health.notReady(sentence)
-      // Once for each reason, however often it is tried.
+      // Log once per reason, however often the start is retried.
       if (reason !== waitedFor) log.warn({}, sentence)
       waitedFor = reason
       return true

@@ -1,4 +1,4 @@
-/** What a process does because time passes: one table of jobs. */
+/** What a process does because time passes, as one table of jobs. */
 import type { Retention } from '../db/retention.ts'
 import type { Hub } from '../fanout/hub.ts'
 import type { NodeLease } from '../presence/node-lease.ts'
@@ -13,12 +13,12 @@ import { untilDone } from '../slices.ts'
 import type { Job } from './background.ts'
 import type { Core } from './core.ts'
 
-/** Users of one slice of a sweep: a few milliseconds, then others have their turn. */
+/** Users per slice of a sweep: a few milliseconds, after which other work runs. */
 export const SWEEP_SLICE = 500
-/** How often the history is shortened. Nothing to delete costs one look at an index. */
+/** How often retention runs. If there is nothing to delete, it costs one index lookup. */
 const RETENTION_EVERY_MS = 1000
 
-/** The parts that have something to do. */
+/** The parts that the jobs use. */
 export interface Busy {
   readonly store: PresenceStore
   readonly hub: Hub
@@ -34,7 +34,7 @@ export interface Busy {
 export function jobsOf({ config, clock, limits, log }: Core, parts: Busy): Job[] {
   const { store, hub, node, presence, settings, webSockets, streams, recorder, retention } = parts
   const clockStepMs = createStepWatch(clock)
-  /** Nothing is said of anybody while another process may serve. */
+  /** Skips the job while another process may serve: this one must not change anyone's presence then. */
   const alone = (run: Job['run']): Job['run'] => {
     return (wasLate) => (recorder.excludesOthers() ? run(wasLate) : undefined)
   }
@@ -68,7 +68,7 @@ export function jobsOf({ config, clock, limits, log }: Core, parts: Busy): Job[]
     {
       name: 'retention',
       everyMs: RETENTION_EVERY_MS,
-      // The process that writes the history also shortens it: two would only wait for each other's rows.
+      // The process that writes the history also shortens it: two processes would only wait for each other's row locks.
       run: () => (recorder.state().isHolder ? retention.run() : undefined),
     },
     { name: 'positions', everyMs: 1000, run: alone(() => hub.tickPositions()) },

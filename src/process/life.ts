@@ -1,5 +1,5 @@
 /**
- * The life of a server: it starts, serves and stops. Where it lost the work to another process it waits, and starts
+ * The life cycle of a server: it starts, serves and stops. If it loses the work to another process, it waits and starts
  * again when the work is free.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,46 +7,46 @@ import { isUnavailable, unavailable } from '../presence/errors.ts'
 import type { Log } from '../presence/operator-log.ts'
 import type { Health } from '../server/health.ts'
 
-/** What lives between a start and the stop, or the loss of the work. */
+/** The parts that exist from a start until the stop or the loss of the work. */
 export interface Running {
-  /** Resolves with a sentence for an operator where it may not serve any more: another process does, or may. */
+  /** Resolves with a sentence for an operator if this process may no longer serve, because another one does or may. */
   readonly lost: Promise<string>
-  /** Closes the sockets, so that their clients come back. Requests are still answered. */
+  /** Closes the sockets, so that their clients reconnect. Requests are still answered. */
   drain(): Promise<void>
   /**
-   * Serves no more: its clients go elsewhere, and nothing happens by itself. Resolves when the work is free for the
-   * next start, or another process has it.
+   * Stops serving: its clients reconnect elsewhere, and its jobs stop. Resolves when the next start may acquire the
+   * work, or another process has it.
    *
    * @throws PresenceError `UNAVAILABLE` if the server stops in that time
    */
   retire(): Promise<void>
-  /** Brings every record to the database, and closes all. */
+  /** Writes every record to the database, and closes everything. */
   close(): Promise<void>
 }
 
 export interface LifeOptions<Parts extends Running> {
   readonly start: () => Promise<Parts>
-  /** Whether a first start that failed so is tried again. Says why it waits. */
+  /** Whether a first start that failed with this error is retried. Logs why the server waits. */
   readonly mayStartLater: (error: unknown) => boolean
-  /** Gives up the start or the wait that is under way. */
+  /** Aborts the start or the wait that is under way. */
   readonly giveUp: () => Promise<void>
-  /** Closes what outlives every start, at the end. */
+  /** Closes what outlives every start. */
   readonly end: () => Promise<void>
   readonly health: Health
   readonly log: Log
 }
 
 export interface Life<Parts> {
-  /** Resolves when it serves for the first time; rejects where that cannot come about. */
+  /** Resolves when the server serves for the first time; rejects if the first start fails for good. */
   readonly ready: Promise<void>
-  /** Null while it starts, and after it lost the work. */
+  /** Null during a start, and after the loss of the work. */
   serving(): Parts | null
   drain(): Promise<void>
   /** @param untilAnswered - waits for requests that are under way, after the sockets are closed */
   close(untilAnswered: () => Promise<void>): Promise<void>
 }
 
-/** Between two starts: what made the last one fail may be over by then. */
+/** The pause between two starts: the cause of the last failure may be gone by then. */
 const RESTART_AFTER_MS = 1000
 
 export function createLife<Parts extends Running>(options: LifeOptions<Parts>): Life<Parts> {
@@ -56,7 +56,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
   let isStopping = false
   let draining: Promise<Parts | null> | null = null
   let closing: Promise<void> | null = null
-  /** The start that is under way, or was the last one. */
+  /** The start that is under way, or the last one. */
   let starting = begin(firstStart())
 
   async function firstStart(): Promise<Parts> {
@@ -131,7 +131,7 @@ export function createLife<Parts extends Running>(options: LifeOptions<Parts>): 
   }
 
   const ready = starting.then(() => {})
-  // A caller that does not wait for it still learns it from `fetch`.
+  // Prevents an unhandled rejection. A caller that does not await `ready` gets the error from `fetch`.
   ready.catch(() => {})
 
   return {

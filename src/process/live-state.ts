@@ -1,4 +1,4 @@
-/** The live state of a process, and the recorder that brings it to the database. */
+/** The live state of a process, and the recorder that writes its records to the database. */
 import type { Database } from '../db/client.ts'
 import { createDirectory } from '../db/directory.ts'
 import { readDatabaseId } from '../db/identity.ts'
@@ -21,7 +21,7 @@ export interface LiveState {
   readonly directory: UserDirectory
   readonly settings: UserSettings
   readonly recorder: Recorder
-  /** Why the live state cannot be used and no wait mends it, for an operator; null: it can. */
+  /** Why the live state cannot be used until an operator acts, as a sentence for the operator; null: it can be used. */
   whyUnusable(): string | null
 }
 
@@ -31,7 +31,7 @@ const WAIT_REASONS = {
   away: 'Postgres cannot be used, and another process may serve its database. The server waits for it.',
 } as const
 
-/** Without Redis it resolves when this process has the work, and the users whom Postgres has as online are adopted. */
+/** Without Redis, resolves when this process has the work and has adopted the users who are online in Postgres. */
 export async function openLiveState(
   core: Core,
   database: Database,
@@ -66,7 +66,7 @@ export async function openLiveState(
     await store.adopted()
     recorder.follow()
   } else {
-    // The process that holds the work does it for all.
+    // With Redis, the process that holds the work writes the records of all processes.
     recorder.start().then(
       () => recorder.follow(),
       (error) => core.logFailure({ err: error }, 'Records are not brought to the database.'),
@@ -92,7 +92,7 @@ async function openStore(
       connectTo({
         url,
         app: config.REDIS_APP,
-        // A lease that could not be renewed is tried again before it is over.
+        // A failed renewal of the lease must be retried before the lease expires.
         timeLimitMs:
           purpose === 'work' ? config.REDIS_TIME_LIMIT : Math.min(config.REDIS_TIME_LIMIT, config.NODE_RENEW),
         retryWithinMs: config.NODE_RENEW,
@@ -102,7 +102,7 @@ async function openStore(
   })
 }
 
-/** Without Redis one process has the live state, and a second one waits for it to stop. */
+/** Without Redis one process has the live state, and a second one waits until it stops. */
 async function takeTheWork({ config, health, log }: Core, recorder: Recorder): Promise<void> {
   let reason: string | null = null
   const waits = setInterval(() => {

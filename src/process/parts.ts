@@ -1,4 +1,4 @@
-/** The parts that live between a start and the stop, or the loss of the work, and how they are put together. */
+/** Creates and connects the parts that exist from a start until the stop or the loss of the work. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Database } from '../db/client.ts'
 import { createHistory } from '../db/history.ts'
@@ -27,10 +27,10 @@ import { type LiveState, openLiveState } from './live-state.ts'
 import type { Start } from './starts.ts'
 import { stopsOf } from './stop.ts'
 
-/** How often a process that starts looks whether the live state can be used. */
+/** How often a starting process checks whether the live state can be used. */
 const JOIN_CHECK_MS = 50
 
-/** Why this process serves no more, for an operator. */
+/** Why this process stopped serving, for an operator. */
 const LOSS_REASONS = {
   taken:
     'Another process serves this database: this one stood still, or did not reach the database, for longer than NODE_TTL. ' +
@@ -45,7 +45,7 @@ export interface Parts extends Running {
   readonly webSockets: WebSockets
 }
 
-/** Resolves when they serve. */
+/** Resolves when the parts serve. */
 export async function startParts(core: Core, database: Database, start: Start, closers: Closers): Promise<Parts> {
   const { config, health, monotonicMs } = core
   const live = await openLiveState(core, database, start, closers)
@@ -86,7 +86,7 @@ interface Sessions {
   readonly node: NodeLease
 }
 
-/** Who is here by a socket or a stream of this process, and what they follow. */
+/** The sockets and streams of this process, and what they subscribe to. */
 function openSessions(
   { config, timing, monotonicMs, log, logFailure }: Core,
   database: Database,
@@ -157,7 +157,7 @@ function openSessions(
   return { hub, sockets, streams, presence, node }
 }
 
-/** The ways in: HTTP and WebSockets, with their metrics. */
+/** HTTP and WebSockets, and their metrics. */
 function openDoors(
   core: Core,
   { store, directory, recorder }: LiveState,
@@ -183,7 +183,7 @@ function openDoors(
   return { http: createHttp({ ...shared, socketCountOf: sockets.countOf, positionOf, metrics }), webSockets }
 }
 
-/** Resolves when the live state is there to be read, and the hub follows it. */
+/** Resolves when the live state can be read and the hub follows it. */
 async function untilFollowed(
   { health }: Core,
   hub: Hub,

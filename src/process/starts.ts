@@ -8,21 +8,21 @@ import { type Parts, startParts } from './parts.ts'
 
 /** A start that is under way, as its parts see it. */
 export interface Start {
-  /** The name of this process among those that may have the work. */
+  /** Names this process among the possible holders of the work. */
   readonly holder: string
   isGivenUp(): boolean
   /**
-   * From now on the start waits for what `stop` ends.
+   * Registers `stop`, which ends the wait that the start is about to begin.
    *
-   * @throws PresenceError `UNAVAILABLE` if it was given up before
+   * @throws PresenceError `UNAVAILABLE` if the start was given up before
    */
   waitsUntil(stop: () => Promise<void>): void
 }
 
 export interface Starts {
-  /** Closes what it opened where it fails. */
+  /** Closes everything that it opened if it fails. */
   start(): Promise<Parts>
-  /** Gives up a start that is under way, or the wait after a loss. */
+  /** Aborts a start that is under way, or the wait after a loss. */
   giveUp(): Promise<void>
 }
 

@@ -1,4 +1,4 @@
-/** How the parts of a process end: for a deploy, for the loss of the work, and for good. */
+/** How the parts of a process stop: for a deploy, after the loss of the work, and for good. */
 import type { Hub } from '../fanout/hub.ts'
 import type { NodeLease } from '../presence/node-lease.ts'
 import type { Recorder } from '../presence/recorder.ts'
@@ -33,7 +33,7 @@ export function stopsOf(core: Core, parts: StoppableParts, closers: Closers): Om
   const { config, isAlone, log } = core
   const { store, hub, node, sockets, webSockets, streams, recorder, background } = parts
 
-  /** Nothing happens by itself any more, and what was gathered is among the records. */
+  /** Stops all jobs, and puts the gathered activity into records. */
   async function comeToRest(): Promise<void> {
     await background.stop()
     await node.stop()
@@ -46,7 +46,7 @@ export function stopsOf(core: Core, parts: StoppableParts, closers: Closers): Om
   return {
     async drain() {
       if (isAlone) {
-        // From here on the sweep rests: who is here now gets the grace of the next start.
+        // Stop the sweep first, so that users who are here now get the grace period of the next start.
         await background.stop()
         await webSockets.close({ overMs: 0, answersWithinMs: REQUEST_WAIT_MS, leavesSessions: true })
         await streams.close(0)

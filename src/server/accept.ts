@@ -1,15 +1,15 @@
-/** What the header `accept` says of streams. */
+/** Parses the `accept` header of requests for streams. */
 
 export function namesEventStream(accept: string | null): boolean {
   return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept ?? '')
 }
 
-/** Whether the client accepts an event stream. Without the header it accepts anything. */
+/** Whether the client accepts an event stream. Without the header it accepts any type. */
 export function acceptsEventStream(accept: string | null): boolean {
   return accept === null || /(?:^|,)\s*(?:text\/event-stream|text\/\*|\*\/\*)\s*(?:[;,]|$)/i.test(accept)
 }
 
-/** Whether the client accepts a stream in any of its forms. Apollo Client names the version of its protocol. */
+/** Whether the client accepts a stream in any format. Apollo Client names the version of its protocol. */
 export function acceptsStream(accept: string | null): boolean {
   return acceptsEventStream(accept) || /\bmultipart\/mixed\b[^,]*\bsubscriptionSpec=/i.test(accept ?? '')
 }

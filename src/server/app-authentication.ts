@@ -1,4 +1,4 @@
-/** Authenticates callers by the app's own function, in place of tokens: by its session, its cookie or what else it has. */
+/** Authenticates callers with the app's own function instead of tokens, for example by a session or a cookie. */
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config.ts'
 import type { Caller } from '../presence/access.ts'
@@ -16,37 +16,37 @@ import {
   refuseRevoked,
 } from './auth.ts'
 
-/** How long the app may take. Clients wait longer for an answer. */
+/** The time limit for the app's function. Clients wait longer than this for an answer. */
 const APP_WAIT_MS = 5000
 
-/** What the app sees of a request. */
+/** The parts of a request that the app's function gets. */
 export interface AppCredentials {
-  /** The request, or the one that opened the socket: its address and headers, without its body. */
+  /** The request, or the one that opened the socket: its URL and headers, without its body. */
   readonly request: Request
-  /** The same as Node's own object, with what middleware put there; null if Rollcall got none. */
+  /** The same request as Node's object, including what middleware added; null if Rollcall did not get one. */
   readonly req: IncomingMessage | null
-  /** What the client of a socket sent; null for a request over HTTP. */
+  /** The `connectionParams` that a socket's client sent; null for a request over HTTP. */
   readonly connectionParams: Readonly<Record<string, unknown>> | null
 }
 
-/** Who asks: the same as the claims of a token, with the same bounds and defaults. */
+/** The caller, with the same fields as a token's claims, and the same bounds and defaults. */
 export interface AppCaller {
   readonly userId: string
   readonly name?: string | null | undefined
   readonly picture?: string | null | undefined
-  /** Patterns of rooms. Left out: DEFAULT_ROOMS. */
+  /** Room patterns. Default: DEFAULT_ROOMS. */
   readonly rooms?: readonly string[] | undefined
   readonly everyone?: boolean | undefined
   readonly role?: 'member' | 'service' | undefined
-  /** When sockets and streams end. Left out: never. */
+  /** When sockets and streams end. Default: never. */
   readonly expiresAt?: Date | null | undefined
-  /** When the person signed in: `disconnectUser` and `forgetUser` end sessions of before. Left out: now. */
+  /** When the person signed in: `disconnectUser` and `forgetUser` end sessions of earlier sign-ins. Default: now. */
   readonly issuedAt?: Date | null | undefined
 }
 
 /**
  * @returns the caller; null if nobody is signed in
- * @throws anything: the client is answered `UNAVAILABLE` and comes back, and the log has the error
+ * @throws anything: the error is logged, and the client gets `UNAVAILABLE` and retries
  */
 export type Authenticate = (credentials: AppCredentials) => AppCaller | null | Promise<AppCaller | null>
 
@@ -82,7 +82,7 @@ export function createAppAuthenticator(
       const answer = await ask(credentials)
       if (answer === null) return null
       const caller = callerOf(answer, config.TOKEN_MAX_AGE, defaultRooms)
-      // A sign-in of now is younger than any revocation.
+      // Without `issuedAt` the sign-in counts as now, later than any revocation.
       if (answer.issuedAt !== undefined && answer.issuedAt !== null) await refuseRevoked(caller, directory)
       return caller
     },
@@ -91,7 +91,7 @@ export function createAppAuthenticator(
 
 /** @throws PresenceError `UNAUTHENTICATED` that names the field and its bound */
 function callerOf(answer: AppCaller, maxAgeMs: number, defaultRooms: readonly string[]): Caller {
-  // The app may be JavaScript: its answer may be anything.
+  // The app may be JavaScript, so its answer may be any value.
   if (typeof answer !== 'object') throw badCaller('caller', 'an object or null')
   const { userId, rooms = defaultRooms, everyone = true, role = 'member', name, picture }: AppCaller = answer
   if (typeof userId !== 'string') throw badCaller('userId', 'a text')

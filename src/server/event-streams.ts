@@ -1,6 +1,7 @@
 /**
- * The results of subscriptions as the body of an HTTP answer: server-sent events, or the parts of Apollo's multipart
- * protocol. Changes in server-sent events have their position as `id`, which `EventSource` sends back.
+ * Writes the results of subscriptions as the body of an HTTP response: as server-sent events, or as the parts of
+ * Apollo's multipart protocol. In server-sent events, a change has its position as `id`, which `EventSource` sends back
+ * when it reconnects.
  *
  * https://html.spec.whatwg.org/multipage/server-sent-events.html
  * https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
@@ -9,30 +10,30 @@ import { type ExecutionResult, GraphQLError } from 'graphql'
 import { formatPosition, type Position } from '../presence/position.ts'
 import type { ItemStream } from './streams.ts'
 
-/** Proxies end an answer in which nothing came for a while: nginx after 60 s, some after 30 s. */
+/** Proxies end a response that sends nothing for a while: nginx after 60 s, some after 30 s. */
 const IDLE_MS = 12_000
 
-/** How the items of a stream are written. */
+/** The format of a stream. */
 export interface StreamForm<Item = ExecutionResult> {
   readonly contentType: string
   readonly first: string
   item(item: Item, position: Position | null): string
   /**
-   * A sign of life.
+   * A keep-alive.
    *
-   * @param reached - everything up to this position has been written before; null if the stream has no changes
+   * @param reached - all changes up to this position have been written; null if the stream has no changes
    */
   idle(reached: Position | null): string
-  /** The stream is over, and its client shall not come back for more of it. */
+  /** Ends the stream, so that its client does not reconnect. */
   end(errors: readonly GraphQLError[] | null): string
 }
 
 export const SERVER_SENT_EVENTS: StreamForm = {
   contentType: 'text/event-stream',
-  // Some browsers wait for the first bytes of a body before they hand over the answer.
+  // Some browsers deliver a response only after the first bytes of its body.
   first: ':\n\n',
   item: (result, position) => event('next', JSON.stringify(result), position),
-  // An event without data only sets the last id.
+  // An event without data only sets the last event id.
   idle: (reached) => (reached === null ? ':\n\n' : `id: ${formatPosition(reached)}\n\n`),
   end: (errors) =>
     `${errors === null ? '' : event('next', JSON.stringify({ errors }), null)}event: complete\ndata:\n\n`,
@@ -44,7 +45,7 @@ function event(name: string, data: string, position: Position | null): string {
 
 const BOUNDARY = 'graphql'
 
-/** Each part is followed by its boundary: clients read a part when the boundary after it has come. */
+/** The boundary follows each part directly: clients parse a part when they receive the boundary after it. */
 export const MULTIPART_SUBSCRIPTION: StreamForm = {
   contentType: `multipart/mixed;boundary="${BOUNDARY}";subscriptionSpec="1.0"`,
   first: `--${BOUNDARY}`,
@@ -57,13 +58,13 @@ function part(content: object): string {
   return `\r\ncontent-type: application/json\r\n\r\n${JSON.stringify(content)}\r\n--${BOUNDARY}`
 }
 
-/** The one stream of a client that asks for many: each item names the operation that it belongs to. */
+/** The one stream of a client with many operations: each item names its operation. */
 export const SINGLE_CONNECTION: StreamForm<OperationItem> = {
   ...SERVER_SENT_EVENTS,
   item: (item) => event('payload' in item ? 'next' : 'complete', JSON.stringify(item), null),
 }
 
-/** A result of one operation; without a payload, its end. */
+/** A result of one operation; without `payload`, the operation's end. */
 export interface OperationItem {
   readonly id: string
   readonly payload?: ExecutionResult
@@ -71,15 +72,15 @@ export interface OperationItem {
 
 export interface EventStreamOptions<Item> {
   readonly form: StreamForm<Item>
-  /** Where an item stands in the change log; null if it is no change. */
+  /** The item's position in the change log; null if it is no change. */
   readonly positionOf: (item: Item) => Position | null
-  /** The position up to which all of its changes have been written; null if it has none, or if that is not known. */
+  /** The position up to which all changes have been written; null if the stream has none, or if it is unknown. */
   readonly reached: () => Position | null
-  /** Whether the client has to be told of an error, because no retry mends it. */
+  /** Whether no retry fixes the error, so that the client must get it. */
   readonly isFinal: (error: GraphQLError) => boolean
 }
 
-/** @returns a body that reads the items as fast as its client reads it */
+/** @returns a body that reads the items as fast as the client reads the body */
 export function eventStream<Item>(
   items: ItemStream<Item>,
   options: EventStreamOptions<Item>,
@@ -92,7 +93,7 @@ export function eventStream<Item>(
     start(controller) {
       controller.enqueue(encoder.encode(form.first + form.idle(reached())))
       timer = setInterval(() => {
-        // A client that does not read needs no sign of life.
+        // A client that does not read needs no keep-alive.
         if ((controller.desiredSize ?? 0) > 0) controller.enqueue(encoder.encode(form.idle(reached())))
       }, IDLE_MS)
     },
@@ -104,7 +105,7 @@ export function eventStream<Item>(
         controller.enqueue(encoder.encode(form.end(null)))
       } catch (error) {
         clearInterval(timer)
-        // The connection breaks, and the client comes back.
+        // Breaks the connection, so that the client reconnects.
         if (!(error instanceof GraphQLError && isFinal(error))) return controller.error(error)
         controller.enqueue(encoder.encode(form.end([error])))
       }

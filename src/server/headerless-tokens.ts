@@ -1,11 +1,11 @@
-/** The tokens of requests that can have no header of their page's. */
+/** Tokens of requests for which a page cannot set headers. */
 import { badRequest } from '../presence/errors.ts'
 import { namesEventStream } from './accept.ts'
 import { type Params, paramsOfBody } from './params.ts'
 
 /**
- * `EventSource` sends no header of its page's. Only streams take a token from an address: others may be cached, and their
- * addresses are passed on and logged more often.
+ * Reads the token of an `EventSource`, for which a page cannot set headers. Only event streams accept a token in the
+ * URL: other responses may be cached, and their URLs are shared and logged more often.
  */
 export function tokenInQuery(search: URLSearchParams, accept: string | null): string | null {
   const token = search.get('token')
@@ -15,10 +15,11 @@ export function tokenInQuery(search: URLSearchParams, accept: string | null): st
 }
 
 /**
- * `sendBeacon` sends no header of its page's, so the token is in `extensions` of its body. Without one it is refused:
- * nothing that a browser adds by itself gives rights.
+ * Reads the token of a `sendBeacon` request, for which a page cannot set headers, from `extensions` in the body. A
+ * beacon without a token is refused, because credentials that a browser adds by itself, such as cookies, give no
+ * rights.
  *
- * @returns null if the body brings no token
+ * @returns null if the body contains no token
  */
 export function beaconOf(body: string): { readonly params: Params; readonly authorization: string } | null {
   let params: Params

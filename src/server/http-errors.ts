@@ -1,4 +1,4 @@
-/** The status and the form of GraphQL errors over HTTP, by what their client accepts. */
+/** The HTTP status and format of GraphQL errors, depending on what the client accepts. */
 import { GraphQLError } from 'graphql'
 import type { ErrorCode } from '../presence/errors.ts'
 import { namesEventStream } from './accept.ts'
@@ -6,8 +6,8 @@ import { retryHeadersOf } from './answers.ts'
 import { httpStatusOf, located } from './client-errors.ts'
 
 /**
- * Adds an HTTP status for clients that look only at the status, if there is no data at all. Returns a copy: the errors
- * of a document are cached and sent to sockets too.
+ * Adds an HTTP status, which applies if there is no data at all, for clients that check only the status. Returns a
+ * copy, because errors of a document are cached and sent to sockets too.
  */
 export function withStatus(error: GraphQLError): GraphQLError {
   const own = error.extensions.http as { readonly status?: number; readonly spec?: boolean } | undefined
@@ -24,16 +24,16 @@ const DOCUMENT_CODES: ReadonlySet<string> = new Set<ErrorCode>([
 ])
 
 /**
- * GraphQL over HTTP: the request is well-formed, but its document or variables are not. The status is 400 if the
- * client accepts `application/graphql-response+json`, and 200 if it accepts only `application/json`.
+ * For a request that is well-formed, but whose document or variables are not. GraphQL over HTTP: the status is 400 if
+ * the client accepts `application/graphql-response+json`, and 200 if it accepts only `application/json`.
  */
 export function ofDocument(error: GraphQLError): GraphQLError {
-  // What the caller may not do, or not yet, is no fault of the document.
+  // A missing permission or an exceeded limit is no fault of the document.
   if (!DOCUMENT_CODES.has(String(error.extensions.code))) return withStatus(error)
   return located(error.message, { ...error.extensions, http: { status: httpStatusOf(error), spec: true } }, error)
 }
 
-/** No retry of the same request mends these. */
+/** Codes of errors that no retry of the same request fixes. */
 const FINAL_CODES: ReadonlySet<string> = new Set<ErrorCode>([
   'BAD_USER_INPUT',
   'FORBIDDEN',
@@ -48,8 +48,8 @@ export function isFinal({ extensions }: GraphQLError): boolean {
 }
 
 /**
- * graphql-sse 2.6.1 takes any status but 200 for a lost connection, tries again, and tells its app nothing
- * (findings/graphql-sse-tries-again-after-403.sh). So an error that is final comes as an event of a stream with status 200.
+ * graphql-sse 2.6.1 treats any status but 200 as a lost connection, retries, and reports nothing to its app
+ * (findings/graphql-sse-tries-again-after-403.sh). So it gets a final error as an event of a stream with status 200.
  */
 export function forReader(error: GraphQLError, accept: string | null): GraphQLError {
   if (!isFinal(error) || !namesEventStream(accept)) return error

@@ -1,26 +1,29 @@
-/** Which web pages may call: a browser names the page's origin, other programs name none. */
+/** Checks which web pages may call. A browser sends the page's origin; other programs send none. */
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../config.ts'
 import type { Log } from '../presence/operator-log.ts'
 import { parseOrigin, parseOriginPattern, type WebOrigin } from '../web-origins.ts'
 
 export interface Origins {
-  /** @param host - the request's own host: a page that we serve may always call */
+  /** @param host - the request's own host: a page that Rollcall serves may always call */
   allows(origin: string | null, host: string | null): boolean
-  /** Whether pages of this origin may send cookies: only where ALLOWED_ORIGINS has it. */
+  /** Whether pages of this origin may send cookies: only if ALLOWED_ORIGINS contains it. */
   allowsCookies(origin: string): boolean
 }
 
 type OriginConfig = Pick<Config, 'ALLOWED_ORIGINS' | 'NODE_ENV'>
 
 const THIS_MACHINE = /^(?:(?:.+\.)?localhost|127\.0\.0\.1|\[::1\])$/
-/** Origins whose refusal was logged. Any page can make up origins, so their number and the lines are bounded. */
+/**
+ * How many refused origins are remembered, so that each is logged once. Pages can invent origins, so both this number
+ * and the log lines are limited.
+ */
 const LOGGED_ORIGINS = 1000
 const LOG_EVERY_MS = 1000
 
 /**
- * @param usesCookies - whether the app authenticates by itself: a cookie goes with what any page sends, and another
- *   program of this machine may be anybody's, so no port is allowed that is not listed
+ * @param usesCookies - whether the app authenticates callers itself. Browsers add cookies to requests of any page, and
+ *   another program on this machine may belong to anybody, so no unlisted local port is allowed
  */
 export function createOrigins(config: OriginConfig, log: Log, monotonicMs: () => number, usesCookies = false): Origins {
   const listed = (config.ALLOWED_ORIGINS ?? []).map(parseOriginPattern)
@@ -69,7 +72,7 @@ function isAnyLocalPort({ ALLOWED_ORIGINS, NODE_ENV }: OriginConfig): boolean {
   return ALLOWED_ORIGINS === null && NODE_ENV !== 'production'
 }
 
-/** A proxy may pass on the host with a port that is the default of the page's scheme: `app.example.com:443`. */
+/** A proxy may pass the host with the default port of the page's scheme: `app.example.com:443`. */
 function isOwn({ url }: WebOrigin, host: string | null): boolean {
   if (url === null || host === null || !/^https?:$/.test(url.protocol)) return false
   if (url.host === host) return true

@@ -1,4 +1,4 @@
-/** The body of a request of Node's, which a body parser of the app may have read before us. */
+/** Gets the body of a Node request, which a body parser of the app may have read already. */
 import type { IncomingMessage } from 'node:http'
 import { badRequest } from '../presence/errors.ts'
 import { requireParams } from './params.ts'
@@ -7,13 +7,13 @@ import { requireParams } from './params.ts'
 export type RequestBody = string | AsyncIterable<Uint8Array>
 
 /**
- * A parsed body becomes a text again: so it has the same bounds, and the same errors, as one that we read.
+ * Serializes a parsed body again, so that it has the same limits and the same errors as one that Rollcall reads itself.
  *
- * @param given - what the app hands over; undefined: look at `request.body`, where Express and Next.js leave it
- * @throws PresenceError if the parsed body cannot be a request of GraphQL; Error if the body was read and is nowhere
+ * @param given - the body that the app passes; undefined: use `request.body`, which Express and Next.js set
+ * @throws PresenceError if the parsed body cannot be a GraphQL request; Error if the body was read but is not available
  */
 export function bodyOf(request: IncomingMessage, given: unknown): RequestBody {
-  // Express 4 sets `request.body` to `{}` where its parser read nothing.
+  // Express 4 sets `request.body` to `{}` if its parser read nothing.
   if (!request.readableDidRead && (given === undefined || given === null)) {
     return request.iterator({ destroyOnReturn: false })
   }

@@ -1,6 +1,6 @@
 /**
- * Automatic persisted queries, the protocol of Apollo's and urql's links: a client sends the SHA-256 of a document in
- * place of its text, and the text as well where the server says that it does not know it.
+ * Automatic persisted queries, the protocol of Apollo's and urql's links: a client sends the SHA-256 of a document
+ * instead of its text, and adds the text if the server answers that the hash is unknown.
  *
  * https://www.apollographql.com/docs/apollo-server/performance/apq
  */
@@ -9,7 +9,7 @@ import { LRUCache } from 'lru-cache'
 import { badInput, PresenceError } from '../presence/errors.ts'
 import { isObject, type Params } from './params.ts'
 
-/** An app has a few dozen documents. One that had to go is sent again. */
+/** An app has a few dozen documents. Clients send an evicted one again. */
 const MAX_DOCUMENTS = 1000
 const MAX_CHARACTERS = 1024 * 1024
 const VERSION = 1
@@ -17,12 +17,12 @@ const HASH = /^[\da-f]{64}$/i
 
 export interface PersistedQueries {
   /**
-   * @returns the parameters with the text of the document that they name
-   * @throws PresenceError `PERSISTED_QUERY_NOT_FOUND` if the text is not known; `BAD_USER_INPUT` for a name that is no
-   *   hash, or not that of the text beside it
+   * @returns the parameters with the text of the document that the hash names
+   * @throws PresenceError `PERSISTED_QUERY_NOT_FOUND` if the text is unknown; `BAD_USER_INPUT` if the hash is malformed
+   *   or is not that of the text beside it
    */
   resolve(params: Params): Params
-  /** Keeps the text of a valid document for the name that came with it, if any. */
+  /** Stores the text of a valid document under the hash sent with it, if any. */
   keep(params: Params): void
 }
 
@@ -43,7 +43,7 @@ export function createPersistedQueries(): PersistedQueries {
         throw badInput('extensions.persistedQuery.sha256Hash', 'the SHA-256 of `query`')
       }
       const text = texts.get(hash)
-      // Both links know this text, and not every one knows the code.
+      // Both links recognise this message, but not every client recognises the code.
       if (text === undefined) throw new PresenceError('PERSISTED_QUERY_NOT_FOUND', 'PersistedQueryNotFound')
       return { ...params, query: text }
     },
@@ -55,7 +55,7 @@ export function createPersistedQueries(): PersistedQueries {
   }
 }
 
-/** @returns in lower case; null if the parameters name no document */
+/** @returns the hash in lower case; null if the parameters contain none */
 function hashOf({ extensions }: Params): string | null {
   const { persistedQuery } = isObject(extensions) ? extensions : {}
   if (persistedQuery === undefined || persistedQuery === null) return null

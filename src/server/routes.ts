@@ -1,7 +1,7 @@
 /**
- * Which paths are ours: all of them lie below BASE_PATH.
+ * The paths that Rollcall serves: all of them lie below BASE_PATH.
  *
- * A server that has other handlers asks this before it hands over a request.
+ * A server with other handlers asks this before it passes on a request.
  */
 import type { Config } from '../config.ts'
 import type { Pages } from './pages.ts'
@@ -9,11 +9,14 @@ import type { Pages } from './pages.ts'
 export const GRAPHQL = '/graphql'
 
 export interface Routes {
-  /** The whole path of the API, as a client asks for it. */
+  /** The whole path of the API, as a client requests it. */
   readonly graphqlPath: string
-  /** @returns the path below BASE_PATH: `/graphql`, or an empty text for BASE_PATH itself; null if it lies elsewhere */
+  /**
+   * @returns the path below BASE_PATH: `/graphql`, or an empty text for BASE_PATH itself; null if it is not below
+   *   BASE_PATH
+   */
   below(pathname: string): string | null
-  /** Whether a request is for us. Answered before the server is ready, too. */
+  /** Whether Rollcall serves the request. Works before the server is ready, too. */
   has(method: string, pathname: string): boolean
 }
 

@@ -20,7 +20,7 @@ export interface SingleRequest {
   readonly caller: Caller | null
   readonly payer: Payer
   readonly connection: StreamConnection
-  /** Reads its parameters, or gives the answer that refuses its body. */
+  /** Reads the parameters, or returns the answer that refuses the body. */
   readonly params: () => Promise<Params | Response>
   readonly contextOf: (group: FeedGroup) => RequestContext
 }
@@ -31,12 +31,12 @@ export interface SingleConnectionHttpOptions {
   readonly streams: Streams
   /** @throws PresenceError `RATE_LIMITED` if the user has too many sockets and streams */
   readonly requireRoom: (userId: string) => void
-  /** Whether the client has to be told of an error, because no retry mends it. */
+  /** Whether no retry fixes the error, so that the client must get it. */
   readonly isFinal: (error: GraphQLError) => boolean
   readonly mask: (error: unknown) => GraphQLError
 }
 
-/** Whether a request is one of this mode. */
+/** Whether a request uses the single connection mode. */
 export function isSingleConnection({ method, headers }: Pick<SingleRequest, 'method' | 'headers'>): boolean {
   return method === 'PUT' || method === 'DELETE' || headers.has(STREAM_TOKEN)
 }
@@ -85,7 +85,8 @@ export function createSingleConnectionHttp(options: SingleConnectionHttpOptions)
     try {
       const results = await begin(params, request, stream)
       const [error] = Symbol.asyncIterator in results || results.data ? [] : (results.errors ?? [])
-      // The client takes every status but 202 for a lost connection, and tries again: only what that mends has one.
+      // The client treats every status but 202 as a lost connection and retries, so only errors that a retry may fix
+      // get one.
       if (error !== undefined && !isFinal(error)) {
         stream.stop(id)
         return problemOfMasked(error)

@@ -1,6 +1,6 @@
 /**
- * graphql-sse's single connection mode: one event stream for all operations of a client, each asked for by a request of its
- * own. Browsers open six connections to a host over HTTP/1.1, and a stream keeps one.
+ * graphql-sse's single connection mode: one event stream for all operations of a client, each started by a request of
+ * its own. Browsers open at most six connections to a host over HTTP/1.1, and a stream occupies one.
  *
  * https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md#single-connection-mode
  */
@@ -16,14 +16,17 @@ import type { ItemStream, Results, StreamConnection, Streams } from './streams.t
 /** The header that names the stream. */
 export const STREAM_TOKEN = 'X-GraphQL-Event-Stream-Token'
 
-/** Items that wait for a client that does not read: then operations wait, as the subscriptions of a socket do. */
+/**
+ * Items that may wait for a client that does not read; beyond that its operations wait, as the subscriptions of a
+ * socket do.
+ */
 const MAX_WAITING = 16
 
 export interface SingleConnections {
   /**
    * Reserves a stream, which is dropped if its client does not connect soon.
    *
-   * @returns the token that names it
+   * @returns the token that identifies the stream
    */
   reserve(caller: Caller): string
   /** @throws PresenceError `NOT_FOUND` if the user has no such stream on this node */
@@ -32,25 +35,25 @@ export interface SingleConnections {
 
 export interface SingleConnection {
   readonly group: FeedGroup
-  /** @throws PresenceError `BAD_REQUEST` if it is connected already */
+  /** @throws PresenceError `BAD_REQUEST` if the stream is connected already */
   connect(connection: StreamConnection): ItemStream<OperationItem>
-  /** How many operations are open. */
+  /** The number of open operations. */
   operationCount(): number
   /**
-   * Begins an operation, which is open from then on.
+   * Opens an operation.
    *
-   * @throws PresenceError `BAD_USER_INPUT` if the id has no known form or is in use
+   * @throws PresenceError `BAD_USER_INPUT` if the id is not a text of a valid length, or is in use
    */
   begin(id: unknown): string
-  /** Writes a result, or each result of a stream, and then the end. */
+  /** Sends a result, or each result of a stream, and then `complete`. */
   answer(id: string, results: Results | ExecutionResult): void
-  /** Ends an operation, if it is open. */
+  /** Ends an operation if it is open. */
   stop(id: string): void
 }
 
 export interface SingleConnectionsOptions {
   readonly streams: Streams
-  /** Whether the client has to be told of an error, because no retry mends it. */
+  /** The result to send for an error that no retry fixes; null for any other error. */
   readonly finalResult: (error: unknown) => ExecutionResult | null
 }
 
@@ -108,7 +111,7 @@ function createConnection(
     } catch (error) {
       if (operations.get(id) !== results) return
       const result = finalResult(error)
-      // The connection breaks, and the client comes back with all of its operations.
+      // Breaks the connection, so that the client reconnects with all of its operations.
       if (result === null) return mailbox.fail(error)
       mailbox.put({ id, payload: result })
     }
@@ -139,7 +142,7 @@ function createConnection(
     },
 
     answer(id, results) {
-      // The client may have ended it by now, or the whole stream.
+      // The client may have ended the operation or the whole stream by now.
       const isWanted = operations.has(id)
       if (Symbol.asyncIterator in results) {
         if (!isWanted) return void results.return().catch(() => {})
@@ -156,7 +159,7 @@ function createConnection(
   }
 }
 
-/** A stream that others put items into. */
+/** An async iterator with a queue, into which the operations put their items. */
 function createMailbox<Item>(onEnd: () => void) {
   const waiting: Item[] = []
   let failure: { readonly error: unknown } | null = null
@@ -217,7 +220,7 @@ function createMailbox<Item>(onEnd: () => void) {
       wakeReader()
     },
 
-    /** Resolves when there is room for another item, or when the stream is over. */
+    /** Resolves when there is room for another item, or the stream has ended. */
     async untilRead(): Promise<void> {
       while (!isOver && waiting.length >= MAX_WAITING) await new Promise<void>((resolve) => wakeWriters.push(resolve))
     },

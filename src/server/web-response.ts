@@ -1,8 +1,8 @@
-/** Answers in the class that the platform has. */
+/** Converts responses to the platform's `Response` class. */
 
 /**
- * Yoga answers with a class of its own, which is faster under Node's server. A framework checks that a handler returned
- * the platform's: Next.js answers 500 to any other.
+ * Yoga's own response class is faster under Node's server. Frameworks check that a handler returned the platform's
+ * class: Next.js answers 500 to any other.
  */
 export function webResponse(answer: Response): Response {
   if (answer instanceof Response) return answer
@@ -19,7 +19,7 @@ function webStream(chunks: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array
       if (done) controller.close()
       else controller.enqueue(value)
     },
-    // The reader has gone: a subscription ends.
+    // The reader has gone, so end the subscription.
     async cancel() {
       await iterator.return?.()
     },
