@@ -503,8 +503,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         const socket = newSocket(one)
         const answering = store.attach({ ...socket, ...details(one), seed, comeback: null })
         const expected = model.attach(socket, { ...details(one), isPending: row === 'unread' })
-        // An attach is a renewal as well.
-        if (expected.kind === 'attached') model.renewNode(socket.nodeId)
+        if (expected.kind === 'attached') model.leaseNode(socket.nodeId)
         expect(await answering).toMatchObject(expected)
         return
       }

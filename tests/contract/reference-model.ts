@@ -637,6 +637,11 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       renew(nodeId, false)
     },
 
+    /** An attach is a lease for its node as well. The node learns by its renewals alone what was reaped from it. */
+    leaseNode(nodeId: string): void {
+      nodes.set(nodeId, now + timing.nodeTtl)
+    },
+
     /** One step of time, with what is due at its end. */
     pass(renewing: readonly string[], notBack: readonly string[]): void {
       now += 1
