@@ -27,6 +27,17 @@ const cleanups = cleanupsAfterEach()
 // The hooks that came last go first: no tab is left when its server stops.
 afterEach(closeTabs)
 
+/** A Redis with the user of the page, and a database. */
+async function redisWithRights() {
+  const redis = await startRedis()
+  cleanups.push(redis.stop)
+  const app = randomUUID()
+  await command(redis, 'ACL', 'SETUSER', 'rollcall', ...documentedRights(app))
+  const data = await postgresData()
+  cleanups.push(data.drop)
+  return { redis, app, data }
+}
+
 it('the page names each command that a script calls, and no other of their kind', () => {
   const allowed = documentedRights('default')
     .filter((word) => word.startsWith('+'))
@@ -41,12 +52,7 @@ it('the page names each command that a script calls, and no other of their kind'
 })
 
 it('two nodes do all that they do with these rights, on a database of their own number', async () => {
-  const redis = await startRedis()
-  cleanups.push(redis.stop)
-  const app = randomUUID()
-  await command(redis, 'ACL', 'SETUSER', 'rollcall', ...documentedRights(app))
-  const data = await postgresData()
-  cleanups.push(data.drop)
+  const { redis, app, data } = await redisWithRights()
   const { log, lines } = createReadLog()
   const settings = {
     ...data.settings,
@@ -135,12 +141,7 @@ it('two nodes do all that they do with these rights, on a database of their own 
 })
 
 it('a missing right is named on /readyz, and by the process that starts', async () => {
-  const redis = await startRedis()
-  cleanups.push(redis.stop)
-  const app = randomUUID()
-  await command(redis, 'ACL', 'SETUSER', 'rollcall', ...documentedRights(app))
-  const data = await postgresData()
-  cleanups.push(data.drop)
+  const { redis, app, data } = await redisWithRights()
   const { log, lines } = createReadLog()
   const url = `redis://rollcall:PASSWORD@${redis.host}:${redis.port}`
   const server = await startServer({ ...data.settings, REDIS_APP: app, REDIS_URL: url }, log)

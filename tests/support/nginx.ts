@@ -1,9 +1,9 @@
 /** nginx in front of a server, with its defaults: found on the PATH, or installed once. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from './free-port.ts'
-import { launch } from './launched.ts'
+import { launchIn } from './launched.ts'
 import { aptWays, findProgram, installBy } from './packages.ts'
 import type { TestServer } from './server.ts'
 import { until } from './wait.ts'
@@ -54,15 +54,14 @@ export async function startNginx(
       '}',
     ].join('\n'),
   )
-  const { child, output, hasEnded, kill } = launch(program, ['-p', folder, '-e', 'stderr', '-c', 'nginx.conf'], {})
-  const killWithUs = (): void => void child.kill('SIGKILL')
-  process.once('exit', killWithUs)
-
-  async function stop(): Promise<void> {
-    process.off('exit', killWithUs)
-    await kill()
-    rmSync(folder, { recursive: true, force: true })
-  }
+  const { child, output, hasEnded, stop } = launchIn(folder, program, [
+    '-p',
+    folder,
+    '-e',
+    'stderr',
+    '-c',
+    'nginx.conf',
+  ])
 
   try {
     await until(

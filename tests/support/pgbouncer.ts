@@ -1,9 +1,9 @@
 /** pgbouncer in front of a Postgres: found on the PATH, or installed once. */
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from './free-port.ts'
-import { launch } from './launched.ts'
+import { launchIn } from './launched.ts'
 import { aptWays, findProgram, installBy, stopService } from './packages.ts'
 import { until } from './wait.ts'
 
@@ -62,15 +62,7 @@ export async function startPooler(
     chmodSync(folder, 0o711)
     chownSync(configFile, identity.uid, identity.gid)
   }
-  const { child, output, hasEnded, kill } = launch(program, [configFile], { ...identity, cwd: folder })
-  const killWithUs = (): void => void child.kill('SIGKILL')
-  process.once('exit', killWithUs)
-
-  async function stop(): Promise<void> {
-    process.off('exit', killWithUs)
-    await kill()
-    rmSync(folder, { recursive: true, force: true })
-  }
+  const { output, hasEnded, stop } = launchIn(folder, program, [configFile], identity)
 
   try {
     await until(

@@ -258,17 +258,22 @@ describe('while an app locks a row', () => {
     await eventually(async () => (await onlineIds()).length === 0)
   })
 
-  it('of a whole table, everybody waits, and the log says for whom', async () => {
+  async function everybodyWaitsFor(mode: 'exclusive' | 'access exclusive') {
     const recorder = await record()
     await come('alice')
     await eventually(() => areOnline(['alice']))
-    const release = await lock('lock table rollcall.users in exclusive mode')
+    const release = await lock(`lock table rollcall.users in ${mode} mode`)
     await leave('alice')
     const line = await eventually(() => log.lines.find(({ level }) => level === 'warn'))
     expect(JSON.stringify(line)).toContain('the-app')
     expect(recorder.state()).toMatchObject({ isDatabaseUp: true })
     await release()
     await eventually(async () => (await onlineIds()).length === 0)
+    return recorder
+  }
+
+  it('of a whole table, everybody waits, and the log says for whom', async () => {
+    const recorder = await everybodyWaitsFor('exclusive')
     await eventually(() => recorder.state().setAsideCount === 0)
   })
 
@@ -280,15 +285,6 @@ describe('while an app locks a row', () => {
       onnotice: () => {},
       connection: { application_name: 'the-app' },
     })
-    const recorder = await record()
-    await come('alice')
-    await eventually(() => areOnline(['alice']))
-    const release = await lock('lock table rollcall.users in access exclusive mode')
-    await leave('alice')
-    const line = await eventually(() => log.lines.find(({ level }) => level === 'warn'))
-    expect(JSON.stringify(line)).toContain('the-app')
-    expect(recorder.state()).toMatchObject({ isDatabaseUp: true })
-    await release()
-    await eventually(async () => (await onlineIds()).length === 0)
+    await everybodyWaitsFor('access exclusive')
   })
 })
