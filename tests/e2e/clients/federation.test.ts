@@ -2,8 +2,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { ApolloGateway, IntrospectAndCompose, RemoteGraphQLDataSource } from '@apollo/gateway'
@@ -17,6 +16,7 @@ import { cleanupsAfterEach } from '../../support/cleanup.ts'
 import { type Answer, closeTabs, openTab, post } from '../../support/clients.ts'
 import { freePort } from '../../support/free-port.ts'
 import { metricOf } from '../../support/metrics.ts'
+import { serve } from '../../support/serve.ts'
 import { embeddedData, LONG_LEASE, postgresData, startServer, type TestServer } from '../../support/server.ts'
 import { openTcpProxy } from '../../support/tcp-proxy.ts'
 import { SECRET, sign } from '../../support/tokens.ts'
@@ -29,14 +29,10 @@ const START_TIME_LIMIT_MS = 150_000
 
 const cleanups = cleanupsAfterEach()
 
-async function serve(handler: RequestListener): Promise<string> {
-  const server = createServer(handler).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  cleanups.push(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+async function open(handler: RequestListener): Promise<string> {
+  const { url, stop } = await serve(handler)
+  cleanups.push(stop)
+  return url
 }
 
 async function startRollcall(settings: SettingTexts = {}): Promise<TestServer> {
@@ -55,14 +51,14 @@ async function startRollcall(settings: SettingTexts = {}): Promise<TestServer> {
 
 describe('Hive Gateway', () => {
   async function openGateway(rollcall: TestServer, followAs: 'person' | 'service' = 'person') {
-    const users = await serve(createUsersSubgraph())
+    const users = await open(createUsersSubgraph())
     const gateway = await createGateway({
       rollcallUrl: `${rollcall.url}/graphql`,
       usersUrl: `${users}/graphql`,
       rollcallToken: await sign({ sub: 'gateway', presence: { role: 'service' } }),
       followAs,
     })
-    const url = await serve(gateway)
+    const url = await open(gateway)
     cleanups.push(async () => gateway[Symbol.asyncDispose]())
     return { url }
   }
@@ -202,7 +198,7 @@ describe('Hive Gateway', () => {
 
 describe('@apollo/gateway', () => {
   async function openGateway(rollcall: TestServer) {
-    const users = await serve(createUsersSubgraph())
+    const users = await open(createUsersSubgraph())
     const service = await sign({ sub: 'gateway', presence: { role: 'service' } })
     const gateway = new ApolloGateway({
       supergraphSdl: new IntrospectAndCompose({

@@ -4,9 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { ApolloClient, gql, HttpLink, InMemoryCache } from '@apollo/client'
@@ -20,6 +18,7 @@ import * as apollo from '../../../examples/apollo/online-users.ts'
 import * as urql from '../../../examples/urql/online-users.ts'
 import { post } from '../../support/clients.ts'
 import { installPython } from '../../support/python.ts'
+import { serve } from '../../support/serve.ts'
 import { sign } from '../../support/tokens.ts'
 import { compileDocuments } from './relay/compile.ts'
 import * as relay from './relay/online-users.ts'
@@ -146,24 +145,23 @@ interface Gateway {
 
 function openGateway({ url }: Address): Gateway {
   const closers: (() => unknown)[] = []
-  async function serve(handler: RequestListener): Promise<string> {
-    const server = createServer(handler).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    closers.push(() => server.closeAllConnections() ?? server.close())
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  async function openServer(handler: RequestListener): Promise<string> {
+    const { url, stop } = await serve(handler)
+    closers.push(stop)
+    return url
   }
   async function open(): Promise<string> {
     // Only who asks for it waits until all of its parts are loaded.
     const { createGateway } = await import('../../../examples/federation/gateway.ts')
     const { createUsersSubgraph } = await import('../../../examples/federation/users.ts')
-    const users = await serve(createUsersSubgraph())
+    const users = await openServer(createUsersSubgraph())
     const gateway = await createGateway({
       rollcallUrl: `${url}/graphql`,
       usersUrl: `${users}/graphql`,
       rollcallToken: await sign({ sub: 'gateway', presence: { role: 'service' } }),
     })
     closers.push(() => gateway[Symbol.asyncDispose]())
-    return serve(gateway)
+    return openServer(gateway)
   }
   return {
     url: open(),
