@@ -57,7 +57,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'tests',
-          include: ['tests/**/*.test.ts'],
+          include: ['tests/**/*.test.{ts,tsx}'],
           // Those of the browser and of network namespaces have configurations of their own: `npm run test:browser`,
           // `tests/network/run.sh`.
           exclude: ['tests/browser/**', 'tests/fault/**', 'tests/network/**', 'node_modules/**', ...OF_A_PROCESS],

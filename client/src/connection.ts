@@ -1,0 +1,152 @@
+/**
+ * One connection by graphql-transport-ws (docs/protocol.md), from its handshake to its end. It never comes back: the
+ * link makes the next one.
+ *
+ * graphql-ws has a client of this protocol, which comes back by itself. Here one that is given up has to be forgotten at
+ * once, what it still says included: a browser may take minutes to end a handshake that nobody answers, and a minute to
+ * close a silent socket.
+ */
+import { closed, errorOf, type RollcallError } from './errors.ts'
+import type { Operation, Variables } from './operations.ts'
+
+/** The server's answer to `connection_init`. */
+export interface Acknowledgement {
+  /** Null: the socket is an observer's. */
+  readonly sessionId: string | null
+  readonly heartbeatIntervalMs: number
+  /** Whether the session was still live. */
+  readonly resumed: boolean
+  /** The rooms that the session is in. */
+  readonly rooms: readonly string[]
+}
+
+/** Why a connection ended. `code` is 1005 or 1006 where there was no close frame. */
+export interface Ending {
+  readonly code: number
+  readonly reason: string
+}
+
+export interface Sink<Data> {
+  next(data: Data): void
+  /** Nothing comes after it. It is not called when the connection ends. */
+  error(error: RollcallError): void
+}
+
+/** What is used of the browser's class `WebSocket`, and of the one of the package `ws`. */
+export type WebSocketClass = new (url: string, protocol: string) => WebSocket
+
+export interface ConnectionOptions {
+  readonly url: string
+  /** The payload of `connection_init`. */
+  readonly params: Variables
+  readonly webSocketImpl: WebSocketClass
+  readonly onOpen: () => void
+  readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
+  /** The server sent something. It is called before those who read it. */
+  readonly onHeard: (isPong: boolean) => void
+  /** Called once, and not after `end`. */
+  readonly onEnd: (ending: Ending) => void
+}
+
+export interface Connection {
+  /** @returns a function that ends it, without a word to the sink */
+  follow<Data, Arguments extends Variables>(
+    operation: Operation<Data, Arguments>,
+    variables: Arguments,
+    sink: Sink<Data>,
+  ): () => void
+  /** @throws RollcallError, with `CLOSED` where the connection ends before the answer: it is not sent again */
+  ask<Data, Arguments extends Variables>(operation: Operation<Data, Arguments>, variables: Arguments): Promise<Data>
+  /** Asks the server for a word. */
+  ping(): void
+  /** Forgets it. @param code - 1000: the person's wish. 4499: it was lost */
+  end(code: 1000 | 4499): void
+}
+
+interface Message {
+  readonly type: string
+  readonly id: string
+  readonly payload: unknown
+}
+
+/** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
+export function openConnection(options: ConnectionOptions): Connection {
+  const socket = new options.webSocketImpl(options.url, 'graphql-transport-ws')
+  const sinks = new Map<string, Sink<never>>()
+  /** What fails each request that has no answer yet. */
+  const waiting = new Set<(error: RollcallError) => void>()
+  let lastId = 0
+
+  function send(message: object): void {
+    if (socket.readyState === 1) socket.send(JSON.stringify(message))
+  }
+
+  function end(code: number): void {
+    socket.onopen = socket.onmessage = socket.onclose = null
+    socket.close(code)
+    for (const fail of waiting) fail(closed('The connection ended before the answer came.'))
+  }
+
+  function fail(id: string, cause: unknown): void {
+    const sink = sinks.get(id)
+    sinks.delete(id)
+    sink?.error(errorOf(cause))
+  }
+
+  function take({ type, id, payload }: Message): void {
+    options.onHeard(type === 'pong')
+    if (type === 'connection_ack') options.onAcknowledged(payload as Acknowledgement)
+    else if (type === 'ping') send({ type: 'pong', payload })
+    else if (type === 'error') fail(id, payload)
+    else if (type === 'complete') {
+      fail(id, [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }])
+    } else if (type === 'next') {
+      const { data, errors } = payload as { readonly data: never; readonly errors?: unknown }
+      if (errors) {
+        send({ type: 'complete', id })
+        fail(id, errors)
+      } else sinks.get(id)?.next(data)
+    }
+  }
+
+  socket.onopen = () => {
+    options.onOpen()
+    send({ type: 'connection_init', payload: options.params })
+  }
+  socket.onmessage = ({ data }) => take(JSON.parse(data))
+  socket.onclose = (ending) => {
+    end(1000)
+    options.onEnd(ending)
+  }
+  // A close event follows. Without a listener the package `ws` throws.
+  socket.onerror = () => {}
+
+  function follow<Data>(operation: string, variables: Variables, sink: Sink<Data>): () => void {
+    lastId += 1
+    const id = String(lastId)
+    sinks.set(id, sink as Sink<never>)
+    send({ type: 'subscribe', id, payload: { query: operation, variables } })
+    return () => {
+      if (sinks.delete(id)) send({ type: 'complete', id })
+    }
+  }
+
+  return {
+    follow,
+
+    ask: <Data, Arguments extends Variables>(operation: Operation<Data, Arguments>, variables: Arguments) =>
+      new Promise<Data>((resolve, reject) => {
+        const settle = (then: () => void) => {
+          waiting.delete(refuse)
+          stop()
+          then()
+        }
+        const refuse = (error: RollcallError) => settle(() => reject(error))
+        const stop = follow<Data>(operation, variables, { next: (data) => settle(() => resolve(data)), error: refuse })
+        waiting.add(refuse)
+      }),
+
+    ping: () => send({ type: 'ping' }),
+    end,
+  }
+}

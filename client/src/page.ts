@@ -1,0 +1,50 @@
+/** What the page that the client runs in goes through. Outside a browser nothing of it happens. */
+
+export interface PageEvents {
+  /** The person did something, or looks at the page. */
+  readonly onActivity: () => void
+  /** The page or the machine may have slept. `isNetworkNew`: the browser says that it is online again. */
+  readonly onWake: (isNetworkNew: boolean) => void
+  /** The page goes, for ever or into the back/forward cache, where it keeps nobody online. */
+  readonly onHide: () => void
+  /** The page comes out of the back/forward cache. */
+  readonly onShow: () => void
+}
+
+const ACTIVITY = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart'] as const
+
+export function isVisible(): boolean {
+  return typeof document === 'undefined' || document.visibilityState === 'visible'
+}
+
+export function isOffline(): boolean {
+  return typeof navigator !== 'undefined' && navigator.onLine === false
+}
+
+/** @returns a function that ends it */
+export function followPage({ onActivity, onWake, onHide, onShow }: PageEvents): () => void {
+  if (typeof document === 'undefined') return () => {}
+  const stops: (() => void)[] = []
+  // An AbortSignal would end them all, but jsdom takes none of another realm, and apps test their components in it.
+  function on(target: EventTarget, name: string, listener: (event: Event) => void): void {
+    const options = { passive: true, capture: true }
+    target.addEventListener(name, listener, options)
+    stops.push(() => target.removeEventListener(name, listener, options))
+  }
+  const look = (): void => {
+    if (!isVisible()) return
+    onActivity()
+    onWake(false)
+  }
+  for (const name of ACTIVITY) on(window, name, onActivity)
+  on(window, 'focus', look)
+  on(document, 'visibilitychange', look)
+  // Chromium's, after a page was frozen.
+  on(document, 'resume', () => onWake(false))
+  on(window, 'online', () => onWake(true))
+  on(window, 'pagehide', onHide)
+  on(window, 'pageshow', (event) => (event as PageTransitionEvent).persisted && onShow())
+  return () => {
+    for (const stop of stops) stop()
+  }
+}

@@ -1,0 +1,14 @@
+export {
+  type Asking,
+  type InRoom,
+  type MyPresence,
+  useLink,
+  useMyPresence,
+  useOnlineCount,
+  useOnlineUsers,
+  useRoom,
+  useUser,
+  useUsers,
+} from './hooks.ts'
+export { OnlineUsers, type OnlineUsersProps } from './online-users.tsx'
+export { PresenceProvider, type PresenceProviderProps, usePresence } from './provider.tsx'

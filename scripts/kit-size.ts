@@ -1,0 +1,44 @@
+/**
+ * The size of the client kit as a page loads it: bundled and minified by esbuild for browsers, compressed by brotli.
+ *
+ * `tsx scripts/kit-size.ts` prints it; with `--check` it fails beyond the bounds.
+ */
+import { brotliCompressSync } from 'node:zlib'
+import { build } from 'esbuild'
+
+interface Part {
+  readonly name: string
+  readonly source: string
+  /** In KB of 1,000 bytes. */
+  readonly bound: number
+}
+
+const REACT = ['react', 'react-dom', 'react/jsx-runtime']
+
+const PARTS: readonly Part[] = [
+  { name: 'the core', source: `export { createPresence } from '@rollcall/client'`, bound: 9 },
+  { name: "with React's binding", source: `export * from '@rollcall/client/react'`, bound: 10.5 },
+]
+
+export async function sizeKb({ source }: Pick<Part, 'source'>): Promise<number> {
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: import.meta.dirname },
+    bundle: true,
+    write: false,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    external: REACT,
+    logLevel: 'silent',
+  })
+  return brotliCompressSync(outputFiles[0]?.contents ?? '').byteLength / 1000
+}
+
+let isOver = false
+for (const part of PARTS) {
+  const kb = await sizeKb(part)
+  if (kb > part.bound) isOver = true
+  process.stdout.write(`${part.name}: ${kb.toFixed(2)} KB, at most ${part.bound}\n`)
+}
+if (isOver && process.argv.includes('--check')) process.exitCode = 1
