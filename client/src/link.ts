@@ -24,7 +24,7 @@ import {
 import { elapsedMs, type Moment, now } from './elapsed.ts'
 import { RollcallError } from './errors.ts'
 import { PositionAdvanced } from './operations.ts'
-import { handshakeLimitMs, type Loss, waitMs } from './schedule.ts'
+import { HANDSHAKE_LIMIT_MS, type Loss, waitMs } from './schedule.ts'
 import type { LinkSnapshot } from './types.ts'
 
 /** The app's own way to a token may be slow, and the server gives it 10 s (CONNECTION_INIT_TIME). */
@@ -83,6 +83,8 @@ export class Link {
   readonly #followers = new Set<Follower>()
   #snapshot: LinkSnapshot = plain('idle')
   #connection: Connection | null = null
+  /** One whose handshake took longer than it may. On a slow network it can still be the first to succeed. */
+  #late: Connection | null = null
   #acknowledgement: Acknowledgement | null = null
   /** The limit of the present state, or the end of the wait. */
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -166,6 +168,7 @@ export class Link {
   }
 
   stop(): void {
+    this.#endLate()
     this.#end(1000)
     this.#become(plain('idle'))
   }
@@ -209,24 +212,43 @@ export class Link {
     }
     if (attempt !== this.#attempt) return
     if (token === null) return this.#fail(new RollcallError('UNAUTHENTICATED', 'Nobody is signed in.'))
-    this.#limit(handshakeLimitMs(this.#failures))
     try {
-      this.#connection = openConnection({
+      const connection = openConnection({
         url: this.#options.url,
         params: { ...this.#options.params(), authorization: `Bearer ${token}` },
         webSocketImpl: this.#options.webSocketImpl,
-        onOpen: () => this.#limit(ACKNOWLEDGEMENT_LIMIT_MS),
+        onOpen: () => this.#handshaken(connection),
         onAcknowledged: (acknowledgement) => this.#opened(acknowledgement),
         onHeard: (isPong) => this.#heard(isPong),
-        onEnd: (ending) => this.#ended(ending),
+        onEnd: (ending) => {
+          if (connection === this.#late) this.#late = null
+          else this.#ended(ending)
+        },
+      })
+      this.#connection = connection
+      this.#limit(HANDSHAKE_LIMIT_MS, () => {
+        this.#endLate()
+        this.#late = connection
+        this.#connection = null
       })
     } catch (cause) {
       this.#fail(new RollcallError('CLOSED', String(cause)))
     }
   }
 
+  #handshaken(connection: Connection): void {
+    if (connection === this.#late) {
+      this.#late = null
+      this.#end()
+      this.#connection = connection
+      this.#become(plain('connecting'))
+    }
+    this.#limit(ACKNOWLEDGEMENT_LIMIT_MS)
+  }
+
   #opened(acknowledgement: Acknowledgement): void {
     clearTimeout(this.#timer)
+    this.#endLate()
     this.#refusedTokens = 0
     this.#acknowledgement = acknowledgement
     this.#heardAt = now()
@@ -339,14 +361,23 @@ export class Link {
   }
 
   #fail(error: RollcallError): void {
+    this.#endLate()
     this.#end()
     this.#become({ state: 'failed', retryInMs: null, retryAt: null, error })
   }
 
   /** Gives the present step so long. */
-  #limit(ms: number): void {
+  #limit(ms: number, onOver?: () => void): void {
     clearTimeout(this.#timer)
-    this.#timer = setTimeout(() => this.#lose('silence'), ms)
+    this.#timer = setTimeout(() => {
+      onOver?.()
+      this.#lose('silence')
+    }, ms)
+  }
+
+  #endLate(): void {
+    this.#late?.end(4499)
+    this.#late = null
   }
 
   /** @param code - 4499, the protocol's: the connection was lost */

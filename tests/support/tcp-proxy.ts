@@ -20,6 +20,8 @@ export interface TcpProxy {
   fallSilent(): void
   /** What is open passes nothing on any more, and is not closed; new connections are whole. */
   silenceOpen(): void
+  /** New connections are whole again, and what fell silent stays so: a machine that is in another network now. */
+  leaveSilent(): void
   /** Passes on what is sent, and loses what is answered. */
   loseAnswers(): void
   /** Passes everything on, of new connections. */
@@ -116,6 +118,10 @@ export async function openTcpProxy({
     },
     silenceOpen() {
       for (const socket of sockets.keys()) silenced.add(socket)
+    },
+    leaveSilent() {
+      for (const socket of sockets.keys()) silenced.add(socket)
+      state = 'whole'
     },
     loseAnswers() {
       state = 'losing'
