@@ -15,7 +15,8 @@ const RETURN_MS = 6000
 describe('a link that goes black', () => {
   let server: TestServer
   beforeAll(async () => {
-    server = await startServer({ SESSION_TTL: '10m' })
+    // A handshake that is slow is silent meanwhile.
+    server = await startServer({ SESSION_TTL: '10m', PING_INTERVAL: '5s', PONG_TIMEOUT: '10s' })
   })
   // Not after each: they run at the same time.
   afterAll(async () => {
