@@ -44,7 +44,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   schema: { rooms: ['presence', 'resolvers'], packages: ['@pothos/core', '@pothos/plugin-complexity', 'graphql'] },
   // It is given the store, the database and the hub.
   server: {
-    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts', 'slices.ts', 'web-origins.ts'],
+    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts', 'own-version.ts', 'slices.ts', 'web-origins.ts'],
     packages: [
       'node:*',
       '@escape.tech/graphql-armor-max-aliases',
@@ -82,6 +82,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   'migrate.ts': { rooms: ['db', 'config.ts'], packages: ['pino'] },
   'config.ts': { rooms: ['presence', 'db', 'networks.ts', 'web-origins.ts'], packages: [] },
   'networks.ts': { rooms: [], packages: ['node:net'] },
+  'own-version.ts': { rooms: [], packages: ['node:fs'] },
   'slices.ts': { rooms: [], packages: ['node:timers'] },
   'versions.ts': { rooms: [], packages: [] },
   'web-origins.ts': { rooms: [], packages: [] },
