@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Config, parseConfig, renamedIn, type SettingTexts } from './config.ts'
 import { parseAddress } from './db/address.ts'
+import { createLog } from './log.ts'
 import { unavailable } from './presence/errors.ts'
 import type { Log } from './presence/operator-log.ts'
 import { createCore } from './process/core.ts'
@@ -22,6 +23,8 @@ import { createOrigins } from './server/origins.ts'
 import type { Peer } from './server/peer.ts'
 import { webResponse } from './server/web-response.ts'
 
+export { type Config, ConfigError, type SettingTexts } from './config.ts'
+export type { Log } from './presence/operator-log.ts'
 export type { AppCaller, AppCredentials, Authenticate } from './server/app-authentication.ts'
 export type { HandleOptions, Next } from './server/node-requests.ts'
 
@@ -68,10 +71,17 @@ export interface RollcallOptions {
 
 /**
  * @param settings - by the names and in the form of the environment; what is left out has its default
+ * @param givenLog - pino's, or any object with its four methods; left out, lines of JSON on the standard output, from
+ *   `LOG_LEVEL` on
  * @throws ConfigError that names each setting that cannot be used, unknown ones too
  */
-export function createRollcall(settings: SettingTexts, log: Log, { authenticate }: RollcallOptions = {}): Rollcall {
+export function createRollcall(
+  settings: SettingTexts,
+  givenLog?: Log,
+  { authenticate }: RollcallOptions = {},
+): Rollcall {
   const config = parseConfig(settings, authenticate !== undefined)
+  const log = givenLog ?? createLog(config.LOG_LEVEL)
   for (const { oldName, name } of renamedIn(settings)) {
     log.warn({ oldName, name }, 'A setting has a new name; the next release takes the old name no longer.')
   }

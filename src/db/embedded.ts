@@ -16,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -52,6 +52,11 @@ const CLOSE_TIME_LIMIT_MS = 10_000
 
 /** An empty database to copy. `npm run build` creates it beside the compiled code. Without it initdb takes 4 s. */
 export const TEMPLATE_PATH = fileURLToPath(new URL('../../dist/pglite-template', import.meta.url))
+/**
+ * A file in each folder of the template that is otherwise empty. A package carries no empty folders, and without them
+ * Postgres does not start. It is not copied.
+ */
+export const PLACEHOLDER = '.keep'
 
 export async function openEmbedded({
   folder: givenFolder,
@@ -112,7 +117,11 @@ async function startThread({
       // An interrupted first start acknowledged no write, so its files can be deleted.
       rmSync(dataFolder, { recursive: true, force: true })
       if (existsSync(templatePath)) {
-        cpSync(templatePath, dataFolder, { recursive: true, mode: constants.COPYFILE_FICLONE })
+        cpSync(templatePath, dataFolder, {
+          recursive: true,
+          mode: constants.COPYFILE_FICLONE,
+          filter: (path) => basename(path) !== PLACEHOLDER,
+        })
       }
     }
     const worker = createWorker({ folder: dataFolder, socketPath })

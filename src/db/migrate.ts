@@ -34,7 +34,7 @@ export async function migrate(database: Database): Promise<void> {
     if (!(error instanceof QueryRefusedError) || error.code !== INSUFFICIENT_PRIVILEGE) throw error
     throw new Error(
       'The role of DATABASE_URL may not bring the tables of Rollcall up to date, or not read them. Migrate with a role ' +
-        'that may (`node dist/migrate.js`), and give this one the grants of docs/operations.md.',
+        'that may (`rollcall migrate`), and give this one the grants of docs/operations.md.',
       { cause: error },
     )
   }

@@ -1,4 +1,9 @@
-/** Parses the `accept` header of requests for streams. */
+/** Parses the `accept` header of requests. */
+
+/** A header that accepts any type does not name JSON. */
+export function namesJson(accept: string | null): boolean {
+  return /(?:^|,)\s*application\/json\s*(?:[;,]|$)/i.test(accept ?? '')
+}
 
 export function namesEventStream(accept: string | null): boolean {
   return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept ?? '')

@@ -1,7 +1,9 @@
 /** Answers to requests that never reach GraphQL: one form for all of them. */
 import { STATUS_CODES } from 'node:http'
 import type { GraphQLError } from 'graphql'
+import { OWN_VERSION } from '../own-version.ts'
 import { ERROR_CODES, type ErrorCode, type PresenceError } from '../presence/errors.ts'
+import { namesJson } from './accept.ts'
 
 /** The reason is for the operator: `/readyz` and the log give it. */
 export const NOT_SERVING = 'The server does not serve just now.'
@@ -43,6 +45,12 @@ export function text(status: number, body: string): Response {
     status,
     headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' },
   })
+}
+
+/** Answers `/healthz`: a process that answers lives. Checks may compare the text, so only the JSON has the version. */
+export function alive({ headers }: Request): Response {
+  if (!namesJson(headers.get('accept'))) return text(200, 'ok\n')
+  return Response.json({ status: 'ok', version: OWN_VERSION }, { headers: { 'cache-control': 'no-store' } })
 }
 
 /** A whole answer in HTTP/1.1 form, for a connection that Node has handed over. The connection closes after it. */

@@ -5,7 +5,7 @@
  */
 import { SESSION_HEADER } from '../presence/bounds.ts'
 import { unavailable } from '../presence/errors.ts'
-import { NOT_SERVING, ORIGIN_REFUSED, problem, problemOf, problemOfMasked, text } from './answers.ts'
+import { alive, NOT_SERVING, ORIGIN_REFUSED, problem, problemOf, problemOfMasked, text } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Origins } from './origins.ts'
@@ -43,7 +43,7 @@ export function createEdge({
     if (path === GRAPHQL) return withOrigin(request, conforming(await graphql(request, peer)))
     const serve = serving()
     if (serve !== null) return serve(request, peer)
-    return path === '/healthz' ? text(200, 'ok\n') : text(503, `${health.notReadyBecause()}\n`)
+    return path === '/healthz' ? alive(request) : text(503, `${health.notReadyBecause()}\n`)
   }
 
   async function graphql(request: Request, peer: Peer): Promise<Response> {

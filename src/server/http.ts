@@ -12,7 +12,7 @@ import type { Presence } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
 import type { RequestContext } from '../resolvers/context.ts'
 import { acceptsEventStream, acceptsStream } from './accept.ts'
-import { NOT_SERVING, problemOf, problemOfMasked, text } from './answers.ts'
+import { alive, NOT_SERVING, problemOf, problemOfMasked, text } from './answers.ts'
 import type { ErrorMask } from './client-errors.ts'
 import { eventStream, MULTIPART_SUBSCRIPTION, SERVER_SENT_EVENTS } from './event-streams.ts'
 import { beaconOf, tokenInQuery } from './headerless-tokens.ts'
@@ -274,7 +274,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: Peer)
       return passedOnAtOnce(await slowedDown(graphql(request, origin, peer)))
     }
     if (request.method !== 'GET' && request.method !== 'HEAD') return text(404, 'Not found\n')
-    if (path === '/healthz') return text(200, 'ok\n')
+    if (path === '/healthz') return alive(request)
     if (path === '/readyz') return health.isReady() ? text(200, 'ready\n') : text(503, `${health.notReadyBecause()}\n`)
     if (path === '/metrics') return readMetrics(request)
     // What a page loads is named relative to it, so its address needs the slash.

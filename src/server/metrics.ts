@@ -1,5 +1,6 @@
 /** Metrics for operators, read by Prometheus: docs/operations.md says how to read them. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { OWN_VERSION } from '../own-version.ts'
 import type { RecorderState } from '../presence/recorder.ts'
 import type { StoreStats } from '../presence/store.ts'
 
@@ -82,6 +83,12 @@ export function createMetrics(sources: MetricsSources): Metrics {
     }
   }
 
+  new Gauge({
+    name: 'rollcall_build_info',
+    help: 'Always 1; `version` is the version of this process.',
+    labelNames: ['version'],
+    registers: [registry],
+  }).set({ version: OWN_VERSION }, 1)
   gauge('ready', '1 where this process welcomes clients.', () => Number(sources.isReady()))
   gauge('sockets', 'Open sockets of this process.', sources.socketCount)
   gauge('subscriptions', 'Open subscriptions of this process.', () => sources.traffic().subscriptionCount)

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { request } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { OWN_VERSION } from '../../src/own-version.ts'
 import { closeTabs, openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -104,7 +105,11 @@ describe('over HTTP', () => {
   })
 
   it('answers health and readiness', async () => {
-    expect(await (await fetch(`${server.url}/healthz`)).text()).toBe('ok\n')
+    for (const accept of ['*/*', 'text/html', 'text/plain, application/*']) {
+      expect(await (await fetch(`${server.url}/healthz`, { headers: { accept } })).text()).toBe('ok\n')
+    }
+    const health = await fetch(`${server.url}/healthz`, { headers: { accept: 'application/json' } })
+    expect([health.status, await health.json()]).toEqual([200, { status: 'ok', version: OWN_VERSION }])
     expect(await (await fetch(`${server.url}/readyz`)).text()).toBe('ready\n')
     expect((await fetch(`${server.url}/no-such-page`)).status).toBe(404)
     expect((await fetch(`${server.url}/../package.json`)).status).toBe(404)

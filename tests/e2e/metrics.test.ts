@@ -1,4 +1,5 @@
 import { afterEach, expect, it } from 'vitest'
+import { OWN_VERSION } from '../../src/own-version.ts'
 import { cleanupsAfterEach } from '../support/cleanup.ts'
 import { closeTabs, openTab, post } from '../support/clients.ts'
 import { embeddedData, redisData, startServer, type TestServer } from '../support/server.ts'
@@ -48,6 +49,7 @@ it.each([
   expect(
     Object.fromEntries([...values].filter(([name]) => name.startsWith('rollcall_') && !/waiting|gap/.test(name))),
   ).toEqual({
+    [`rollcall_build_info{version="${OWN_VERSION}"}`]: 1,
     rollcall_ready: 1,
     rollcall_store_up: 1,
     rollcall_postgres_up: 1,

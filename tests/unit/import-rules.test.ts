@@ -44,7 +44,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   schema: { rooms: ['presence', 'resolvers'], packages: ['@pothos/core', '@pothos/plugin-complexity', 'graphql'] },
   // It is given the store, the database and the hub.
   server: {
-    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts', 'slices.ts', 'web-origins.ts'],
+    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts', 'own-version.ts', 'slices.ts', 'web-origins.ts'],
     packages: [
       'node:*',
       '@escape.tech/graphql-armor-max-aliases',
@@ -77,11 +77,19 @@ const RULES: Readonly<Record<string, Rule>> = {
     ],
     packages: ['node:*', 'jose'],
   },
-  'app.ts': { rooms: ['presence', 'db', 'process', 'server', 'config.ts'], packages: ['node:*'] },
-  'main.ts': { rooms: ['app.ts', 'db', 'server', 'config.ts', 'versions.ts'], packages: ['node:*', 'pino'] },
-  'migrate.ts': { rooms: ['db', 'config.ts'], packages: ['pino'] },
+  'app.ts': { rooms: ['presence', 'db', 'process', 'server', 'config.ts', 'log.ts'], packages: ['node:*'] },
+  // What a person or a machine runs, each a function.
+  commands: {
+    rooms: ['presence', 'db', 'server', 'app.ts', 'config.ts', 'log.ts', 'versions.ts'],
+    packages: ['node:*', 'jose'],
+  },
+  'cli.ts': { rooms: ['commands', 'own-version.ts'], packages: [] },
+  'main.ts': { rooms: ['commands'], packages: [] },
+  'migrate.ts': { rooms: ['commands'], packages: [] },
+  'log.ts': { rooms: ['presence', 'config.ts'], packages: ['pino'] },
   'config.ts': { rooms: ['presence', 'db', 'networks.ts', 'web-origins.ts'], packages: [] },
   'networks.ts': { rooms: [], packages: ['node:net'] },
+  'own-version.ts': { rooms: [], packages: ['node:fs'] },
   'slices.ts': { rooms: [], packages: ['node:timers'] },
   'versions.ts': { rooms: [], packages: [] },
   'web-origins.ts': { rooms: [], packages: [] },
