@@ -64,7 +64,9 @@ function lockOfDependencies() {
   const { packages }: { packages: Readonly<Record<string, { dev?: boolean; link?: boolean }>> } = JSON.parse(
     readFileSync(join(ROOT, 'package-lock.json'), 'utf8'),
   )
-  const needed = Object.entries(packages).filter(([path, { dev, link }]) => path.startsWith('node_modules/') && !dev && !link)
+  const needed = Object.entries(packages).filter(
+    ([path, { dev, link }]) => path.startsWith('node_modules/') && !dev && !link,
+  )
   return { lockfileVersion: 3, requires: true, packages: { '': {}, ...Object.fromEntries(needed) } }
 }
 
