@@ -263,6 +263,20 @@ export function describeLastSeen(rule: Rule): void {
       for (const { columns } of await mark.records()) expect(columns).toMatchObject({ lastSeenAtMs: null })
     })
 
+    for (const isOnline of [true, false]) {
+      const then = isOnline ? 'online' : 'offline'
+      rule(`is gone for good where they hide both while ${then}, whatever a row brings later`, async ({ store }) => {
+        const nowMs = await storeNowMs(store)
+        await connect(store, 'alice')
+        if (!isOnline) await goOffline(store, 'alice')
+        await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2, hideLastActive: true } })
+        if (isOnline) await goOffline(store, 'alice')
+        const settings = { ...VISIBLE, version: 3 }
+        await store.setUser({ userId: 'alice', seed: seedOf(settings, { shownLastActiveAtMs: nowMs - 60_000 }) })
+        expect(await seen(store, 'alice')).toMatchObject({ lastActiveAtMs: nowMs - 60_000, lastSeenAtMs: null })
+      })
+    }
+
     rule('stands still where they hide it later, until they are seen again', async ({ store }) => {
       await connect(store, 'alice')
       await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 } })
@@ -332,6 +346,31 @@ export function describeLastSeen(rule: Rule): void {
       const { atMs } = await expectLeft(store, mark)
       await store.adopt([adoptedUser('alice', nowMs, { seed: seedOf(VISIBLE, moments), sessions: [] })])
       expect(await lastSeenOf(store)).toBe(atMs)
+    })
+
+    rule('is recorded of who came, and was not active, before they were adopted', GRACES, async ({ store }) => {
+      const nowMs = await storeNowMs(store)
+      const moments = { lastActiveAtMs: nowMs - 1_300_000, shownLastActiveAtMs: nowMs - 1_300_000 }
+      const seed = seedOf(VISIBLE, moments)
+      await connect(store, 'alice', { seed, isActive: false })
+      expect(await lastSeenOf(store)).toBeNull()
+      const mark = await markOf(store)
+      await store.adopt([adoptedUser('alice', nowMs, { seed, onlineSinceMs: nowMs - 1_400_000, sessions: [] })])
+      expect(await lastSeenOf(store)).toBe(nowMs - 1_300_000)
+      expect((await mark.records()).at(-1)?.columns).toMatchObject({ lastSeenAtMs: nowMs - 1_300_000 })
+    })
+
+    rule('is never later than what follows, though the clock is set back', GRACES, async ({ store, step }) => {
+      const nowMs = await storeNowMs(store)
+      const moments = { lastActiveAtMs: nowMs - 9000, shownLastActiveAtMs: nowMs - 9000 }
+      const seed = seedOf({ ...HIDDEN, version: 1 }, { ...moments, shownLastSeenAtMs: nowMs - 1000 })
+      const row = openRow(nowMs, { lastActiveAtMs: nowMs - 9000 })
+      await store.adopt([adoptedUser('alice', nowMs, { seed, onlineSinceMs: null, sessions: [row] })])
+      await step(-5000)
+      await store.setUser({ userId: 'alice', settings: { ...VISIBLE, version: 2 } })
+      await connect(store, 'alice')
+      expect(await seen(store, 'alice')).toMatchObject({ isOnline: true })
+      expect(Number((await seen(store, 'alice'))?.onlineSinceMs)).toBeGreaterThanOrEqual(nowMs - 1000)
     })
 
     rule('is never a moment of the future', async ({ store }) => {

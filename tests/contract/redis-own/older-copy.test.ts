@@ -168,6 +168,21 @@ describe('who hid since', () => {
     expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', isOnline: true })
   })
 
+  it('was not last seen before the time in which they hid, where no row says when', async () => {
+    let alice = socketOf('alice')
+    const { store, nodes, ...copy } = await copied(async (one, { moveOn }) => {
+      await connect(one, 'alice')
+      await goOffline(one, 'alice')
+      await moveOn(100)
+      alice = await connect(one, 'alice', { sessionId: alice.sessionId })
+    })
+    await copy.goBack()
+    await announce(store, alice)
+    await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 } })
+    await untilReading({ store, nodes, ...copy })
+    expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastSeenAtMs: null })
+  })
+
   it.each([
     { how: 'with their last activity', shownAgoMs: null },
     { how: 'and hid their last activity later, which nobody saw', shownAgoMs: 60_000 },

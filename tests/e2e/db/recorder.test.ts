@@ -530,6 +530,37 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     ])
   })
 
+  it('keeps the moment of hiding, whatever older records say of when the user left', async () => {
+    const { store, come, leave, pass } = openStore()
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    await flushed(recorder)
+    // The row is hidden, and the live store does not know it.
+    await createDirectory({ database }).setSettings('alice', { visibility: 'NOBODY' }, null)
+    const [hidden] = await usersOf(database)
+    expect(hidden?.seen).toBeGreaterThan(START_MS + 1000)
+    pass(1000)
+    await leave('alice')
+    await flushed(recorder)
+    expect(await usersOf(database)).toEqual([hidden])
+  })
+
+  it('hides when others last saw a user with their last activity, where the row lacks that setting', async () => {
+    const { store, come, pass, sweep } = openStore()
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    for (let count = 0; count < 3; count += 1) {
+      pass(500_000)
+      await store.beat({ userId: 'alice', sessionId: 'default', fence: null, isActive: false, profile: null })
+      await sweep()
+    }
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: START_MS, seen: START_MS + 1_500_000 }])
+    await store.setUser({ userId: 'alice', settings: { ...EVERYONE, version: 5, hideLastActive: true } })
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null, seen: null }])
+  })
+
   it('leaves the moment of hiding where the end of who hides was lost', async () => {
     const { store, come, pass } = openStore()
     const first = await startRecorder({ database, records: store.records })
