@@ -39,6 +39,7 @@ type Shown = {
   readonly isOnline: boolean
   readonly onlineSinceMs: number | null
   readonly lastActiveAtMs: number | null
+  readonly lastSeenAtMs: number | null
 } | null
 
 interface Difference {
@@ -131,7 +132,7 @@ async function differencesOf(sql: Sql, token: string, userIds: readonly string[]
   if (userIds.length === 0) return []
   // The columns first: the live state is never behind them.
   const rows = await sql`
-    select id, is_online, online_since, last_active from rollcall.users where id = any(${[...userIds]})`
+    select id, is_online, online_since, last_active, last_seen from rollcall.users where id = any(${[...userIds]})`
   const columns = new Map(
     rows.map((row) => [
       String(row.id),
@@ -139,12 +140,13 @@ async function differencesOf(sql: Sql, token: string, userIds: readonly string[]
         isOnline: Boolean(row.is_online),
         onlineSinceMs: msOf(row.online_since),
         lastActiveAtMs: msOf(row.last_active),
+        lastSeenAtMs: msOf(row.last_seen),
       },
     ]),
   )
   const { users } = await ask<{ users: readonly (ShownUser | null)[] }>(
     token,
-    'query ($ids: [ID!]!) { users(ids: $ids) { id isOnline onlineSince lastActive } }',
+    'query ($ids: [ID!]!) { users(ids: $ids) { id isOnline onlineSince lastActive lastSeen } }',
     { ids: userIds },
   )
   return userIds.flatMap((userId, index) => {
@@ -158,16 +160,23 @@ interface ShownUser {
   readonly isOnline: boolean
   readonly onlineSince: string | null
   readonly lastActive: string | null
+  readonly lastSeen: string | null
 }
 
 function shownOf(user: ShownUser | null): Shown {
   if (user === null) return null
-  return { isOnline: user.isOnline, onlineSinceMs: msOf(user.onlineSince), lastActiveAtMs: msOf(user.lastActive) }
+  return {
+    isOnline: user.isOnline,
+    onlineSinceMs: msOf(user.onlineSince),
+    lastActiveAtMs: msOf(user.lastActive),
+    lastSeenAtMs: msOf(user.lastSeen),
+  }
 }
 
 function agree(column: Shown, live: Shown): boolean {
   if (column === null || live === null) return column === live
   if (column.isOnline !== live.isOnline || column.onlineSinceMs !== live.onlineSinceMs) return false
+  if (column.lastSeenAtMs !== live.lastSeenAtMs) return false
   if (column.lastActiveAtMs === null || live.lastActiveAtMs === null) {
     return column.lastActiveAtMs === live.lastActiveAtMs
   }
@@ -177,8 +186,9 @@ function agree(column: Shown, live: Shown): boolean {
 
 function sentenceOf(shown: Shown): string {
   if (shown === null) return 'nothing'
-  const { isOnline, onlineSinceMs, lastActiveAtMs } = shown
-  return `${isOnline ? `online since ${isoOf(onlineSinceMs)}` : 'offline'}, active ${isoOf(lastActiveAtMs)}`
+  const { isOnline, onlineSinceMs, lastActiveAtMs, lastSeenAtMs } = shown
+  const presence = isOnline ? `online since ${isoOf(onlineSinceMs)}` : `offline, last seen ${isoOf(lastSeenAtMs)}`
+  return `${presence}, active ${isoOf(lastActiveAtMs)}`
 }
 
 function isoOf(atMs: number | null): string {

@@ -106,6 +106,7 @@ export function seed(): UserSeed {
     profile: null,
     lastActiveAtMs: null,
     shownLastActiveAtMs: null,
+    shownLastSeenAtMs: null,
     isActivityOver: false,
   }
 }

@@ -112,6 +112,7 @@ async function change(index: number): Promise<void> {
         profile: null,
         lastActiveAtMs: null,
         shownLastActiveAtMs: null,
+        shownLastSeenAtMs: null,
         isActivityOver: false,
       },
       comeback: null,

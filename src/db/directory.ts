@@ -84,7 +84,7 @@ export function createDirectory({ database, waitMs }: DirectoryOptions): UserDir
     async read(userIds) {
       if (userIds.length === 0) return []
       const rows = await rowsOf<PublicRow>(sql`
-        select ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${msOf(stored.lastActive)} as "lastActiveAtMs", ${nowMs}
+        select ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl", ${shownMoments}, ${nowMs}
         from ${users} as ${stored} where ${stored.id} in (select jsonb_array_elements_text(${jsonOf(userIds)}::jsonb))`)
       const found = new Map(rows.map((row) => [row.id, offlineUser(row)]))
       return userIds.map((userId) => found.get(userId) ?? null)
@@ -203,6 +203,7 @@ interface PublicRow extends DatedRow {
   readonly name: string | null
   readonly avatarUrl: string | null
   readonly lastActiveAtMs: number | null
+  readonly lastSeenAtMs: number | null
 }
 
 /** `nowMs` is by the database's clock. */
@@ -248,13 +249,19 @@ function past(atMs: number | null, row: DatedRow): number | null {
   return atMs === null ? null : Math.min(atMs, row.nowMs)
 }
 
+/** `last_seen` is stale if a process of a version without that column has written the row since. */
+const shownMoments = sql`
+  ${msOf(stored.lastActive)} as "lastActiveAtMs",
+  case when not ${stored.isOnline} and ${stored.lastSeen} >= ${stored.lastActive}
+    then ${msOf(stored.lastSeen)} end as "lastSeenAtMs"`
+
 const settingsColumns = sql`
   ${stored.settingsVersion} as "settingsVersion", ${stored.chosenStatus} as "statusChoice",
   ${stored.statusMessage} as "statusMessage", ${stored.visibility}, ${stored.hideLastActive} as "hideLastActive"`
 
 const storedColumns = sql`
   ${stored.id}, ${stored.name}, ${stored.avatarUrl} as "avatarUrl",
-  ${msOf(stored.lastActive)} as "lastActiveAtMs", ${msOf(stored.profileIssuedAt)} as "profileIssuedAtMs",
+  ${shownMoments}, ${msOf(stored.profileIssuedAt)} as "profileIssuedAtMs",
   ${msOf(sql`greatest(${stored.tokensValidAfter}, ${outlivingRevocation(stored.id)})`)} as "tokensValidAfterMs", ${msOf(stored.onlineSince)} as "onlineSinceMs",
   ${nowMs}, ${settingsColumns}`
 
@@ -354,6 +361,12 @@ function settingsStatement(userId: string, change: SettingsChange, base: Setting
       is_online = ${stored.isOnline} and not ${hides},
       online_since = case when ${hides} then null else ${stored.onlineSince} end,
       last_active = case when ${hidesLastActive} then null else ${stored.lastActive} end,
+      -- The record of the LEAVE brings the moment by the live store's clock.
+      last_seen = case
+        when ${hidesLastActive} then null
+        when ${hides} and ${stored.isOnline} then greatest(date_trunc('milliseconds', now()), ${stored.lastActive})
+        else ${stored.lastSeen}
+      end,
       updated_at = case
         when (${hides} and ${stored.isOnline}) or (${hidesLastActive} and ${stored.lastActive} is not null) then now()
         else ${stored.updatedAt}
@@ -499,6 +512,7 @@ function offlineUser(row: PublicRow): PublicUser {
     statusMessage: null,
     onlineSinceMs: null,
     lastActiveAtMs: past(row.lastActiveAtMs, row),
+    lastSeenAtMs: past(row.lastSeenAtMs, row),
   }
 }
 
@@ -526,6 +540,7 @@ function storedUser(row: StoredRow): StoredUser {
           ? (lastActiveAtMs ?? sessionsLastActiveAtMs)
           : Math.max(lastActiveAtMs, sessionsLastActiveAtMs),
       shownLastActiveAtMs: lastActiveAtMs,
+      shownLastSeenAtMs: past(row.lastSeenAtMs, row),
       isActivityOver: row.isActivityOver,
     },
     tokensValidAfterMs: row.tokensValidAfterMs,
@@ -549,7 +564,14 @@ function adoptedUser(row: LeftOpenRow): AdoptedUser {
 
 /** For users without a row. */
 const WITHOUT_A_ROW: Omit<AdoptedUser, 'userId'> = {
-  seed: { settings: null, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
+  seed: {
+    settings: null,
+    profile: null,
+    lastActiveAtMs: null,
+    shownLastActiveAtMs: null,
+    shownLastSeenAtMs: null,
+    isActivityOver: false,
+  },
   onlineSinceMs: null,
   sessions: [],
   tokensValidAfterMs: null,

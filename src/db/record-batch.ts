@@ -121,10 +121,11 @@ function rowsStatement(moved: SQL, records: readonly PresenceRecord[], more: SQL
     given as (
       select id, name, avatar_url, ${momentOf('profile_issued_at')} as profile_issued_at,
         is_online, ${momentOf('online_since')} as online_since, ${momentOf('last_active')} as last_active,
+        ${momentOf('last_seen')} as last_seen,
         settings_version, chosen_status, status_message, visibility, hide_last_active
       from jsonb_to_recordset(${rows.shownUsers}::jsonb) as given(
         id text, name text, avatar_url text, profile_issued_at float8,
-        is_online boolean, online_since float8, last_active float8,
+        is_online boolean, online_since float8, last_active float8, last_seen float8,
         settings_version integer, chosen_status text, status_message text, visibility text, hide_last_active boolean
       )
     ),
@@ -137,13 +138,14 @@ function rowsStatement(moved: SQL, records: readonly PresenceRecord[], more: SQL
     ),
     shown as (
       insert into ${users} as ${stored} (
-        id, name, avatar_url, profile_issued_at, is_online, online_since, last_active,
+        id, name, avatar_url, profile_issued_at, is_online, online_since, last_active, last_seen,
         settings_version, chosen_status, status_message, visibility, hide_last_active
       )
       select given.* from given where exists (select from moved)
       on conflict (id) do update set
         name = ${next.name}, avatar_url = ${next.avatarUrl}, profile_issued_at = ${next.profileIssuedAt},
         is_online = ${next.isOnline}, online_since = ${next.onlineSince}, last_active = ${next.lastActive},
+        last_seen = ${next.lastSeen},
         settings_version = ${newest('settingsVersion')}, chosen_status = ${newest('chosenStatus')},
         status_message = ${newest('statusMessage')}, visibility = ${newest('visibility')},
         hide_last_active = ${newest('hideLastActive')},
@@ -198,7 +200,7 @@ export interface Unrecorded {
 export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<string, PresenceRecord>): Unrecorded {
   const records: PresenceRecord[] = []
   const startIds: string[] = []
-  for (const { userId, seed, sessions } of rows) {
+  for (const { userId, seed, onlineSinceMs, sessions } of rows) {
     const known = live.get(userId)
     const liveStarts = new Set(known?.sessions.map((row) => row.startId))
     const ended = sessions
@@ -210,7 +212,10 @@ export function unrecordedEnds(rows: readonly AdoptedUser[], live: ReadonlyMap<s
       })
     const isOnline = known?.columns?.isOnline === true
     if (ended.length === 0 && isOnline) continue
-    const columns = { isOnline: false, onlineSinceMs: null, lastActiveAtMs: seed.shownLastActiveAtMs }
+    const lastActiveAtMs = seed.shownLastActiveAtMs
+    // Nobody knows when others last saw a user whose end was lost: as for the sessions, at the last known activity.
+    const lastSeenAtMs = onlineSinceMs === null ? seed.shownLastSeenAtMs : lastActiveAtMs
+    const columns = { isOnline: false, onlineSinceMs: null, lastActiveAtMs, lastSeenAtMs }
     records.push({
       seq: 0,
       userId,
@@ -350,6 +355,14 @@ const isOfBeforeHiding = sql`(${isHidden} and
   (excluded.is_online or excluded.settings_version < ${stored.settingsVersion}))`
 const nextIsOnline = sql`(excluded.is_online and not ${isHidden})`
 
+/** Null if the user hides it; otherwise it never goes back. */
+const nextLastActive = sql`case
+  when ${newest('hideLastActive')} and not ${isHidden} then null
+  when ${isOfBeforeHiding} then ${stored.lastActive}
+  when excluded.last_active is null then null
+  else greatest(excluded.last_active, ${stored.lastActive})
+end`
+
 /** The new values of a row that exists already. */
 const next = {
   name: sql`case when ${isNewerProfile} then coalesce(excluded.name, ${stored.name}) else ${stored.name} end`,
@@ -357,18 +370,22 @@ const next = {
   profileIssuedAt: sql`greatest(excluded.profile_issued_at, ${stored.profileIssuedAt})`,
   isOnline: nextIsOnline,
   onlineSince: sql`case when ${nextIsOnline} then excluded.online_since end`,
-  /** Null if the user hides it; otherwise it never goes back. */
-  lastActive: sql`case
-    when ${newest('hideLastActive')} and not ${isHidden} then null
-    when ${isOfBeforeHiding} then ${stored.lastActive}
-    when excluded.last_active is null then null
-    else greatest(excluded.last_active, ${stored.lastActive})
+  lastActive: nextLastActive,
+  /**
+   * The record has the moment of the LEAVE. It replaces the one of the statement that hid the user, which is by the
+   * database's clock. It may be earlier than the last activity only if a clock was set back.
+   */
+  lastSeen: sql`case
+    when ${nextIsOnline} or ${nextLastActive} is null then null
+    when ${isOfBeforeHiding} or excluded.last_seen is null then ${stored.lastSeen}
+    else greatest(excluded.last_seen, ${nextLastActive})
   end`,
 }
 
 const isPublicChange = sql`
-  (${next.name}, ${next.avatarUrl}, ${next.isOnline}, ${next.onlineSince}, ${next.lastActive}) is distinct from
-  (${stored.name}, ${stored.avatarUrl}, ${stored.isOnline}, ${stored.onlineSince}, ${stored.lastActive})`
+  (${next.name}, ${next.avatarUrl}, ${next.isOnline}, ${next.onlineSince}, ${next.lastActive}, ${next.lastSeen})
+  is distinct from (${stored.name}, ${stored.avatarUrl}, ${stored.isOnline}, ${stored.onlineSince}, ${stored.lastActive},
+    ${stored.lastSeen})`
 
 type UserPart = Pick<PresenceRecord, 'profile' | 'columns' | 'settings'>
 
@@ -426,6 +443,7 @@ function makeRows(records: readonly PresenceRecord[]): Rows {
         is_online: columns.isOnline,
         online_since: columns.onlineSinceMs,
         last_active: columns.lastActiveAtMs,
+        last_seen: columns.lastSeenAtMs,
         settings_version: settings.version,
         chosen_status: settings.statusChoice,
         status_message: settings.statusMessage,

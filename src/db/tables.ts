@@ -47,6 +47,8 @@ export const users = rollcall.table(
     isOnline: boolean('is_online').notNull().default(false),
     lastActive: moment('last_active'),
     onlineSince: moment('online_since'),
+    /** Null while online, and where the moment is not known. */
+    lastSeen: moment('last_seen'),
 
     /** Private: the last activity in sessions that retention deleted. Remaining sessions may have a later one. */
     pastLastActive: moment('past_last_active'),

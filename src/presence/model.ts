@@ -38,6 +38,8 @@ export interface PublicUser {
   readonly statusMessage: string | null
   readonly onlineSinceMs: number | null
   readonly lastActiveAtMs: number | null
+  /** When everyone last saw the user go offline. Null while the user is online, and where `lastActiveAtMs` is hidden. */
+  readonly lastSeenAtMs: number | null
 }
 
 /** One session, as only its user sees it. */
@@ -69,7 +71,8 @@ export interface ViewerState {
 /**
  * One step of one user in the change log, no matter in how many rooms it is a change.
  *
- * `rooms` are those in which everyone could see the user: none if `user.isOnline` is false.
+ * `rooms` are those in which everyone could see the user: none if `user.isOnline` is false. A store may leave out
+ * `lastSeenAtMs` of `before.user`.
  */
 export interface LogEntry {
   readonly seq: number
@@ -124,6 +127,8 @@ export interface PublicColumns {
   readonly onlineSinceMs: number | null
   /** Null hides it. Otherwise the column never goes back. */
   readonly lastActiveAtMs: number | null
+  /** Null while online. Null of an offline user whose activity is not hidden means unknown: the column then stays. */
+  readonly lastSeenAtMs: number | null
 }
 
 /** One row of the private history: a session from its start to its end. */
@@ -152,6 +157,8 @@ export interface UserSeed {
   readonly lastActiveAtMs: number | null
   /** The last activity that everyone may see; differs from `lastActiveAtMs` for users who were hidden since. */
   readonly shownLastActiveAtMs: number | null
+  /** When everyone last saw the user go offline; null if they never did, still see the user online, or may not know. */
+  readonly shownLastSeenAtMs: number | null
   /** Whether `goOffline` ended the user's last session: only new activity then brings the user back. */
   readonly isActivityOver: boolean
 }

@@ -445,6 +445,7 @@ const UNKNOWN: UserSeed = {
   profile: null,
   lastActiveAtMs: null,
   shownLastActiveAtMs: null,
+  shownLastSeenAtMs: null,
   isActivityOver: false,
 }
 

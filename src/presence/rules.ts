@@ -146,13 +146,43 @@ export function hasSameSettings(one: Settings, other: Settings): boolean {
 }
 
 /**
- * The last activity that everyone may see, after the settings changed. A step into hiding applies its `hideLastActive`
- * at once. A later change of a hidden user applies when they are visible again, because an offline user changes nothing
+ * The moments that everyone may see, after the settings changed. A step into hiding applies its `hideLastActive` at
+ * once. A later change of a hidden user applies when they are visible again, because an offline user changes nothing
  * that others see (rule 8).
+ *
+ * @returns `shown` itself if nothing changes
  */
-export function shownLastActiveAfter(shownAtMs: number | null, former: Settings | null, next: Settings | null) {
+export function shownMomentsAfter(shown: ShownMoments, former: Settings | null, next: Settings | null): ShownMoments {
   const isStepIntoHiding = isVisible(former) && !isVisible(next)
-  return isStepIntoHiding && next?.hideLastActive === true ? null : shownAtMs
+  return isStepIntoHiding && next?.hideLastActive === true ? NO_MOMENTS : shown
+}
+
+/** What everyone may know of when a user was there; neither changes while the user is hidden. */
+export interface ShownMoments {
+  readonly shownLastActiveAtMs: number | null
+  readonly shownLastSeenAtMs: number | null
+}
+
+const NO_MOMENTS: ShownMoments = { shownLastActiveAtMs: null, shownLastSeenAtMs: null }
+
+/**
+ * When everyone last saw a user go offline, after a step that ends a time online.
+ *
+ * A user may have been online in an earlier life of the live state and be offline in this one: then nobody saw when
+ * they left. Their last activity is the last moment that is known, as for sessions that end with `SERVER_RESTART` or
+ * `UNRECORDED`, unless the user's row or an earlier step of this life has a later one.
+ *
+ * @param leaveAtMs - the moment of the step, as in its log entry; null if nobody saw it
+ */
+export function lastSeenAfterLeaving(
+  { shownSinceMs, shownLastActiveAtMs, shownLastSeenAtMs }: ShownMoments & { readonly shownSinceMs: number | null },
+  leaveAtMs: number | null,
+): number | null {
+  // A step into hiding has hidden the last activity, and hides this moment as well.
+  if (shownLastActiveAtMs === null) return null
+  if (leaveAtMs !== null) return leaveAtMs
+  const isKnown = shownLastSeenAtMs !== null && shownLastSeenAtMs >= (shownSinceMs ?? 0)
+  return isKnown ? shownLastSeenAtMs : shownLastActiveAtMs
 }
 
 /** Rule 8: whether everyone sees a user without their last activity. That of a hidden user stays as last shown. */
@@ -162,17 +192,17 @@ export function hidesLastActive(settings: Settings | null): boolean {
 
 /** What everyone sees of a user. A hidden user looks exactly like an offline one (rule 8). */
 export function publicUser(
-  user: UserFacts & {
-    /** Since when everyone has seen the user online. */
-    readonly shownSinceMs: number | null
-    /** The last activity that everyone may see: it does not change while the user is hidden. */
-    readonly shownLastActiveAtMs: number | null
-  },
+  user: UserFacts &
+    ShownMoments & {
+      /** Since when everyone has seen the user online. */
+      readonly shownSinceMs: number | null
+    },
   steadyMs: number,
   timing: PresenceTiming,
 ): PublicUser {
   const status = isVisible(user.settings) ? statusOf(user, steadyMs, timing) : 'OFFLINE'
   const isShownOnline = status !== 'OFFLINE'
+  const lastActiveAtMs = hidesLastActive(user.settings) ? null : user.shownLastActiveAtMs
   return {
     id: user.id,
     // A user who never had a name is shown by their id.
@@ -182,11 +212,12 @@ export function publicUser(
     status,
     statusMessage: isShownOnline ? (user.settings?.statusMessage ?? null) : null,
     onlineSinceMs: isShownOnline ? user.shownSinceMs : null,
-    lastActiveAtMs: hidesLastActive(user.settings) ? null : user.shownLastActiveAtMs,
+    lastActiveAtMs,
+    lastSeenAtMs: isShownOnline || lastActiveAtMs === null ? null : user.shownLastSeenAtMs,
   }
 }
 
-/** Rule 9: whether two views are equal. A difference in `lastActive` alone is no change. */
+/** Rule 9: whether two views are equal. A difference in `lastActive` or `lastSeen` alone is no change. */
 export function hasSamePublicFields(one: PublicUser, other: PublicUser): boolean {
   return (
     one.isOnline === other.isOnline &&

@@ -38,5 +38,6 @@ function neverSeen(id: string): PublicUser {
     statusMessage: null,
     onlineSinceMs: null,
     lastActiveAtMs: null,
+    lastSeenAtMs: null,
   }
 }

@@ -32,7 +32,7 @@ builder.mutationFields((t) => ({
       visibility: t.arg({ type: VisibilityEnum, required: true, description: 'Who may see them.' }),
       hideLastActive: t.arg.boolean({
         description:
-          'Whether others see no `lastActive`. Left out, it stays. While the user is hidden, a change of it waits until they are seen again.',
+          'Whether others see no `lastActive` and no `lastSeen`. Left out, it stays. While the user is hidden, a change of it waits until they are seen again.',
       }),
     },
     resolve: setVisibility,

@@ -30,7 +30,7 @@ const LINK = 'extend schema @link(url: "https://specs.apollo.dev/federation/v2.0
 const OFFERED: Readonly<Record<string, readonly string[]>> = {
   Query: ['onlineUsers', 'onlineCount', 'position'],
   Subscription: ['presenceChanged', 'onlineCountChanged'],
-  User: ['id', 'isOnline', 'status', 'statusMessage', 'onlineSince', 'lastActive'],
+  User: ['id', 'isOnline', 'status', 'statusMessage', 'onlineSince', 'lastActive', 'lastSeen'],
 }
 
 /** Where Rollcall cannot be reached, a gateway answers these with null, and not the whole user. */

@@ -48,6 +48,13 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
         'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`.',
       resolve: ({ lastActiveAtMs }) => lastActiveAtMs,
     }),
+    lastSeen: t.field({
+      type: 'DateTime',
+      nullable: true,
+      description:
+        'When others last saw the user online: the moment when the user went offline, which is `at` of that `LEAVE`. Hiding looks like going offline. Null while the user is online, where they never were, where it is not known, and where they hide `lastActive`. It changes with a `JOIN` or a `LEAVE`, and with what they choose about `lastActive`.',
+      resolve: ({ lastSeenAtMs }) => lastSeenAtMs,
+    }),
   }),
 })
 

@@ -103,7 +103,7 @@ export const ViewerType = builder.objectRef<ViewerModel>('Viewer').implement({
     }),
     hideLastActive: t.boolean({
       nullable: false,
-      description: 'Whether others see no `lastActive`.',
+      description: 'Whether others see no `lastActive` and no `lastSeen`.',
       resolve: ({ state }) => state.hideLastActive,
     }),
     sessions: t.field({

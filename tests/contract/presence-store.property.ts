@@ -286,6 +286,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       profile: user.profile,
       lastActiveAtMs: inMs(model.lastActiveOf(user)),
       shownLastActiveAtMs: inMs(model.shownMoments(user).lastActive),
+      shownLastSeenAtMs: inMs(model.shownMoments(user).lastSeen),
       isActivityOver: user.isActivityOver,
     }
   }
@@ -642,6 +643,8 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     }
     for (const entry of entries) {
       const [said, told] = standingsOf(entry)
+      const { isOnline, lastActiveAtMs, lastSeenAtMs } = entry.after.user
+      expectSame(lastSeenAtMs, isOnline || lastActiveAtMs === null ? null : entry.atMs)
       const change = changes.get(entry.after.user.id)?.shift()
       expectSame(told, change?.now)
       // Of who was not to be seen, nothing but that is told.
@@ -688,6 +691,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       expectSame(plain(shown, []), withoutRooms(before.get(user.id) as Standing))
       const isHidden = model.isVisible(user) && user.settings.hideLastActive
       expectSame(inSteps(shown.lastActiveAtMs), isHidden ? null : model.shownMoments(user).lastActive)
+      expectSame(inSteps(shown.lastSeenAtMs), model.lastSeenOf(user))
       // Where it is hidden, or was hidden along with the user, null is no moment.
       if (shown.lastActiveAtMs !== null) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
     }
@@ -754,10 +758,15 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       const standing = before.get(user.id)
       if (user.isInStore && !user.isPending) {
         expectSame(
-          { isOnline: columns?.isOnline, since: inSteps(columns?.onlineSinceMs ?? null) },
+          {
+            isOnline: columns?.isOnline,
+            since: inSteps(columns?.onlineSinceMs ?? null),
+            lastSeen: inSteps(columns?.lastSeenAtMs ?? null),
+          },
           {
             isOnline: standing?.isOnline,
             since: standing?.onlineSince,
+            lastSeen: model.lastSeenOf(user),
           },
         )
         const shown = model.isVisible(user) && user.settings.hideLastActive ? null : model.shownMoments(user).lastActive
@@ -868,6 +877,7 @@ const NOTHING_READ: UserSeed = {
   profile: null,
   lastActiveAtMs: null,
   shownLastActiveAtMs: null,
+  shownLastSeenAtMs: null,
   isActivityOver: false,
 }
 

@@ -14,6 +14,7 @@ import { describeDismissals } from './presence-store/dismissals.ts'
 import { describeForgetting } from './presence-store/forgetting.ts'
 import { type Open, ruleOf } from './presence-store/harness.ts'
 import { describeHeartbeats } from './presence-store/heartbeats.ts'
+import { describeLastSeen } from './presence-store/last-seen.ts'
 import { describeLists } from './presence-store/lists.ts'
 import { describeManyRooms } from './presence-store/many-rooms.ts'
 import { describeNodes } from './presence-store/nodes.ts'
@@ -38,6 +39,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeRooms(rule)
     describeManyRooms(rule)
     describeVisibility(rule)
+    describeLastSeen(rule)
     describeLists(rule)
     describeChangeLog(rule)
     describeViewers(rule)

@@ -215,11 +215,12 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     const last = lastActiveOf(user)
     user.cutTo = wall()
     if (last === null) return
-    const shown = shownMoments(user).lastActive
-    if (last > wall() || (shown ?? NEVER) > wall()) wasCut.add(user.id)
+    const { lastActive, lastSeen } = shownMoments(user)
+    const shown = Math.max(lastActive ?? NEVER, lastSeen ?? NEVER)
+    if (last > wall() || shown > wall()) wasCut.add(user.id)
     const moment = Math.min(last, wall())
     user.activities = [...known, { moment, time: now - (wall() - moment) }]
-    user.latest = Math.max(user.latest, moment, Math.min(shown ?? NEVER, wall()))
+    user.latest = Math.max(user.latest, moment, Math.min(shown, wall()))
   }
 
   const wasCut = new Set<string>()
@@ -268,9 +269,10 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
   }
 
   /** Rule 8: what the whole history lets everyone know. */
-  function shownMoments(user: ModelUser): { onlineSince: number | null; lastActive: number | null } {
+  function shownMoments(user: ModelUser) {
     let onlineSince: number | null = null
     let lastActive: number | null = null
+    let lastSeen: number | null = null
     let previous: Pick<Truth, 'isVisible' | 'isOnline' | 'visibility'> = {
       isVisible: true,
       isOnline: false,
@@ -278,20 +280,31 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     }
     for (const truth of user.history) {
       if (truth.cutTo !== null && lastActive !== null) lastActive = Math.min(lastActive, truth.cutTo)
+      if (truth.cutTo !== null && lastSeen !== null) lastSeen = Math.min(lastSeen, truth.cutTo)
       const isShown = truth.isVisible && truth.isOnline
       const wasShown = previous.isVisible && previous.isOnline
       if (!isShown) onlineSince = null
       if (isShown && !wasShown) onlineSince = truth.at
+      if (isShown) lastSeen = null
+      if (!isShown && wasShown) lastSeen = truth.at
       // Whoever comes out of hiding is dated then; what they did before stays theirs.
       if (isShown && !previous.isVisible) lastActive = truth.at
       if (truth.isVisible && previous.isVisible && truth.active !== null)
         lastActive = Math.max(truth.active, lastActive ?? truth.active)
       // A step into hiding takes its hideLastActive along, and later ones wait until the user is seen again.
       const isStepIntoHiding = previous.visibility === 'EVERYONE' && truth.visibility === 'NOBODY'
-      if (isStepIntoHiding && truth.hideLastActive) lastActive = null
+      if (isStepIntoHiding && truth.hideLastActive) {
+        lastActive = null
+        lastSeen = null
+      }
       previous = truth
     }
-    return { onlineSince, lastActive }
+    return { onlineSince, lastActive, lastSeen }
+  }
+
+  /** When everyone last saw them: hidden where their last activity is. */
+  function lastSeenOf(user: ModelUser): number | null {
+    return isVisible(user) && user.settings.hideLastActive ? null : shownMoments(user).lastSeen
   }
 
   function standingOf(user: ModelUser): Standing {
@@ -473,6 +486,7 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
     liveSession,
     liveSessions,
     lastActiveOf,
+    lastSeenOf,
     isOnline,
     statusOf,
     isVisible,

@@ -15,9 +15,9 @@ import { SECRET, sign } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
 
 const ENTITIES = `query ($representations: [_Any!]!) {
-  _entities(representations: $representations) { ... on User { id isOnline status lastActive } }
+  _entities(representations: $representations) { ... on User { id isOnline status lastActive lastSeen } }
 }`
-const NEVER_SEEN = { isOnline: false, status: 'OFFLINE', lastActive: null }
+const NEVER_SEEN = { isOnline: false, status: 'OFFLINE', lastActive: null, lastSeen: null }
 
 describe('a subgraph', () => {
   const cleanups = cleanupsAfterEach()
@@ -85,8 +85,9 @@ describe('a subgraph', () => {
     await alice.ask('mutation { setStatus(status: BUSY) { viewer { id } } }')
     const { data, errors } = await ask(server, 'dev:bob', users(['nobody', 'alice', 'hidden', 'alice']))
     expect(errors).toBeUndefined()
-    const busy = { id: 'alice', isOnline: true, status: 'BUSY', lastActive: expect.any(String) }
-    const gone = { id: 'hidden', isOnline: false, status: 'OFFLINE', lastActive: expect.any(String) }
+    const busy = { id: 'alice', isOnline: true, status: 'BUSY', lastActive: expect.any(String), lastSeen: null }
+    const moments = { lastActive: expect.any(String), lastSeen: expect.any(String) }
+    const gone = { id: 'hidden', isOnline: false, status: 'OFFLINE', ...moments }
     expect(data?._entities).toEqual([{ id: 'nobody', ...NEVER_SEEN }, busy, gone, busy])
     expect((await ask(server, 'dev:bob', [])).data?._entities).toEqual([])
   })

@@ -209,13 +209,15 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const { data: hidden } = await post(
       server,
       'dev:reader',
-      `{ user(id: "${userId}") { isOnline status onlineSince lastActive } }`,
+      `{ user(id: "${userId}") { isOnline status onlineSince lastActive lastSeen } }`,
     )
     expect(hidden?.user).toMatchObject({ isOnline: false, status: 'OFFLINE', onlineSince: null })
+    expect(hidden?.user.lastSeen).toBe(mine()[1]?.at)
 
     await tab.ask('mutation { heartbeat { expiresAt } }')
-    const { data: later } = await post(server, 'dev:reader', `{ user(id: "${userId}") { lastActive } }`)
+    const { data: later } = await post(server, 'dev:reader', `{ user(id: "${userId}") { lastActive lastSeen } }`)
     expect(later?.user.lastActive).toBe(hidden?.user.lastActive)
+    expect(later?.user.lastSeen).toBe(hidden?.user.lastSeen)
     const { data: own } = await tab.ask('{ viewer { isOnline status visibility user { isOnline } } }')
     expect(own?.viewer).toEqual({ isOnline: true, status: 'ONLINE', visibility: 'NOBODY', user: { isOnline: false } })
 
@@ -224,7 +226,7 @@ describe.each(DATABASES)('presence on $name', ({ prepare }) => {
     const [, leave, join] = mine()
     expect(kinds(mine())).toEqual(['JOIN', 'LEAVE', 'JOIN'])
     expect(leave?.user.onlineSince).toBeNull()
-    expect(join?.user).toMatchObject({ onlineSince: join?.at, lastActive: join?.at })
+    expect(join?.user).toMatchObject({ onlineSince: join?.at, lastActive: join?.at, lastSeen: null })
   })
 
   it('shows a chosen status and its message as UPDATEs, and clears the message with null', async () => {

@@ -31,10 +31,17 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
       const data = await prepare()
       try {
         const [staying, leaving] = [`staying-${randomUUID()}`, `leaving-${randomUUID()}`]
+        const [left, hidden] = [`left-${randomUUID()}`, `hidden-${randomUUID()}`]
         const first = await start({ ...SETTINGS, ...data.settings })
         const sessionId = randomUUID()
         const tab = await openTab(first, staying, { sessionId, rooms: ['lobby'] })
         await openTab(first, leaving)
+        const hiding = await openTab(first, hidden)
+        await hiding.ask('mutation { setVisibility(visibility: NOBODY) { viewer { id } } }')
+        await post(first, `dev:${left}`, 'mutation { heartbeat { expiresAt } }')
+        await post(first, `dev:${left}`, 'mutation { goOffline { viewer { id } } }')
+        const lastSeen = (server: ServerProcess) =>
+          post(server, 'dev:reader', `{ users(ids: ["${left}", "${hidden}"]) { isOnline lastSeen } }`)
         await tab.ask('mutation { heartbeat { expiresAt } }')
         const before = await post(first, 'dev:reader', '{ onlineUsers { nodes { id onlineSince lastActive } } }')
         // Killed, it keeps what was written LAST_ACTIVE_FLUSH ago: wait for that.
@@ -44,6 +51,9 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
             what: 'the database',
           })
         }
+        const { data: seenLast } = await lastSeen(first)
+        const gone = { isOnline: false, lastSeen: expect.any(String) }
+        expect(seenLast).toEqual({ users: [gone, gone] })
         expect(await first.end(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
 
         const second = await start({ ...SETTINGS, ...data.settings })
@@ -51,6 +61,9 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
         expect(after.data?.onlineUsers.nodes.map(({ id }: { id: string }) => id).sort()).toEqual(
           [staying, leaving].sort(),
         )
+        // Also of who is back in hiding, and goes on there.
+        await openTab(second, hidden, { sessionId: hiding.sessionId })
+        expect((await lastSeen(second)).data).toEqual(seenLast)
         const watcher = await openTab(second, 'watcher', { observer: true })
         const changes = watcher.follow(`(userIds: ["${staying}", "${leaving}"])`)
         await settled(watcher)
@@ -58,7 +71,7 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
         await until(() => changes.length === 1, { what: 'the LEAVE of who does not come back' })
         expect(changes.map(({ kind, user }) => [kind, user.id])).toEqual([['LEAVE', leaving]])
         const seenBefore = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === leaving)
-        expect(changes[0]?.user.lastActive).toBe(seenBefore.lastActive)
+        expect(changes[0]?.user).toMatchObject({ lastActive: seenBefore.lastActive, lastSeen: changes[0]?.at })
 
         const { data: answer } = await back.ask('{ viewer { user { onlineSince } sessions { id rooms } } }')
         const stayedSince = before.data?.onlineUsers.nodes.find(({ id }: { id: string }) => id === staying).onlineSince
@@ -67,13 +80,14 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
           sessions: [{ id: sessionId, rooms: ['lobby'] }],
         })
         expect(await onlineIds(second, 'dev:reader')).toEqual([staying])
+        expect((await lastSeen(second)).data).toEqual(seenLast)
         await second.end('SIGTERM')
 
         if (data.settings.DATABASE_URL === undefined) return
         const sql = postgres(data.settings.DATABASE_URL, { max: 1 })
         const rows =
-          await sql`select user_id, end_reason, ended_at = last_active as ended_at_last_activity, has_socket from rollcall.presence_sessions order by user_id`
-        const users = await sql`select id, is_online, last_active from rollcall.users where id = ${leaving}`
+          await sql`select user_id, end_reason, ended_at = last_active as ended_at_last_activity, has_socket from rollcall.presence_sessions where user_id in (${leaving}, ${staying}) order by user_id`
+        const users = await sql`select id, is_online, last_active, last_seen from rollcall.users where id = ${leaving}`
         await sql.end()
         // With Redis the live state outlives the process, and knows what became of its sockets.
         const isKept = data.settings.REDIS_URL !== undefined
@@ -84,6 +98,7 @@ describe.each(DATABASES)('a restart on $name', ({ prepare }) => {
         ])
         expect(users[0]?.is_online).toBe(false)
         expect(users[0]?.last_active.toISOString()).toBe(seenBefore.lastActive)
+        expect(users[0]?.last_seen.toISOString()).toBe(changes[0]?.at)
       } finally {
         await data.drop()
       }

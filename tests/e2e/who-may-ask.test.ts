@@ -179,7 +179,17 @@ const PERSONAL_FROM = [
   'Viewer.sessions',
 ]
 /** What everyone who may see a user at all sees of them: the same for every viewer. */
-const PUBLIC_FIELDS = ['avatarUrl', 'id', 'isOnline', 'lastActive', 'name', 'onlineSince', 'status', 'statusMessage']
+const PUBLIC_FIELDS = [
+  'avatarUrl',
+  'id',
+  'isOnline',
+  'lastActive',
+  'lastSeen',
+  'name',
+  'onlineSince',
+  'status',
+  'statusMessage',
+]
 
 function fieldsOf(type: string): readonly string[] {
   const found = schema.getType(type)

@@ -107,17 +107,21 @@ function openSql({ databaseUrl }: World) {
 }
 
 const rowOf = async (sql: postgres.Sql, userId: string) =>
-  (await sql`select visibility, settings_version, is_online, last_active from rollcall.users where id = ${userId}`)[0]
+  (
+    await sql`select visibility, settings_version, is_online, last_active, last_seen from rollcall.users where id = ${userId}`
+  )[0]
 
 /** Until the column has what everyone saw last: it lags. */
 async function untilLevel(sql: postgres.Sql, node: Node, userId: string): Promise<void> {
   await until(
     async () => {
-      const { data } = await ask(node, 'reader', `{ user(id: "${userId}") { lastActive } }`)
-      return data?.user?.lastActive === (await rowOf(sql, userId))?.last_active?.toISOString()
+      const { data } = await ask(node, 'reader', `{ user(id: "${userId}") { lastActive lastSeen } }`)
+      const row = await rowOf(sql, userId)
+      const moments = [row?.last_active, row?.last_seen].map((moment) => moment?.toISOString())
+      return moments.join() === [data?.user?.lastActive, data?.user?.lastSeen].join()
     },
     // LAST_ACTIVE_FLUSH, and the recorder may have to find its way back to the database first.
-    { what: 'the last activity in the column', withinMs: 30_000 },
+    { what: 'the last activity and last_seen in the columns', withinMs: 30_000 },
   )
 }
 
@@ -194,7 +198,8 @@ describe('Redis comes back with an older copy of its data', () => {
       { what: 'the records in the database' },
     )
     for (const id of gone) await untilLevel(sql, nodeOf(world, 0), id)
-    const frozen = await sql`select id, last_active::text from rollcall.users where id in ${sql(gone)} order by id`
+    const frozen =
+      await sql`select id, last_active::text, last_seen::text from rollcall.users where id in ${sql(gone)} order by id`
     return { world, snapshot, since, gone, sql, frozen }
   }
 
@@ -218,7 +223,8 @@ describe('Redis comes back with an older copy of its data', () => {
     expect(changes.flat()).toEqual([])
     await expectOwnTruth(nodeOf(world, 1), 'hides')
     await expectOwnTruth(nodeOf(world, 2), 'hides-again')
-    const rows = await sql`select id, last_active::text from rollcall.users where id in ${sql(gone)} order by id`
+    const rows =
+      await sql`select id, last_active::text, last_seen::text from rollcall.users where id in ${sql(gone)} order by id`
     expect([...rows]).toEqual([...frozen])
   })
 

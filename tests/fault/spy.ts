@@ -33,20 +33,20 @@ export function spyOn({ nodes, databaseUrl }: World, userIds: readonly string[])
     if (problems.length < MOST_PROBLEMS) problems.push(`${Math.round(performance.now())} ${sentence}`)
   }
 
-  /** `lastActive` stands still while they hide, wherever it is read. */
-  function expectFrozen(where: string, userId: string, lastActive: string | null): void {
+  /** `lastActive` and `lastSeen` stand still while they hide, wherever they are read. */
+  function expectFrozen(where: string, userId: string, lastActive: string | null, lastSeen: string | null): void {
     const key = `${where} of ${userId}`
     const moments = shownMoments.get(key) ?? new Set()
     shownMoments.set(key, moments)
-    moments.add(String(lastActive))
-    if (moments.size > 1) accuse(`${key}: lastActive was ${[...moments].join(', then ')}`)
+    moments.add(`${lastActive} and ${lastSeen}`)
+    if (moments.size > 1) accuse(`${key}: lastActive and lastSeen were ${[...moments].join(', then ')}`)
   }
 
   const ids = JSON.stringify(userIds)
   const query = `{
     onlineUsers(first: 1000) { totalCount nodes { id } }
     room: onlineUsers(room: "${ROOM}", first: 1000) { totalCount nodes { id } }
-    users(ids: ${ids}) { id isOnline status onlineSince lastActive }
+    users(ids: ${ids}) { id isOnline status onlineSince lastActive lastSeen }
   }`
   const reading = nodes.map(async (node) => {
     while (!isOver) {
@@ -64,7 +64,7 @@ export function spyOn({ nodes, databaseUrl }: World, userIds: readonly string[])
           if (user.isOnline || user.status !== 'OFFLINE' || user.onlineSince !== null) {
             accuse(`${node.url()} says of ${user.id} ${JSON.stringify(user)}`)
           }
-          expectFrozen('the API', user.id, user.lastActive)
+          expectFrozen('the API', user.id, user.lastActive, user.lastSeen)
         }
       }
       await sleep(EVERY_MS)
@@ -73,10 +73,10 @@ export function spyOn({ nodes, databaseUrl }: World, userIds: readonly string[])
   const columns = (async () => {
     while (!isOver) {
       const rows = await sql`
-        select id, is_online, online_since, last_active::text from rollcall.users where id in ${sql(userIds)}`
+        select id, is_online, online_since, last_active::text, last_seen::text from rollcall.users where id in ${sql(userIds)}`
       for (const row of rows) {
         if (row.is_online || row.online_since !== null) accuse(`the row of ${row.id} says that they are online`)
-        expectFrozen('the column', row.id, row.last_active)
+        expectFrozen('the column', row.id, row.last_active, row.last_seen)
       }
       await sleep(EVERY_MS)
     }

@@ -42,6 +42,7 @@ export interface SeenChange {
     readonly isOnline: boolean
     readonly onlineSince: string | null
     readonly lastActive: string | null
+    readonly lastSeen: string | null
     readonly statusMessage: string | null
   }
   /** When it was received, by this process's monotonic clock. */
@@ -188,7 +189,7 @@ export function closeTabs(): void {
 }
 
 export const CHANGE_FIELDS =
-  'kind position at room previousStatus user { id name status isOnline onlineSince lastActive statusMessage }'
+  'kind position at room previousStatus user { id name status isOnline onlineSince lastActive lastSeen statusMessage }'
 
 /** Resolves when what was asked before has reached the server: a subscription has no acknowledgement of its own. */
 export async function settled(tab: Tab): Promise<void> {

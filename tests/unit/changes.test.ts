@@ -13,6 +13,7 @@ const ALICE: PublicUser = {
   statusMessage: null,
   onlineSinceMs: 1000,
   lastActiveAtMs: 2000,
+  lastSeenAtMs: null,
 }
 
 const EVERYONE: ChangeFilter = { kind: 'everyone' }

@@ -25,6 +25,7 @@ const SEED: UserSeed = {
   profile: null,
   lastActiveAtMs: null,
   shownLastActiveAtMs: null,
+  shownLastSeenAtMs: null,
   isActivityOver: false,
 }
 const USERS = ['a', 'b', 'c', 'd']

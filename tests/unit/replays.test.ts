@@ -28,6 +28,7 @@ const USER: PublicUser = {
   statusMessage: null,
   onlineSinceMs: 1000,
   lastActiveAtMs: 1000,
+  lastSeenAtMs: null,
 }
 const GONE: PublicUser = { ...USER, isOnline: false, status: 'OFFLINE', onlineSinceMs: null }
 

@@ -8,11 +8,12 @@ import {
   hasSamePublicFields,
   isOnline,
   isVisible,
+  lastSeenAfterLeaving,
   newerProfile,
   newerSettings,
   nextFlipSteadyMs,
   publicUser,
-  shownLastActiveAfter,
+  shownMomentsAfter,
   statusOf,
   type UserFacts,
 } from '../../src/presence/rules.ts'
@@ -207,6 +208,7 @@ describe('what everyone sees', () => {
     profile: { name: 'Alice', avatarUrl: 'https://pictures.test/1.png', issuedAtMs: 1 },
     shownSinceMs: 700_000,
     shownLastActiveAtMs: 900_000,
+    shownLastSeenAtMs: 950_000,
   }
 
   it('is the whole of who is online and visible', () => {
@@ -219,12 +221,14 @@ describe('what everyone sees', () => {
       statusMessage: 'in court',
       onlineSinceMs: 700_000,
       lastActiveAtMs: 900_000,
+      lastSeenAtMs: null,
     })
   })
 
   it('is the same of who hides, who is not known yet, and who is offline', () => {
     const offline = publicUser({ ...facts, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)
     expect(offline).toMatchObject({ isOnline: false, status: 'OFFLINE', statusMessage: null, onlineSinceMs: null })
+    expect(offline).toMatchObject({ lastActiveAtMs: 900_000, lastSeenAtMs: 950_000 })
     const hidden = { ...facts, settings: { ...SETTINGS, visibility: 'NOBODY' } as const }
     expect(publicUser(hidden, ACTIVE_AT_MS, TIMING)).toEqual(offline)
     expect(publicUser({ ...facts, settings: null }, ACTIVE_AT_MS, TIMING)).toEqual(offline)
@@ -237,6 +241,11 @@ describe('what everyone sees', () => {
       onlineSinceMs: 700_000,
       lastActiveAtMs: null,
     })
+    expect(publicUser({ ...facts, settings, hasLiveSession: false }, ACTIVE_AT_MS, TIMING)).toMatchObject({
+      isOnline: false,
+      lastActiveAtMs: null,
+      lastSeenAtMs: null,
+    })
   })
 
   it('shows of who hides what everyone saw last, whatever they choose about it then', () => {
@@ -246,11 +255,25 @@ describe('what everyone sees', () => {
       publicUser({ ...facts, settings: hidden }, ACTIVE_AT_MS, TIMING),
     )
     // With the step into hiding it is what everyone sees.
-    expect(shownLastActiveAfter(5, SETTINGS, chosen)).toBeNull()
-    expect(shownLastActiveAfter(5, SETTINGS, hidden)).toBe(5)
-    expect(shownLastActiveAfter(5, hidden, chosen)).toBe(5)
-    expect(shownLastActiveAfter(5, chosen, SETTINGS)).toBe(5)
-    expect(shownLastActiveAfter(5, null, chosen)).toBe(5)
+    const shown = { shownLastActiveAtMs: 5, shownLastSeenAtMs: 6 }
+    expect(shownMomentsAfter(shown, SETTINGS, chosen)).toEqual({ shownLastActiveAtMs: null, shownLastSeenAtMs: null })
+    expect(shownMomentsAfter(shown, SETTINGS, hidden)).toBe(shown)
+    expect(shownMomentsAfter(shown, hidden, chosen)).toBe(shown)
+    expect(shownMomentsAfter(shown, chosen, SETTINGS)).toBe(shown)
+    expect(shownMomentsAfter(shown, null, chosen)).toBe(shown)
+  })
+
+  it('dates who left by their LEAVE, and who left unseen by what is known last', () => {
+    const leaving = { shownSinceMs: 5, shownLastActiveAtMs: 7, shownLastSeenAtMs: null }
+    expect(lastSeenAfterLeaving(leaving, 9)).toBe(9)
+    expect(lastSeenAfterLeaving(leaving, null)).toBe(7)
+    expect(lastSeenAfterLeaving({ ...leaving, shownLastSeenAtMs: 8 }, null)).toBe(8)
+    // Of an earlier time online.
+    expect(lastSeenAfterLeaving({ ...leaving, shownLastSeenAtMs: 4 }, null)).toBe(7)
+    // Hidden together with the last activity.
+    for (const leaveAtMs of [9, null]) {
+      expect(lastSeenAfterLeaving({ ...leaving, shownLastActiveAtMs: null }, leaveAtMs)).toBeNull()
+    }
   })
 
   it('shows the id of who never had a name', () => {
@@ -260,9 +283,9 @@ describe('what everyone sees', () => {
     expect(publicUser({ ...facts, profile: onlyPicture }, ACTIVE_AT_MS, TIMING).name).toBe('alice')
   })
 
-  it('changed where any field but lastActive did', () => {
+  it('changed where any field but lastActive and lastSeen did', () => {
     const shown = publicUser(facts, ACTIVE_AT_MS, TIMING)
-    expect(hasSamePublicFields(shown, { ...shown, lastActiveAtMs: 1 })).toBe(true)
+    expect(hasSamePublicFields(shown, { ...shown, lastActiveAtMs: 1, lastSeenAtMs: 2 })).toBe(true)
     const others = {
       name: 'Bob',
       avatarUrl: null,

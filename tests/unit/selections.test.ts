@@ -145,6 +145,7 @@ const user = fc.record<PublicUser>({
   statusMessage: fc.option(fc.string({ unit: 'binary' })),
   onlineSinceMs: fc.option(fc.nat()),
   lastActiveAtMs: fc.option(fc.nat()),
+  lastSeenAtMs: fc.option(fc.nat()),
 })
 const event = fc.record({
   change: fc.record({

@@ -37,6 +37,7 @@ const SEED = {
   profile: null,
   lastActiveAtMs: null,
   shownLastActiveAtMs: null,
+  shownLastSeenAtMs: null,
   isActivityOver: false,
 }
 

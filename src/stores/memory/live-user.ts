@@ -53,6 +53,8 @@ export interface LiveUser extends UserFacts, Due {
   wentOfflineAtMs: number
   shownSinceMs: number | null
   shownLastActiveAtMs: number | null
+  /** When everyone last saw the user go offline: null while they see the user online, and frozen while hidden. */
+  shownLastSeenAtMs: number | null
   /** The latest moment given to anything of the user: moments of one user never go back. */
   latestAtMs: number
 
@@ -103,6 +105,7 @@ const NOBODY: PublicUser = {
   statusMessage: null,
   onlineSinceMs: null,
   lastActiveAtMs: null,
+  lastSeenAtMs: null,
 }
 
 export function createLiveUser(id: string, read: UserSeed, now: Now, timing: PresenceTiming): LiveUser {
@@ -127,7 +130,8 @@ export function createLiveUser(id: string, read: UserSeed, now: Now, timing: Pre
     wentOfflineAtMs: now.wallMs,
     shownSinceMs: null,
     shownLastActiveAtMs: seed.shownLastActiveAtMs,
-    latestAtMs: Math.max(seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0),
+    shownLastSeenAtMs: seed.shownLastSeenAtMs,
+    latestAtMs: latestOf(seed),
     recordedColumns: null,
     ownStatus: 'OFFLINE',
     activityFlushSteadyMs: null,
@@ -172,7 +176,17 @@ export function createLiveSession(
  */
 export function cutToNow(seed: UserSeed, { wallMs }: Now): UserSeed {
   const cut = (atMs: number | null): number | null => (atMs === null ? null : Math.min(atMs, wallMs))
-  return { ...seed, lastActiveAtMs: cut(seed.lastActiveAtMs), shownLastActiveAtMs: cut(seed.shownLastActiveAtMs) }
+  return {
+    ...seed,
+    lastActiveAtMs: cut(seed.lastActiveAtMs),
+    shownLastActiveAtMs: cut(seed.shownLastActiveAtMs),
+    shownLastSeenAtMs: cut(seed.shownLastSeenAtMs),
+  }
+}
+
+/** The latest moment that a row has of its user; 0 if it has none. */
+export function latestOf({ lastActiveAtMs, shownLastActiveAtMs, shownLastSeenAtMs }: UserSeed): number {
+  return Math.max(lastActiveAtMs ?? 0, shownLastActiveAtMs ?? 0, shownLastSeenAtMs ?? 0)
 }
 
 /** Converts a moment from before this process to the steady clock. */
@@ -272,8 +286,8 @@ export function shownNow(user: LiveUser): PublicUser {
 
 export function columnsOf(user: LiveUser): PublicColumns | null {
   if (user.settings === null) return null
-  const { isOnline, onlineSinceMs, lastActiveAtMs } = shownNow(user)
-  return { isOnline, onlineSinceMs, lastActiveAtMs }
+  const { isOnline, onlineSinceMs, lastActiveAtMs, lastSeenAtMs } = shownNow(user)
+  return { isOnline, onlineSinceMs, lastActiveAtMs, lastSeenAtMs }
 }
 
 export function viewerState(user: LiveUser, settings: Settings, now: Now): ViewerState {

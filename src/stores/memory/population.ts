@@ -15,10 +15,11 @@ import {
   hasSamePublicFields,
   isOnline,
   isVisible,
+  lastSeenAfterLeaving,
   newerSettings,
   nextFlipSteadyMs,
   publicUser,
-  shownLastActiveAfter,
+  shownMomentsAfter,
   statusOf,
 } from '../../presence/rules.ts'
 import { type ChangeListener, type PresenceStore, SEED_MEMORY_MS } from '../../presence/store.ts'
@@ -141,6 +142,10 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, now.steadyMs, timing)
+    if (isShown) user.shownLastSeenAtMs = null
+    else if (user.shownSinceMs !== null) {
+      user.shownLastSeenAtMs = lastSeenAfterLeaving(user, before.user.isOnline ? date(user, now) : null)
+    }
     user.shownSinceMs = isShown ? (user.shownSinceMs ?? date(user, now)) : null
     const changedRooms = countRooms(user)
     user.newRoomBytes += bytesOfRoomChange(changedRooms, user.rooms)
@@ -161,6 +166,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     const areColumnsChanged =
       columns?.isOnline !== user.recordedColumns?.isOnline ||
       columns?.onlineSinceMs !== user.recordedColumns?.onlineSinceMs ||
+      columns?.lastSeenAtMs !== user.recordedColumns?.lastSeenAtMs ||
       (columns?.lastActiveAtMs === null) !== (user.recordedColumns?.lastActiveAtMs === null)
     if (mustRecord || touched.length > 0 || areColumnsChanged) record(user, touched)
 
@@ -354,8 +360,8 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     /** Adds a user who is not in the store. */
     admit(userId: string, seed: UserSeed, now: Now): LiveUser {
       const settings = newerSettings(seed.settings, settingsAhead.get(userId)?.settings ?? null)
-      const shownLastActiveAtMs = shownLastActiveAfter(seed.shownLastActiveAtMs, seed.settings, settings)
-      const user = createLiveUser(userId, { ...seed, settings, shownLastActiveAtMs }, now, timing)
+      const { shownLastActiveAtMs, shownLastSeenAtMs } = shownMomentsAfter(seed, seed.settings, settings)
+      const user = createLiveUser(userId, { ...seed, settings, shownLastActiveAtMs, shownLastSeenAtMs }, now, timing)
       users.set(userId, user)
       unlisted.set(userId, user)
       return user

@@ -6,10 +6,10 @@
  */
 import { DEFAULT_SESSION_ID } from '../../presence/bounds.ts'
 import type { Profile, Settings, UserSeed } from '../../presence/model.ts'
-import { isOnline, isVisible, newerProfile, newerSettings, shownLastActiveAfter } from '../../presence/rules.ts'
+import { isOnline, isVisible, newerProfile, newerSettings, shownMomentsAfter } from '../../presence/rules.ts'
 import type { AttachRequest } from '../../presence/store.ts'
 import type { Now, PresenceTiming } from '../../presence/timing.ts'
-import { cutToNow, date, type LiveSession, type LiveUser, sessionOf, steadyOf } from './live-user.ts'
+import { cutToNow, date, type LiveSession, type LiveUser, latestOf, sessionOf, steadyOf } from './live-user.ts'
 
 /**
  * @param session - the session in which the user was active; null if unknown
@@ -51,7 +51,9 @@ export function takeSettings(
   const newer = newerSettings(user.settings, settings)
   if (newer === user.settings) return false
   const wasVisible = isVisible(user.settings)
-  user.shownLastActiveAtMs = shownLastActiveAfter(user.shownLastActiveAtMs, user.settings ?? read, newer)
+  const { shownLastActiveAtMs, shownLastSeenAtMs } = shownMomentsAfter(user, user.settings ?? read, newer)
+  user.shownLastActiveAtMs = shownLastActiveAtMs
+  user.shownLastSeenAtMs = shownLastSeenAtMs
   user.settings = newer
   // The last activity becomes now, so that it reveals nothing of the time in hiding (rule 8).
   if (!wasVisible && isVisible(newer) && isOnline(user, now.steadyMs, timing)) {
@@ -75,7 +77,8 @@ export function takeSeed(user: LiveUser, read: UserSeed, now: Now): boolean {
   }
   user.lastActiveAtMs = later(user.lastActiveAtMs, seed.lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, seed.shownLastActiveAtMs)
-  user.latestAtMs = Math.max(user.latestAtMs, seed.lastActiveAtMs ?? 0, seed.shownLastActiveAtMs ?? 0)
+  user.shownLastSeenAtMs = later(user.shownLastSeenAtMs, seed.shownLastSeenAtMs)
+  user.latestAtMs = Math.max(user.latestAtMs, latestOf(seed))
   const former = user.profile
   // Merge as if the row had come first: an older token changes nothing, and a newer one keeps the fields it leaves out.
   user.profile = newerProfile(seed.profile, former)

@@ -26,6 +26,8 @@ export type PublicAnswer = readonly [
   statusMessage: Nullable<string>,
   onlineSinceMs: Nullable<number>,
   lastActiveAtMs: Nullable<number>,
+  /** Left out in log entries, and in pages, whose users are all online. */
+  lastSeenAtMs?: Nullable<number>,
 ]
 
 /** session_view in lua/shared/user.lua. */
@@ -60,7 +62,15 @@ export type SettingsAnswer = Omit<Settings, 'statusMessage'> & { readonly status
 type RecordAnswer = readonly [
   userId: string,
   profile: Nullable<readonly [name: Nullable<string>, avatarUrl: Nullable<string>, issuedAtMs: number]>,
-  columns: Nullable<readonly [isOnline: boolean, onlineSinceMs: Nullable<number>, lastActiveAtMs: Nullable<number>]>,
+  columns: Nullable<
+    readonly [
+      isOnline: boolean,
+      onlineSinceMs: Nullable<number>,
+      lastActiveAtMs: Nullable<number>,
+      /** Records of older versions lack it. */
+      lastSeenAtMs?: Nullable<number>,
+    ]
+  >,
   sessions: List<RowAnswer>,
   settings: Nullable<
     readonly [
@@ -133,7 +143,8 @@ function isOrFalse(type: 'string' | 'number', value: unknown): boolean {
 }
 
 export function publicUser(answer: PublicAnswer): PublicUser {
-  const [id, name, avatarUrl, isOnline, status, statusMessage, onlineSinceMs, lastActiveAtMs] = answer
+  const [id, name, avatarUrl, isOnline, status, statusMessage, onlineSinceMs, lastActiveAtMs, lastSeenAtMs = false] =
+    answer
   return {
     id,
     name,
@@ -143,6 +154,7 @@ export function publicUser(answer: PublicAnswer): PublicUser {
     statusMessage: orNull(statusMessage),
     onlineSinceMs: orNull(onlineSinceMs),
     lastActiveAtMs: orNull(lastActiveAtMs),
+    lastSeenAtMs: orNull(lastSeenAtMs),
   }
 }
 
@@ -194,7 +206,12 @@ export function presenceRecord(seq: number, text: string): PresenceRecord | null
     columns:
       columns === false
         ? null
-        : { isOnline: columns[0], onlineSinceMs: orNull(columns[1]), lastActiveAtMs: orNull(columns[2]) },
+        : {
+            isOnline: columns[0],
+            onlineSinceMs: orNull(columns[1]),
+            lastActiveAtMs: orNull(columns[2]),
+            lastSeenAtMs: orNull(columns[3] ?? false),
+          },
     settings:
       settings === false
         ? null

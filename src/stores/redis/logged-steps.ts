@@ -80,12 +80,18 @@ export function loggedStep(text: string, element?: string): LoggedStep | null {
     seq,
     atMs,
     userBefore: publicUser(before),
-    userAfter: publicUser(after),
+    userAfter: userAfter(after, atMs),
     rooms:
       baseSeq === undefined
         ? { kind: 'listed', before: listOf(roomsBefore || {}), after: listOf(roomsAfter || {}) }
         : { kind: 'on trail', baseSeq: orNull(baseSeq), changes },
   }
+}
+
+/** Whoever is offline after an entry left with it: nobody saw them otherwise, and there would be no entry. */
+function userAfter(answer: PublicAnswer, atMs: number): PublicUser {
+  const user = publicUser(answer)
+  return user.isOnline || user.lastActiveAtMs === null ? user : { ...user, lastSeenAtMs: atMs }
 }
 
 function isStepAnswer(value: unknown): value is StepAnswer {

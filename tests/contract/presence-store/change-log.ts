@@ -100,7 +100,8 @@ export function describeChangeLog(rule: Rule): void {
       ])
       for (const [index, { before }] of entries.slice(1).entries()) {
         const previous = entries[index]?.after
-        expect({ ...before.user, lastActiveAtMs: null }).toEqual({ ...previous?.user, lastActiveAtMs: null })
+        const notLinked = { lastActiveAtMs: null, lastSeenAtMs: null }
+        expect({ ...before.user, ...notLinked }).toEqual({ ...previous?.user, ...notLinked })
         expect([...before.rooms]).toEqual([...(previous?.rooms ?? [])])
       }
     })

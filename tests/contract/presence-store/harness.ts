@@ -115,6 +115,7 @@ export function seedOf(settings: Settings | null, more: Partial<UserSeed> = {}):
     profile: null,
     lastActiveAtMs: null,
     shownLastActiveAtMs: null,
+    shownLastSeenAtMs: null,
     isActivityOver: false,
     ...more,
   }

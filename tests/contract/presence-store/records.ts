@@ -44,7 +44,12 @@ export function describeRecords(rule: Rule): void {
         seq: lastSeq,
         userId: 'alice',
         profile: { name: 'Alice', avatarUrl: 'https://pictures.test/a.png', issuedAtMs: 4 },
-        columns: { isOnline: true, onlineSinceMs: alice?.onlineSinceMs, lastActiveAtMs: alice?.lastActiveAtMs },
+        columns: {
+          isOnline: true,
+          onlineSinceMs: alice?.onlineSinceMs,
+          lastActiveAtMs: alice?.lastActiveAtMs,
+          lastSeenAtMs: null,
+        },
         settings: VISIBLE,
         sessions: [
           {
@@ -116,8 +121,8 @@ export function describeRecords(rule: Rule): void {
 
     rule('of who is hidden are written, and show in the columns what everyone sees', async ({ store, pass }) => {
       const socket = await connect(store, 'alice')
-      const shown = (await seen(store, 'alice'))?.lastActiveAtMs
       await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 } })
+      const hidden = await seen(store, 'alice')
       await pass(SETTLE_MS)
       const mark = await markOf(store)
       await beat(store, socket)
@@ -128,7 +133,12 @@ export function describeRecords(rule: Rule): void {
 
       const records = await mark.records()
       for (const { columns } of records) {
-        expect(columns).toEqual({ isOnline: false, onlineSinceMs: null, lastActiveAtMs: shown })
+        expect(columns).toEqual({
+          isOnline: false,
+          onlineSinceMs: null,
+          lastActiveAtMs: hidden?.lastActiveAtMs,
+          lastSeenAtMs: hidden?.lastSeenAtMs,
+        })
       }
       expect(rowsOf(records, 'alice')).toMatchObject([
         { rooms: ['hall'], endReason: 'WENT_OFFLINE', lastActiveAtMs: truth },

@@ -56,6 +56,7 @@ export function describeSessions(rule: Rule): void {
         statusMessage: null,
         onlineSinceMs: answer.session?.startedAtMs,
         lastActiveAtMs: answer.lastActiveAtMs,
+        lastSeenAtMs: null,
       })
     })
 

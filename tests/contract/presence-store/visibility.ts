@@ -48,6 +48,7 @@ export function describeVisibility(rule: Rule): void {
         statusMessage: null,
         onlineSinceMs: null,
         lastActiveAtMs,
+        lastSeenAtMs: entries[0]?.atMs,
       })
       expect(await seen(store, 'alice')).toEqual(entries[0]?.after.user)
       expect([await onlineIds(store), await onlineIds(store, 'hall')]).toEqual([[], []])

@@ -168,6 +168,21 @@ describe('who hid since', () => {
     expect(await viewerOf(store, 'alice')).toMatchObject({ visibility: 'NOBODY', isOnline: true })
   })
 
+  it('was not last seen before the time in which they hid, where no row says when', async () => {
+    let alice = socketOf('alice')
+    const { store, nodes, ...copy } = await copied(async (one, { moveOn }) => {
+      await connect(one, 'alice')
+      await goOffline(one, 'alice')
+      await moveOn(100)
+      alice = await connect(one, 'alice', { sessionId: alice.sessionId })
+    })
+    await copy.goBack()
+    await announce(store, alice)
+    await store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 } })
+    await untilReading({ store, nodes, ...copy })
+    expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastSeenAtMs: null })
+  })
+
   it.each([
     { how: 'with their last activity', shownAgoMs: null },
     { how: 'and hid their last activity later, which nobody saw', shownAgoMs: 60_000 },
@@ -176,11 +191,36 @@ describe('who hid since', () => {
     await announce(store, alice, { rooms: ['hall'] })
     const settings = { ...HIDDEN, version: 3, hideLastActive: true }
     const shownLastActiveAtMs = shownAgoMs === null ? null : nodes.nowMs() - shownAgoMs
-    const seed = seedOf(settings, { lastActiveAtMs: nodes.nowMs() - 1000, shownLastActiveAtMs })
+    const shownLastSeenAtMs = shownLastActiveAtMs === null ? null : shownLastActiveAtMs + 2000
+    const moments = { lastActiveAtMs: nodes.nowMs() - 1000, shownLastActiveAtMs, shownLastSeenAtMs }
+    const seed = seedOf(settings, moments)
     await adoptInherited(store, ({ userId }) => rowOfUser(userId, settings, { seed }))
     await store.adopted()
     await untilReading({ store, nodes, ...copy })
-    expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastActiveAtMs: shownLastActiveAtMs })
+    expect(await seen(store, 'alice')).toMatchObject({
+      isOnline: false,
+      lastActiveAtMs: shownLastActiveAtMs,
+      lastSeenAtMs: shownLastSeenAtMs,
+    })
+  })
+
+  it('was last seen when they hid, whichever of the row and the settings comes first', async () => {
+    const { store, nodes, alice, ...copy } = await hidden()
+    const hidAtMs = nodes.nowMs()
+    await nodes.moveOn(500)
+    const socket = await announce(store, alice, { rooms: ['hall'] })
+    const settings = { ...HIDDEN, version: 2 }
+    await store.setUser({ userId: 'alice', settings })
+    const seed = seedOf(settings, { shownLastActiveAtMs: hidAtMs - 10, shownLastSeenAtMs: hidAtMs })
+    await adoptInherited(store, ({ userId }) => rowOfUser(userId, settings, { seed }))
+    await store.adopted()
+    await untilReading({ store, nodes, ...copy })
+    expect((await seen(store, 'alice'))?.lastSeenAtMs).toBe(hidAtMs)
+    await beat(store, socket)
+    await goOffline(store, 'alice')
+    expect((await seen(store, 'alice'))?.lastSeenAtMs).toBe(hidAtMs)
+    const { records } = await store.records.read(0, 100)
+    expect(records.at(-1)?.columns).toMatchObject({ isOnline: false, lastSeenAtMs: hidAtMs })
   })
 
   it('and came back since is dated by that, and shows nothing of the time in hiding', async () => {
@@ -276,7 +316,9 @@ describe('who signed out since', () => {
     await store.end({ userId: 'alice', sessionId: null, fence: null, reason })
     await copy.goBack()
     const nowMs = nodes.nowMs()
-    const seed = seedOf(VISIBLE, { lastActiveAtMs: nowMs, shownLastActiveAtMs: nowMs, isActivityOver: true })
+    const moments = { lastActiveAtMs: nowMs, shownLastActiveAtMs: nowMs, shownLastSeenAtMs: nowMs + 5 }
+    await nodes.moveOn(100)
+    const seed = seedOf(VISIBLE, { ...moments, isActivityOver: true })
     const asked = await adoptInherited(store, (user) =>
       adoptedUser(user.userId, nowMs, {
         seed: reason === 'WENT_OFFLINE' ? seed : { ...seed, isActivityOver: false },
@@ -288,7 +330,12 @@ describe('who signed out since', () => {
     await store.adopted()
     await untilReading({ store, nodes, ...copy })
     await expectUnseen(store, 'alice')
-    expect(await viewerOf(store, 'alice')).toMatchObject({ isOnline: false, sessions: [], lastActiveAtMs: nowMs })
+    expect(await viewerOf(store, 'alice')).toMatchObject({
+      isOnline: false,
+      sessions: [],
+      lastActiveAtMs: nowMs,
+      user: { lastSeenAtMs: nowMs + 5 },
+    })
     expect((await store.changes.position()).seq).toBe(0)
     // The rows that are over stay as they are.
     for (const who of [tab, program])
@@ -430,10 +477,10 @@ function request(socket: Socket) {
   return { userId, sessionId, fence, nodeId, isActive: true, profile: null, comeback: null }
 }
 
-/** A user, as a version wrote them that had no word yet for what everyone sees of a hidden one. */
-const WITHOUT_THE_LAST_FIELD = `
+/** A user, as a version wrote them that did not have the last fields yet. */
+const WITHOUT_LAST_FIELDS = `
   local value = cmsgpack.unpack(redis.call('GET', KEYS[1]))
-  table.remove(value[1])
+  for _ = 1, tonumber(ARGV[1]) do table.remove(value[1]) end
   redis.call('SET', KEYS[1], cmsgpack.pack(value))`
 
 it('shows no last activity of who hid it before a deploy, when a version before this one wrote them', async () => {
@@ -444,6 +491,51 @@ it('shows no last activity of who hid it before a deploy, when a version before 
   const seed = seedOf(settings, { lastActiveAtMs: atMs, shownLastActiveAtMs: atMs })
   await tryAttach(store, socketOf('alice'), { seed })
   expect((await seen(store, 'alice'))?.lastActiveAtMs).toBe(atMs)
-  await nodes.redis.eval(WITHOUT_THE_LAST_FIELD, 1, `${nodes.root}:user:alice`)
+  // It had no word for when others last saw a user, nor for what they see of a hidden one.
+  await nodes.redis.eval(WITHOUT_LAST_FIELDS, 1, `${nodes.root}:user:alice`, 2)
   expect((await seen(store, 'alice'))?.lastActiveAtMs).toBeNull()
+})
+
+describe('a version before this one, which does not know lastSeen,', () => {
+  it('leaves users of whom that is not known until they leave again', async () => {
+    const nodes = await redis.nodes(NODE)
+    const store = await nodes.join()
+    await connect(store, 'alice')
+    await goOffline(store, 'alice')
+    await connect(store, 'bob')
+    for (const userId of ['alice', 'bob']) {
+      await nodes.redis.eval(WITHOUT_LAST_FIELDS, 1, `${nodes.root}:user:${userId}`, 1)
+    }
+    expect(await seen(store, 'alice')).toMatchObject({ isOnline: false, lastSeenAtMs: null })
+    await nodes.moveOn(100)
+    await goOffline(store, 'bob')
+    expect((await seen(store, 'bob'))?.lastSeenAtMs).toBe(nodes.nowMs())
+    await connect(store, 'alice')
+    await nodes.moveOn(100)
+    await goOffline(store, 'alice')
+    expect((await seen(store, 'alice'))?.lastSeenAtMs).toBe(nodes.nowMs())
+  })
+
+  it('reads the entries of this one: no user in them has more than eight values', async () => {
+    const nodes = await redis.nodes(NODE)
+    const store = await nodes.join()
+    await connect(store, 'alice', { rooms: ['hall'] })
+    await goOffline(store, 'alice')
+    const stream = await nodes.redis.xrange(`${nodes.root}:log`, '-', '+')
+    const entries = stream.map(([, fields]) => JSON.parse(String(fields[fields.indexOf('entry') + 1])))
+    expect(entries.map(({ length }) => length)).toEqual([6, 6])
+    for (const [, , before, , after] of entries) expect([before.length, after.length]).toEqual([8, 8])
+  })
+
+  it('has records without it, which leave the column as it is', async () => {
+    const nodes = await redis.nodes(NODE)
+    const store = await nodes.join()
+    const seq = await nodes.redis.hincrby(`${nodes.root}:meta`, 'recordSeq', 1)
+    const record = JSON.stringify(['alice', false, [false, false, 1000], [], false])
+    await nodes.redis.xadd(`${nodes.root}:records`, `${seq}-0`, 'record', record, 'bytesBefore', 0)
+    const { records } = await store.records.read(seq - 1, 10)
+    expect(records.map(({ columns }) => columns)).toEqual([
+      { isOnline: false, onlineSinceMs: null, lastActiveAtMs: 1000, lastSeenAtMs: null },
+    ])
+  })
 })

@@ -63,6 +63,7 @@ describe('docs/data.md', () => {
           profile: null,
           lastActiveAtMs: null,
           shownLastActiveAtMs: null,
+          shownLastSeenAtMs: null,
           isActivityOver: false,
         },
         comeback: null,
@@ -79,15 +80,23 @@ describe('docs/data.md', () => {
 
     await store.end({ userId: '1', sessionId: null, fence: null, reason: 'WENT_OFFLINE' })
     await recorder.flush(10_000)
-    expect([...(await app`select is_online from public.users where id = 1`)]).toEqual([{ is_online: false }])
+    expect([
+      ...(await app`select is_online, last_seen >= last_active as was_seen from public.users where id = 1`),
+    ]).toEqual([{ is_online: false, was_seen: true }])
     await recorder.stop()
   })
 
   it('joins with the app’s own table', async () => {
     const join = blocks.find((block) => block.includes('left join')) ?? ''
     expect([...(await app.unsafe(join))]).toEqual([
-      { id: '1', email: 'alice@example.com', is_online: false, last_active: expect.any(Date) },
-      { id: '2', email: 'bob@example.com', is_online: false, last_active: null },
+      {
+        id: '1',
+        email: 'alice@example.com',
+        is_online: false,
+        last_active: expect.any(Date),
+        last_seen: expect.any(Date),
+      },
+      { id: '2', email: 'bob@example.com', is_online: false, last_active: null, last_seen: null },
     ])
   })
 

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -67,6 +68,7 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
         profile: { name: 'Alice', avatarUrl: null, issuedAtMs: 1000 },
         lastActiveAtMs: null,
         shownLastActiveAtMs: null,
+        shownLastSeenAtMs: null,
         isActivityOver: false,
       },
       tokensValidAfterMs: null,
@@ -119,6 +121,7 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
         statusMessage: null,
         onlineSinceMs: null,
         lastActiveAtMs: at('2026-01-02T03:04:05.678Z'),
+        lastSeenAtMs: null,
       },
       expect.objectContaining({ id: 'bob' }),
     ])
@@ -221,18 +224,64 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
     await directory.ensure('alice', null)
     await rows(database, sql`update rollcall.users set is_online = true, online_since = now(), last_active = now()`)
     await directory.setSettings('alice', { visibility: 'NOBODY', hideLastActive: true }, null)
-    const [row] = await rows(database, sql`select is_online, online_since, last_active from rollcall.users`)
-    expect(row).toEqual({ is_online: false, online_since: null, last_active: null })
+    const [row] = await rows(database, sql`select is_online, online_since, last_active, last_seen from rollcall.users`)
+    expect(row).toEqual({ is_online: false, online_since: null, last_active: null, last_seen: null })
+  })
+
+  it('writes when others last saw who hides, and moves it no more', async () => {
+    await directory.ensure('alice', null)
+    await rows(database, sql`update rollcall.users set is_online = true, online_since = now(), last_active = now()`)
+    const lastSeenAtMs = async () => (await directory.read(['alice']))[0]?.lastSeenAtMs
+    expect(await lastSeenAtMs()).toBeNull()
+    const beforeMs = Date.now()
+    await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
+    const hidAtMs = Number(await lastSeenAtMs())
+    expect(Math.abs(hidAtMs - beforeMs)).toBeLessThan(10_000)
+    expect((await directory.ensure('alice', null)).seed.shownLastSeenAtMs).toBe(hidAtMs)
+
+    await sleep(5)
+    await directory.setSettings('alice', { statusChoice: 'BUSY' }, null)
+    await directory.setSettings('alice', { hideLastActive: true }, null)
+    await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
+    expect(await lastSeenAtMs()).toBe(hidAtMs)
+    await directory.setSettings('alice', { visibility: 'EVERYONE' }, null)
+    expect(await lastSeenAtMs()).toBeNull()
+  })
+
+  it('leaves when others last saw a user who is offline, when they hide', async () => {
+    await directory.ensure('alice', null)
+    const moments = sql`last_active = '2026-01-01T00:00:00Z', last_seen = '2026-01-01T00:05:00Z'`
+    await rows(database, sql`update rollcall.users set ${moments}`)
+    await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
+    expect((await directory.read(['alice']))[0]?.lastSeenAtMs).toBe(at('2026-01-01T00:05:00Z'))
+  })
+
+  it('reads no last_seen that a version without that column left behind', async () => {
+    await directory.ensure('alice', null)
+    await rows(
+      database,
+      sql`update rollcall.users set last_seen = '2026-01-01T00:00:00Z', last_active = '2026-01-02T00:00:00Z'`,
+    )
+    const [user] = await directory.read(['alice'])
+    expect([user?.lastSeenAtMs, (await directory.ensure('alice', null)).seed.shownLastSeenAtMs]).toEqual([null, null])
+    await rows(
+      database,
+      sql`update rollcall.users set is_online = true, last_seen = now(), last_active = now() - interval '1 day'`,
+    )
+    expect((await directory.read(['alice']))[0]?.lastSeenAtMs).toBeNull()
   })
 
   it('changes no public column by hideLastActive while a user hides, and takes it up when they are seen again', async () => {
     await directory.ensure('alice', null)
-    await rows(database, sql`update rollcall.users set last_active = '2026-01-01T00:00:00Z'`)
+    await rows(
+      database,
+      sql`update rollcall.users set last_active = '2026-01-01T00:00:00Z', last_seen = '2026-01-01T01:00:00Z'`,
+    )
     const publicColumns = async () =>
       (
         await rows(
           database,
-          sql`select is_online, online_since, last_active::text, updated_at::text from rollcall.users`,
+          sql`select is_online, online_since, last_active::text, last_seen::text, updated_at::text from rollcall.users`,
         )
       )[0]
     await directory.setSettings('alice', { visibility: 'NOBODY' }, null)
@@ -242,9 +291,9 @@ describe.each(DATABASES)('the directory on $name', ({ open }) => {
       expect(await publicColumns()).toEqual(before)
     }
     const [shown] = await directory.read(['alice'])
-    expect(shown?.lastActiveAtMs).toBe(Date.UTC(2026, 0, 1))
+    expect([shown?.lastActiveAtMs, shown?.lastSeenAtMs]).toEqual([Date.UTC(2026, 0, 1), Date.UTC(2026, 0, 1, 1)])
     await directory.setSettings('alice', { visibility: 'EVERYONE' }, null)
-    expect(await publicColumns()).toMatchObject({ last_active: null })
+    expect(await publicColumns()).toMatchObject({ last_active: null, last_seen: null })
   })
 
   it('moves updated_at with what everyone may see, and with no setting of who hides', async () => {

@@ -154,7 +154,10 @@ interface Row {
   readonly is_online: boolean
   readonly online_since: Date | null
   readonly last_active: Date | null
+  readonly last_seen: Date | null
 }
+
+const isoOf = (moment: Date | null | undefined) => moment?.toISOString() ?? null
 
 async function rowOf(sql: postgres.Sql): Promise<Row | undefined> {
   const [row] = await sql<Row[]>`select * from rollcall.users where id = 'alice'`
@@ -183,21 +186,20 @@ async function expectHidden({
   readonly alice: Tab
   readonly sql: postgres.Sql
 }): Promise<void> {
-  const query = '{ onlineCount user(id: "alice") { isOnline lastActive } }'
+  const query = '{ onlineCount user(id: "alice") { isOnline lastActive lastSeen } }'
   const moments = new Set<string>()
   const untilMs = performance.now() + 800
-  let columnMs: number | null | undefined
+  let columns = ''
   while (performance.now() < untilMs) {
     await alice.ask('mutation { heartbeat { expiresAt } }')
     const { data } = await post(server, 'dev:reader', query)
     expect(data).toMatchObject({ onlineCount: 0, user: { isOnline: false } })
-    moments.add(String(data?.user.lastActive))
+    moments.add(`${data?.user.lastActive}, seen ${data?.user.lastSeen}`)
     const row = await rowOf(sql)
     expect(row).toMatchObject({ is_online: false, online_since: null })
-    columnMs = row?.last_active?.getTime() ?? null
+    columns = `${isoOf(row?.last_active)}, seen ${isoOf(row?.last_seen)}`
   }
-  expect([...moments]).toHaveLength(1)
-  expect([...moments]).toEqual([columnMs === null ? 'null' : new Date(Number(columnMs)).toISOString()])
+  expect([...moments]).toEqual([columns])
   const { data } = await post(server, 'dev:alice', '{ viewer { visibility isOnline } }')
   expect(data?.viewer).toEqual({ visibility: 'NOBODY', isOnline: true })
   expect(await onlineIds(server, 'dev:reader')).toEqual([])

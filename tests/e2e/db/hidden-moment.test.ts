@@ -41,6 +41,7 @@ describe.each([
       await untilLevel(server, sql)
       const before = await publicView(server, sql)
       expect(before.user.lastActive === null).toBe(hidWith)
+      expect(before.user.lastSeen === null).toBe(hidWith)
 
       for (const hideLastActive of [!hidWith, hidWith, !hidWith]) {
         await hide(server, hideLastActive)
@@ -64,6 +65,7 @@ describe.each([
         { what: 'the user in sight again' },
       )
       expect([after.user.lastActive === null, after.row?.last_active === null]).toEqual([!hidWith, !hidWith])
+      expect([after.user.lastSeen, after.row?.last_seen]).toEqual([null, null])
     })
   })
 })
@@ -86,11 +88,17 @@ async function publicView(server: TestServer, sql: postgres.Sql) {
   const data = await ask(
     server,
     'dev:reader',
-    '{ user(id: "alice") { id name isOnline status lastActive onlineSince } users(ids: ["alice"]) { lastActive } onlineCount position }',
+    '{ user(id: "alice") { id name isOnline status lastActive lastSeen onlineSince } users(ids: ["alice"]) { lastActive lastSeen } onlineCount position }',
   )
   const [row] = await sql<
-    { is_online: boolean; online_since: Date | null; last_active: Date | null; updated_at: Date }[]
-  >`select is_online, online_since, last_active, updated_at from rollcall.users where id = 'alice'`
+    {
+      is_online: boolean
+      online_since: Date | null
+      last_active: Date | null
+      last_seen: Date | null
+      updated_at: Date
+    }[]
+  >`select is_online, online_since, last_active, last_seen, updated_at from rollcall.users where id = 'alice'`
   return { user: data.user, users: data.users, onlineCount: data.onlineCount, position: data.position, row }
 }
 
@@ -99,8 +107,9 @@ async function untilLevel(server: TestServer, sql: postgres.Sql): Promise<void> 
   await until(
     async () => {
       const { user, row } = await publicView(server, sql)
-      const lastActive = row?.last_active?.toISOString() ?? null
-      return row !== undefined && row.is_online === user.isOnline && lastActive === user.lastActive
+      const [lastActive, lastSeen] = [row?.last_active, row?.last_seen].map((moment) => moment?.toISOString() ?? null)
+      if (row === undefined || row.is_online !== user.isOnline) return false
+      return lastActive === user.lastActive && lastSeen === user.lastSeen
     },
     { what: 'the public columns as everyone sees the user' },
   )

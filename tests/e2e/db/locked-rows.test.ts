@@ -66,6 +66,7 @@ async function come(userId: string): Promise<void> {
       profile: null,
       lastActiveAtMs: null,
       shownLastActiveAtMs: null,
+      shownLastSeenAtMs: null,
       isActivityOver: false,
     },
     comeback: null,

@@ -75,7 +75,14 @@ function openStore(recordsKept?: number) {
         device: 'laptop',
         rooms: ['lobby'],
         profile: name === null ? null : { name, avatarUrl: null, issuedAtMs: nowMs },
-        seed: { settings, profile: null, lastActiveAtMs: null, shownLastActiveAtMs: null, isActivityOver: false },
+        seed: {
+          settings,
+          profile: null,
+          lastActiveAtMs: null,
+          shownLastActiveAtMs: null,
+          shownLastSeenAtMs: null,
+          isActivityOver: false,
+        },
         comeback: null,
       })
     },
@@ -116,10 +123,18 @@ afterEach(async () => {
 })
 
 const usersOf = (database: Database) =>
-  rows<{ id: string; name: string | null; online: boolean; active: number | null; since: number | null }>(
+  rows<{
+    id: string
+    name: string | null
+    online: boolean
+    active: number | null
+    since: number | null
+    seen: number | null
+  }>(
     database,
     sql`select id, name, is_online as online, (extract(epoch from last_active) * 1000)::float8 as active,
-      (extract(epoch from online_since) * 1000)::float8 as since from rollcall.users order by id`,
+      (extract(epoch from online_since) * 1000)::float8 as since,
+      (extract(epoch from last_seen) * 1000)::float8 as seen from rollcall.users order by id`,
   )
 
 const sessionsOf = (database: Database) =>
@@ -176,7 +191,7 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     await come('alice', 'default', EVERYONE, 'Alice')
     await flushed(recorder)
     expect(await usersOf(database)).toEqual([
-      { id: 'alice', name: 'Alice', online: true, active: START_MS, since: START_MS },
+      { id: 'alice', name: 'Alice', online: true, active: START_MS, since: START_MS, seen: null },
     ])
     expect(await sessionsOf(database)).toEqual([
       { user: 'alice', session: 'default', reason: null, active: START_MS, ended: null, rooms: ['lobby'] },
@@ -191,9 +206,15 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
 
     await leave('alice')
     await flushed(recorder)
-    expect(await usersOf(database)).toMatchObject([{ online: false, since: null, active: START_MS + 1000 }])
+    expect(await usersOf(database)).toMatchObject([
+      { online: false, since: null, active: START_MS + 1000, seen: START_MS + 1250 },
+    ])
     expect(await sessionsOf(database)).toMatchObject([{ reason: 'WENT_OFFLINE', ended: START_MS + 1250 }])
     expect(await store.viewer('alice')).toBeNull()
+
+    await come('alice')
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: true, seen: null }])
   })
 
   it('writes thousands of records in a few batches, each row once', async () => {
@@ -263,10 +284,10 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     await beat('alice')
     await leave('alice')
     await flushed(recorder)
-    expect(await usersOf(database)).toMatchObject([{ online: false, active: null }])
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null, seen: null }])
     for (const settings of [hidden, gone]) await store.setUser({ userId: 'alice', settings: settings ?? EVERYONE })
     await flushed(recorder)
-    expect(await usersOf(database)).toMatchObject([{ online: false, active: null }])
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null, seen: null }])
   })
 
   it('shows nothing of who hides, whatever older records are under way', async () => {
@@ -282,13 +303,16 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     pass(1000)
     await come('alice', '6b8f9c5e-0d3b-4c5e-9a55-0c9d9f0b1a11')
     await flushed(recorder)
-    expect(await usersOf(database)).toMatchObject([{ online: false, since: null, active: START_MS }])
+    // Until the LEAVE, the moment of hiding is by the clock of the database.
+    const [first] = await usersOf(database)
+    expect(first).toMatchObject({ online: false, since: null, active: START_MS })
+    expect(first?.seen).toBeGreaterThan(START_MS + 1000)
 
     await store.setUser({ userId: 'alice', settings: settings ?? EVERYONE })
     await flushed(recorder)
     const hidden = await usersOf(database)
     const hiddenAt = await updatedAt()
-    expect(hidden).toMatchObject([{ online: false, since: null, active: START_MS + 1000 }])
+    expect(hidden).toMatchObject([{ online: false, since: null, active: START_MS + 1000, seen: START_MS + 1000 }])
     pass(5000)
     await beat('alice')
     pass(1000)
@@ -489,9 +513,9 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
     const second = await startRecorder({ database, records: store.records, log })
     await flushed(second)
     expect(await usersOf(database)).toMatchObject([
-      { id: '__proto__', online: false },
-      { id: 'alice', online: false },
-      { id: 'bob', online: true, since: START_MS },
+      { id: '__proto__', online: false, seen: START_MS },
+      { id: 'alice', online: false, seen: START_MS },
+      { id: 'bob', online: true, since: START_MS, seen: null },
     ])
     expect((await sessionsOf(database)).map(({ user, reason, ended }) => ({ user, reason, ended }))).toEqual([
       { user: '__proto__', reason: 'UNRECORDED', ended: START_MS },
@@ -504,6 +528,85 @@ describe.each(DATABASES)('the recorder on $name', ({ open }) => {
         details: expect.objectContaining({ lostCount: 0, unrecordedCount: 2, since: new Date(START_MS).toISOString() }),
       }),
     ])
+  })
+
+  it('keeps the moment of hiding, whatever older records say of when the user left', async () => {
+    const { store, come, leave, pass } = openStore()
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    await flushed(recorder)
+    // The row is hidden, and the live store does not know it.
+    await createDirectory({ database }).setSettings('alice', { visibility: 'NOBODY' }, null)
+    const [hidden] = await usersOf(database)
+    expect(hidden?.seen).toBeGreaterThan(START_MS + 1000)
+    pass(1000)
+    await leave('alice')
+    await flushed(recorder)
+    expect(await usersOf(database)).toEqual([hidden])
+  })
+
+  it('hides when others last saw a user with their last activity, where the row lacks that setting', async () => {
+    const { store, come, pass, sweep } = openStore()
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    for (let count = 0; count < 3; count += 1) {
+      pass(500_000)
+      await store.beat({ userId: 'alice', sessionId: 'default', fence: null, isActive: false, profile: null })
+      await sweep()
+    }
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: START_MS, seen: START_MS + 1_500_000 }])
+    await store.setUser({ userId: 'alice', settings: { ...EVERYONE, version: 5, hideLastActive: true } })
+    await flushed(recorder)
+    expect(await usersOf(database)).toMatchObject([{ online: false, active: null, seen: null }])
+  })
+
+  it('leaves the moment of hiding where the end of who hides was lost', async () => {
+    const { store, come, pass } = openStore()
+    const first = await startRecorder({ database, records: store.records })
+    await come('alice')
+    pass(1000)
+    const hidden = { ...EVERYONE, version: 1, visibility: 'NOBODY' } as const
+    await store.setUser({ userId: 'alice', settings: hidden })
+    await flushed(first)
+    await first.stop()
+    const before = await usersOf(database)
+    expect(before).toMatchObject([{ online: false, active: START_MS, seen: START_MS + 1000 }])
+    const second = await startRecorder({ database, records: openStore().store.records })
+    await flushed(second)
+    expect(await sessionsOf(database)).toMatchObject([{ reason: 'UNRECORDED' }])
+    expect(await usersOf(database)).toEqual(before)
+  })
+
+  it('keeps when others last saw a user where a record does not know it', async () => {
+    const { store, come, leave, pass } = openStore()
+    const recorder = await startRecorder({ database, records: store.records })
+    await come('alice')
+    pass(1000)
+    await leave('alice')
+    await flushed(recorder)
+    const before = await usersOf(database)
+    expect(before).toMatchObject([{ online: false, seen: START_MS + 1000 }])
+    // As a process of a version that does not know the column records a user who is there, and not active.
+    await store.attach({
+      userId: 'alice',
+      sessionId: 'default',
+      fence: null,
+      nodeId: null,
+      isActive: false,
+      profile: null,
+      seed: {
+        settings: EVERYONE,
+        profile: null,
+        lastActiveAtMs: START_MS,
+        shownLastActiveAtMs: START_MS,
+        shownLastSeenAtMs: null,
+        isActivityOver: true,
+      },
+      comeback: null,
+    })
+    await flushed(recorder)
+    expect(await usersOf(database)).toEqual(before)
   })
 
   it('says nothing of lost history where the end of what is open is among the records', async () => {

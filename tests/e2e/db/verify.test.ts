@@ -69,6 +69,7 @@ describe.each([
       await app`update rollcall.users set is_online = true, online_since = now() where id = 'dave'`
       await app`insert into rollcall.users (id, is_online) values ('ghost', true)`
       await app`delete from rollcall.users where id = 'carol'`
+      await app`update rollcall.users set last_seen = last_seen - interval '1 second' where id = 'bob'`
       const { code, text } = await verify()
       expect(code).toBe(1)
       expect(
@@ -77,13 +78,16 @@ describe.each([
           .filter((line) => line.includes('the row says'))
           .sort(),
       ).toEqual([
+        expect.stringMatching(/^"bob": the row says offline, last seen .*, the server says offline, last seen /),
         expect.stringMatching(/^"carol": the row says nothing, the server says online since .*, active never$/),
-        expect.stringMatching(/^"dave": the row says online since .*, the server says offline, active /),
         expect.stringMatching(
-          /^"ghost": the row says online since never, active never, the server says offline, active never$/,
+          /^"dave": the row says online since .*, the server says offline, last seen never, active /,
+        ),
+        expect.stringMatching(
+          /^"ghost": the row says online since never, active never, the server says offline, last seen never, active never$/,
         ),
       ])
-      expect(text).toContain('5 users compared, 3 differ.')
+      expect(text).toContain('5 users compared, 4 differ.')
     } finally {
       clearInterval(beats)
     }

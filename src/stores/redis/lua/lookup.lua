@@ -8,6 +8,6 @@ if refusal then return refusal end
 local users = {}
 for index, userId in ipairs(cjson.decode(ARGV[2])) do
   local user = load(userId)
-  users[index] = user and not user.isUnconfirmed and public_of(user) or false
+  users[index] = user and not user.isUnconfirmed and public_answer(user) or false
 end
 return cjson.encode(users)

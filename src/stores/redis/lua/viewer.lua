@@ -14,6 +14,6 @@ if not are_settings_known(user) then return '"pending"' end
 local sessions = {}
 for index, session in ipairs(user.sessions) do sessions[index] = session_view(session) end
 return cjson.encode({
-  public_of(user), user.ownStatus, { user.statusChoice, user.statusMessage, user.visibility, user.hideLastActive },
+  public_answer(user), user.ownStatus, { user.statusChoice, user.statusMessage, user.visibility, user.hideLastActive },
   user.lastActiveAtMs, sessions,
 })

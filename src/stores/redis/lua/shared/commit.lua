@@ -181,6 +181,15 @@ local function ring(message)
   redis.call('PUBLISH', BELL, cjson.encode(message))
 end
 
+-- lastSeenAfterLeaving of src/presence/rules.ts.
+-- isLeave: whether everyone saw the user online until this step.
+local function last_seen_after_leaving(user, isLeave)
+  if not user.shownLastActiveAtMs then return false end
+  if isLeave then return date(user) end
+  local knownMs = user.shownLastSeenAtMs
+  return knownMs and knownMs >= user.shownSinceMs and knownMs or user.shownLastActiveAtMs
+end
+
 -- Must be called once after each `remember`.
 -- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord, lostBy = { ids of nodes
 -- to notify at once of sessions that their sockets lost } }
@@ -188,6 +197,11 @@ local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
   user.shownStatus = is_visible(user) and ownStatus or 'OFFLINE'
+  if user.shownStatus ~= 'OFFLINE' then
+    user.shownLastSeenAtMs = false
+  elseif user.shownSinceMs then
+    user.shownLastSeenAtMs = last_seen_after_leaving(user, before.public[4])
+  end
   user.shownSinceMs = user.shownStatus ~= 'OFFLINE' and (user.shownSinceMs or date(user)) or false
   local after = { public = public_of(user), lists = lists_of(user) }
   local changes = room_changes(before.lists, after.lists)
@@ -201,7 +215,8 @@ local function commit(user, step)
   local columns = columns_of(user)
   local was = before.columns
   local areColumnsChanged = (columns and not was) or (was and not columns)
-    or (columns and (columns[1] ~= was[1] or columns[2] ~= was[2] or (not columns[3]) ~= (not was[3])))
+    or (columns and (columns[1] ~= was[1] or columns[2] ~= was[2] or columns[4] ~= was[4]
+      or (not columns[3]) ~= (not was[3])))
   local message = {}
   if step.mustRecord or #touched > 0 or areColumnsChanged then message.record = record(user, touched) end
 

@@ -1,6 +1,6 @@
 -- The steps of a user or a session. They change the state only; commit (shared/commit.lua) derives the rest.
 -- Keep in step with src/stores/memory/user-steps.ts, with `admit` of src/stores/memory/population.ts, and with
--- `newerSettings`, `newerProfile` and `shownLastActiveAfter` of src/presence/rules.ts.
+-- `newerSettings`, `newerProfile` and `shownMomentsAfter` of src/presence/rules.ts.
 
 local function later(one, other)
   if not one or not other then return one or other end
@@ -75,10 +75,11 @@ end
 -- A step into hiding applies its hideLastActive at once; a later change of a hidden user applies when the user is
 -- visible again. The row went through each step: if it has these settings, it has what everyone saw after the last
 -- step.
-local function freeze_last_active(user, row)
+local function freeze_moments(user, row)
   if not user.hideLastActive then return end
   local isOfRow = row and given(row.settings) and row.settings.version == user.settingsVersion
   user.shownLastActiveAtMs = isOfRow and cut_to_now(row.shownLastActiveAtMs)
+  user.shownLastSeenAtMs = isOfRow and cut_to_now(row.shownLastSeenAtMs)
 end
 
 -- row: the UserSeed that the settings came with; nil if it was not read.
@@ -101,7 +102,7 @@ local function take_settings(user, settings, row)
   user.isUnconfirmed = false
   if not is_visible(user) then
     user.inheritedSinceMs = false
-    if wasVisible or isRowVisible or isOvertaken then freeze_last_active(user, row) end
+    if wasVisible or isRowVisible or isOvertaken then freeze_moments(user, row) end
   elseif wasUnconfirmed and current then
     show_again(user, current.version, current.visibility)
   -- The last activity becomes now, so that it reveals nothing of the time in hiding (rule 8).
@@ -163,7 +164,9 @@ local function take_seed(user, seed)
   if lastActiveAtMs then user.lastActiveSteadyMs = later(user.lastActiveSteadyMs, steady_of(lastActiveAtMs)) end
   user.lastActiveAtMs = later(user.lastActiveAtMs, lastActiveAtMs)
   user.shownLastActiveAtMs = later(user.shownLastActiveAtMs, cut_to_now(seed.shownLastActiveAtMs))
-  user.latestAtMs = math.max(user.latestAtMs or 0, user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
+  user.shownLastSeenAtMs = later(user.shownLastSeenAtMs, cut_to_now(seed.shownLastSeenAtMs))
+  user.latestAtMs = math.max(user.latestAtMs or 0, user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0,
+    user.shownLastSeenAtMs or 0)
   local name, avatarUrl = user.name, user.avatarUrl
   -- Merge as if the row had come first: an older token changes nothing, and a newer one keeps the fields it leaves out.
   set_profile(user, newer_profile(given(seed.profile), profile_of(user)))
@@ -255,7 +258,8 @@ local function admit(userId, seed)
   user.lastActiveAtMs = cut_to_now(seed.lastActiveAtMs)
   user.lastActiveSteadyMs = user.lastActiveAtMs and steady_of(user.lastActiveAtMs)
   user.shownLastActiveAtMs = cut_to_now(seed.shownLastActiveAtMs)
-  user.latestAtMs = math.max(user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0)
+  user.shownLastSeenAtMs = cut_to_now(seed.shownLastSeenAtMs)
+  user.latestAtMs = math.max(user.lastActiveAtMs or 0, user.shownLastActiveAtMs or 0, user.shownLastSeenAtMs or 0)
   take_settings(user, newer_settings(given(seed.settings), ahead and cjson.decode(ahead)), seed)
   user.isActivityOver = seed.isActivityOver
   user.activityOverSteadyMs = steadyMs

@@ -17,6 +17,9 @@ local USER_FIELDS = {
   'inheritedSinceMs', -- since when everyone saw the user online in the earlier epoch, until the adoption
   'mayHaveTrail', -- false if the user has no trail in this epoch (shared/trail.lua)
   'isFrozenAtHiding', -- written by a version in which everyone sees shownLastActiveAtMs of a hidden user
+  -- when everyone last saw the user go offline: false while they see the user online, frozen while hidden. Unknown, so
+  -- false, if an older version wrote the value
+  'shownLastSeenAtMs',
 }
 local SESSION_FIELDS = {
   'id', 'startId', 'device', 'rooms', 'fence', 'nodeId', 'hadSocket', 'startedAtMs', 'lastActiveAtMs',
@@ -155,14 +158,27 @@ local function shown_last_active(user)
   return user.shownLastActiveAtMs
 end
 
+local function shown_last_seen(user)
+  if user.shownStatus ~= 'OFFLINE' or not shown_last_active(user) then return false end
+  return user.shownLastSeenAtMs or false
+end
+
 -- What everyone sees: as of the last log entry, with the activity since. In the order of PublicAnswer in
--- src/stores/redis/answers.ts.
+-- src/stores/redis/answers.ts. A log entry has all but lastSeenAtMs: that of a LEAVE is the moment of the entry
+-- (src/stores/redis/logged-steps.ts), and nodes of older versions reject a longer list.
 local function public_of(user)
   local isShown = user.shownStatus ~= 'OFFLINE'
   return {
     user.id, user.name or user.id, user.avatarUrl, isShown, user.shownStatus,
     isShown and user.statusMessage or false, isShown and user.shownSinceMs or false, shown_last_active(user),
   }
+end
+
+-- The same with lastSeenAtMs, for the answers of scripts.
+local function public_answer(user)
+  local answer = public_of(user)
+  answer[9] = shown_last_seen(user)
+  return answer
 end
 
 -- Maps each session to its list of rooms at the time of the call.
@@ -190,7 +206,7 @@ end
 local function columns_of(user)
   if not are_settings_known(user) then return false end
   local isShown = user.shownStatus ~= 'OFFLINE'
-  return { isShown, isShown and user.shownSinceMs or false, shown_last_active(user) }
+  return { isShown, isShown and user.shownSinceMs or false, shown_last_active(user), shown_last_seen(user) }
 end
 
 -- Stores the state before a step, so that commit can compare.
