@@ -38,9 +38,9 @@ export type Visibility =
   /** Nobody but the user: to all others they look offline. */
   | 'NOBODY';
 
-export type UserFieldsFragment = { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null };
+export type UserFieldsFragment = { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null };
 
-export type ViewerFieldsFragment = { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> };
+export type ViewerFieldsFragment = { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> };
 
 export type OnlineUsersQueryVariables = Exact<{
   room?: string | null | undefined;
@@ -49,14 +49,14 @@ export type OnlineUsersQueryVariables = Exact<{
 }>;
 
 
-export type OnlineUsersQuery = { onlineUsers: { position: string, pageInfo: { hasNextPage: boolean, endCursor: string | null }, nodes: Array<{ id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }> } };
+export type OnlineUsersQuery = { onlineUsers: { position: string, pageInfo: { hasNextPage: boolean, endCursor: string | null }, nodes: Array<{ id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }> } };
 
 export type UsersQueryVariables = Exact<{
   ids: Array<string> | string;
 }>;
 
 
-export type UsersQuery = { position: string, users: Array<{ id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null } | null> };
+export type UsersQuery = { position: string, users: Array<{ id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null } | null> };
 
 export type PresenceSubscriptionVariables = Exact<{
   room?: string | null | undefined;
@@ -65,7 +65,7 @@ export type PresenceSubscriptionVariables = Exact<{
 }>;
 
 
-export type PresenceSubscription = { presenceChanged: { kind: PresenceChangeKind, position: string, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null } } };
+export type PresenceSubscription = { presenceChanged: { kind: PresenceChangeKind, position: string, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null } } };
 
 export type PositionSubscriptionVariables = Exact<{ [key: string]: never; }>;
 
@@ -82,12 +82,12 @@ export type OnlineCountSubscription = { onlineCountChanged: { count: number } };
 export type ViewerQueryVariables = Exact<{ [key: string]: never; }>;
 
 
-export type ViewerQuery = { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } };
+export type ViewerQuery = { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } };
 
 export type ViewerChangedSubscriptionVariables = Exact<{ [key: string]: never; }>;
 
 
-export type ViewerChangedSubscription = { viewerChanged: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } };
+export type ViewerChangedSubscription = { viewerChanged: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } };
 
 export type HeartbeatMutationVariables = Exact<{
   device?: string | null | undefined;
@@ -117,7 +117,7 @@ export type SetStatusMutationVariables = Exact<{
 }>;
 
 
-export type SetStatusMutation = { setStatus: { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } } };
+export type SetStatusMutation = { setStatus: { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } } };
 
 export type SetVisibilityMutationVariables = Exact<{
   visibility: Visibility;
@@ -125,7 +125,7 @@ export type SetVisibilityMutationVariables = Exact<{
 }>;
 
 
-export type SetVisibilityMutation = { setVisibility: { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } } };
+export type SetVisibilityMutation = { setVisibility: { viewer: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } } };
 
 export type GoOfflineMutationVariables = Exact<{
   sessionId?: string | null | undefined;

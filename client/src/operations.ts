@@ -45,6 +45,7 @@ const userFields = /* GraphQL */ `
     statusMessage
     onlineSince
     lastActive
+    lastSeen
   }
 `
 

@@ -19,6 +19,8 @@ export interface User {
   readonly onlineSince: string | null
   /** When the user last did something; null where they never did, or hide it. It changes without an update. */
   readonly lastActive: string | null
+  /** When others last saw the user online; null while they are, and where they never were or hide it. */
+  readonly lastSeen: string | null
 }
 
 /** One tab or device of the signed-in user. */

@@ -79,6 +79,7 @@ export function createTestPresence({ me = { id: 'me' }, users = [] }: TestPresen
       statusMessage: null,
       onlineSince: null,
       lastActive: null,
+      lastSeen: null,
       ...before,
       ...user,
       status,

@@ -1,0 +1,123 @@
+/** Every block of code in the pages about the client kit: all are compiled as an app compiles them, and each is rendered. */
+import './dom.ts'
+
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
+import { cleanup, render } from '@testing-library/react'
+import { build } from 'esbuild'
+import type { ComponentType, ReactNode } from 'react'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { TestPresence } from '../../client/src/testing/index.ts'
+import { removePage } from './dom.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const PAGES = ['docs/start.md', 'docs/recipes.md', 'client/README.md']
+
+/** What the app around a component hands to it. */
+const PROPS: Readonly<Record<string, object>> = {
+  Members: { members: [{ id: 'bob', name: 'Bob' }] },
+  Readers: { documentId: '7' },
+  Everyone: {},
+  Profile: { userId: 'bob' },
+  MyStatus: {},
+  Viewers: { room: 'doc:7' },
+  Freshness: {},
+  SignOut: { onDone() {} },
+}
+/** What connects to a server: a browser test runs the first one. */
+const CONNECTED = ['App', 'Presence', 'Team', 'follow']
+
+interface Bundle {
+  readonly blocks: readonly Readonly<Record<string, unknown>>[]
+  createTestPresence(options: object): TestPresence
+  readonly PresenceProvider: ComponentType<{ presence: TestPresence; children: ReactNode }>
+}
+
+describe('the blocks of the pages about the client kit', () => {
+  let folder: string
+  let bundle: Bundle
+  beforeAll(async () => {
+    // Within the project, so that packages are found from it.
+    folder = await mkdtemp(join(ROOT, 'node_modules', '.documented-'))
+    const pages = await Promise.all(PAGES.map((page) => readFile(join(ROOT, page), 'utf8')))
+    const blocks = pages.flatMap((page) => [...page.matchAll(/```(tsx?)\n([\s\S]*?)```/g)])
+    const names = blocks.map(([, extension], index) => `block-${index}.${extension}`)
+    await Promise.all(blocks.map(([, , code], index) => writeFile(join(folder, String(names[index])), String(code))))
+    await writeFile(
+      join(folder, 'all.ts'),
+      [
+        ...names.map((name, index) => `import * as block${index} from './${name}'`),
+        `export const blocks = [${names.map((_, index) => `block${index}`).join()}]`,
+        "export { PresenceProvider } from '@rollcall/client/react'",
+        "export { createTestPresence } from '@rollcall/client/testing'",
+      ].join('\n'),
+    )
+    await writeFile(
+      join(folder, 'tsconfig.json'),
+      JSON.stringify({
+        compilerOptions: {
+          strict: true,
+          noUncheckedIndexedAccess: true,
+          module: 'esnext',
+          moduleResolution: 'bundler',
+          target: 'es2022',
+          lib: ['es2023', 'dom', 'dom.iterable'],
+          jsx: 'react-jsx',
+          types: ['react'],
+          noEmit: true,
+          allowImportingTsExtensions: true,
+        },
+      }),
+    )
+    const outfile = join(folder, 'all.mjs')
+    await build({
+      entryPoints: [join(folder, 'all.ts')],
+      bundle: true,
+      format: 'esm',
+      jsx: 'automatic',
+      external: ['react', 'react/jsx-runtime', '@testing-library/react'],
+      outfile,
+      logLevel: 'silent',
+    })
+    bundle = await import(/* @vite-ignore */ pathToFileURL(outfile).href)
+  })
+  afterEach(cleanup)
+  afterAll(async () => {
+    await rm(folder, { recursive: true, force: true })
+    removePage()
+  })
+
+  it('compile', { timeout: 60_000 }, async () => {
+    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+    const result = await promisify(execFile)(process.execPath, [tsc, '-p', folder]).catch((error) => error)
+    expect(result.stdout).toBe('')
+  })
+
+  it('are all known', () => {
+    const names = bundle.blocks
+      .flatMap((block) => Object.keys(block))
+      .map((name) => (name === 'default' ? 'App' : name))
+    expect(names.sort()).toEqual([...Object.keys(PROPS), ...CONNECTED, 'testOfADot'].sort())
+  })
+
+  it.each(Object.keys(PROPS))('render: %s', (name) => {
+    const Component = bundle.blocks.find((block) => name in block)?.[name] as ComponentType
+    const presence = bundle.createTestPresence({ me: { id: 'alice' }, users: [{ id: 'bob' }] })
+    presence.become(name === 'Freshness' ? 'stale' : 'live')
+    const { PresenceProvider } = bundle
+    const { container } = render(
+      <PresenceProvider presence={presence}>
+        <Component {...PROPS[name]} />
+      </PresenceProvider>,
+    )
+    expect(container.textContent).not.toBe('')
+  })
+
+  it('test what they say they test', () => {
+    const test = bundle.blocks.find((block) => 'testOfADot' in block)?.testOfADot as () => void
+    test()
+  })
+})
