@@ -18,7 +18,7 @@ import {
 import { followPage, isOffline, isVisible } from './page.ts'
 import { Rooms } from './rooms.ts'
 import { keep } from './same.ts'
-import { leaveSessionId, takeSessionId } from './session-id.ts'
+import { forgetSessionId, tabSessionId } from './session-id.ts'
 import { ComputedStore } from './store.ts'
 import type {
   CountSnapshot,
@@ -47,8 +47,6 @@ export interface PresenceOptions {
   readonly token: string | (() => string | null | Promise<string | null>)
   /** What to call this device, at most 100 characters. */
   readonly device?: string
-  /** Rooms that the session is in from the start. The token has to allow them. */
-  readonly rooms?: readonly string[]
   /** Watches without being a session, and so makes nobody online: a dashboard. */
   readonly observer?: boolean
   /** Names the session, a UUID. Left out, the tab makes one and keeps it across reloads. */
@@ -73,7 +71,8 @@ export interface Presence {
   /** How many are online, everywhere or in a room: at most one change a second. */
   count(where?: { readonly room?: string | null }): Store<CountSnapshot>
   /**
-   * Puts this session into a room, and into it again whenever a session begins.
+   * Puts this session into a room, and into it again whenever a session begins. Where the token does not allow it, the
+   * list of the room says so.
    *
    * @returns a function that leaves it, unless another part of the page has joined it too
    */
@@ -144,7 +143,6 @@ class ConnectedPresence implements Presence {
     this.link = link
     this.#users = new UserDirectory(this.#link)
     this.#rooms = new Rooms(() => this.#link.connection)
-    for (const room of options.rooms ?? []) this.#rooms.want(room)
     this.#activity = new Activity({
       intervalMs: () => (this.#link.acknowledgement?.sessionId ? this.#link.acknowledgement.heartbeatIntervalMs : null),
       send: () => this.#sendHeartbeat(),
@@ -259,6 +257,7 @@ class ConnectedPresence implements Presence {
     const isGone = connection ? await within(connection.ask(GoOffline, {})) : false
     if (!isGone && sessionId) await within(this.#goOfflineOverHttp(sessionId))
     this.#sessionId = this.#options.sessionId ?? null
+    forgetSessionId()
     this.close()
     this.#hasLeft = false
   }
@@ -270,16 +269,12 @@ class ConnectedPresence implements Presence {
 
   #start(): void {
     if (this.#unfollowPage) return
-    this.#sessionId ??= takeSessionId()
+    this.#sessionId ??= tabSessionId()
     this.#unfollowPage = followPage({
       onActivity: () => this.noticeActivity(),
       onWake: (isNetworkNew) => this.#link.wake(isNetworkNew),
-      onHide: () => {
-        this.#leaveSessionId()
-        this.#link.stop()
-      },
+      onHide: () => this.#link.stop(),
       onShow: () => {
-        if (!this.#options.sessionId) this.#sessionId = takeSessionId()
         this.#link.start()
         this.noticeActivity()
       },
@@ -292,11 +287,6 @@ class ConnectedPresence implements Presence {
     this.#unfollowPage = null
     this.#activity.stop()
     this.#link.stop()
-    this.#leaveSessionId()
-  }
-
-  #leaveSessionId(): void {
-    if (this.#sessionId && !this.#options.sessionId) leaveSessionId(this.#sessionId)
   }
 
   #params(): Record<string, unknown> {
@@ -305,7 +295,8 @@ class ConnectedPresence implements Presence {
     return {
       sessionId: this.#sessionId,
       ...(device === undefined ? {} : { device }),
-      rooms: [...new Set([...(this.#options.rooms ?? []), ...this.#rooms.granted])],
+      // Left out, a session that is live stays in its rooms: a page that was loaded again joins them only later.
+      ...(this.#rooms.joined.length > 0 ? { rooms: this.#rooms.joined } : {}),
       active: this.#saidActive,
       observer: observer || this.#hasLeft,
     }
@@ -331,7 +322,7 @@ class ConnectedPresence implements Presence {
   /** Where the session had ended, the heartbeat starts it again, with these. */
   #heartbeat(): { device?: string; rooms: string[] } {
     const { device } = this.#options
-    return { rooms: this.#rooms.asked, ...(device === undefined ? {} : { device }) }
+    return { rooms: this.#rooms.joinedSoon, ...(device === undefined ? {} : { device }) }
   }
 
   #became(viewer: Viewer): Viewer {

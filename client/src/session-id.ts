@@ -1,27 +1,26 @@
-/** The id of this tab's session: kept across reloads, and no other tab's. */
+/**
+ * The id of this tab's session, which outlives its pages. A duplicated tab has a copy of it: the server asks the first one
+ * whether it is there, and makes it a session of its own (docs/browsers.md).
+ */
 const KEY = 'rollcall:session'
 
-/**
- * Takes the id that this tab left in its `sessionStorage`. While it is in use it is not there: a duplicated tab gets a
- * copy of the storage, and must not get the id.
- */
-export function takeSessionId(): string {
+export function tabSessionId(): string {
   try {
-    const found = sessionStorage.getItem(KEY)
-    sessionStorage.removeItem(KEY)
-    if (found) return found
+    const id = sessionStorage.getItem(KEY) ?? newUuid()
+    sessionStorage.setItem(KEY, id)
+    return id
   } catch {
-    // Storage is blocked, or there is none.
+    // Storage is blocked or full, or there is none: the next page is another session.
+    return newUuid()
   }
-  return newUuid()
 }
 
-/** For the page that this tab loads next. */
-export function leaveSessionId(id: string): void {
+/** Whoever signs in next in this tab is another session. */
+export function forgetSessionId(): void {
   try {
-    sessionStorage.setItem(KEY, id)
+    sessionStorage.removeItem(KEY)
   } catch {
-    // Storage is blocked or full: the next page is another session.
+    // It was never kept.
   }
 }
 

@@ -1,12 +1,18 @@
-/** The pages as they are now, a Postgres, and the template of the embedded database. */
+/** The pages and the client kit as they are now, a Postgres, and the template of the embedded database. */
+import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
 import type { TestProject } from 'vitest/node'
 import { buildTemplate } from '../../scripts/build-template.ts'
 import { TEMPLATE_PATH } from '../../src/db/embedded.ts'
 import { startPostgres } from '../support/postgres.ts'
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const COMPILER = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url))
+
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
+  execFileSync(process.execPath, [COMPILER, '-p', 'client/tsconfig.build.json'], { cwd: ROOT, stdio: 'inherit' })
   await build({ logLevel: 'warn' })
   if (!existsSync(TEMPLATE_PATH)) await buildTemplate()
   const postgres = await startPostgres()

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { closeTabs, onlineIds, openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -68,6 +69,49 @@ describe('the client kit', () => {
     await until(() => inRoom.now().count === 1)
     leave()
     await until(() => inRoom.now().count === 0)
+  })
+
+  it('is in its rooms again after a page was loaded again, and after its session was over', async () => {
+    const others = presenceOf(server, 'ole')
+    const room = read(others.onlineUsers({ room: 'attic' }))
+    const sessionId = randomUUID()
+    const first = presenceOf(server, 'olga', { sessionId })
+    first.joinRoom('attic')
+    await until(() => room.now().ids.includes('olga'))
+    const seen = room.said.length
+    first.close()
+    const second = presenceOf(server, 'olga', { sessionId })
+    // The person does something before the page has joined its rooms.
+    second.noticeActivity()
+    await until(() => second.link.getSnapshot().state === 'open')
+    second.noticeActivity()
+    await second.setStatus('AUTOMATIC')
+    second.joinRoom('attic')
+    await second.setStatus('AUTOMATIC')
+    expect(room.said.slice(seen).every(({ ids }) => ids.includes('olga'))).toBe(true)
+
+    await post(server, 'dev:olga', `mutation { goOffline(sessionId: "${sessionId}") { viewer { id } } }`)
+    await until(() => !room.now().ids.includes('olga'))
+    second.noticeActivity()
+    await until(() => room.now().ids.includes('olga'))
+  })
+
+  it('says why a room is refused, and goes on', async () => {
+    const strict = await startServer({ DEFAULT_ROOMS: 'open:*' })
+    try {
+      const presence = presenceOf(strict, 'otto')
+      presence.joinRoom('secret')
+      presence.joinRoom('open:1')
+      const secret = read(presence.onlineUsers({ room: 'secret' }))
+      const open = read(presence.onlineUsers({ room: 'open:1' }))
+      await until(() => secret.now().state === 'failed' && open.now().ids.includes('otto'))
+      expect(secret.now().error).toMatchObject({ code: 'FORBIDDEN' })
+      presence.noticeActivity()
+      await presence.setStatus('BUSY')
+      expect(presence.link.getSnapshot().state).toBe('open')
+    } finally {
+      await strict.stop()
+    }
   })
 
   it('says what the person chose, and what others see of them', async () => {

@@ -48,16 +48,16 @@ export interface LastSeenProps extends Omit<ComponentProps<'span'>, 'children' |
   readonly userId: string
   /** A language tag, such as `de`. Left out: the one of the browser. */
   readonly locale?: string
-  /** What stands there while the user is online. */
+  /** What stands there while the user is online: nothing, if it is left out. */
   readonly online?: string
 }
 
 /** When a user was last there: "2 min. ago". Nothing where that is not known, or where the user hides it. */
-export function LastSeen({ userId, locale, online = 'online', ...rest }: LastSeenProps): ReactElement | null {
+export function LastSeen({ userId, locale, online, ...rest }: LastSeenProps): ReactElement | null {
   const { user } = useUser(userId)
   const lastSeen = user?.lastSeen ?? null
   useTimePassing(lastSeen)
-  if (user?.isOnline) return <span {...rest}>{online}</span>
+  if (user?.isOnline && online) return <span {...rest}>{online}</span>
   if (lastSeen === null) return null
   return (
     <span {...rest}>
