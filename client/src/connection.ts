@@ -48,7 +48,23 @@ export interface ConnectionOptions {
   readonly onEnd: (ending: Ending) => void
 }
 
+/** A request as the protocol has it. */
+export interface Request {
+  readonly query: string
+  readonly variables?: Variables | undefined
+  readonly operationName?: string | undefined
+}
+
+/** What the protocol brings for a request, as it came. */
+export interface RawSink {
+  next(result: Readonly<Record<string, unknown>>): void
+  /** Nothing comes after it. `errors`: null where it is complete. It is not called when the connection ends. */
+  end(errors: unknown): void
+}
+
 export interface Connection {
+  /** Sends a request as it is. @returns a function that ends it, without a word to the sink */
+  send(request: Request, sink: RawSink): () => void
   /** @returns a function that ends it, without a word to the sink */
   follow<Data, Arguments extends Variables>(
     operation: Operation<Data, Arguments>,
@@ -69,15 +85,18 @@ interface Message {
   readonly payload: unknown
 }
 
+/** Nothing of ours ends by itself, but for a process that stops. */
+const ENDED = [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }]
+
 /** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
 export function openConnection(options: ConnectionOptions): Connection {
   const socket = new options.webSocketImpl(options.url, 'graphql-transport-ws')
-  const sinks = new Map<string, Sink<never>>()
+  const sinks = new Map<string, RawSink>()
   /** What fails each request that has no answer yet. */
   const waiting = new Set<(error: RollcallError) => void>()
   let lastId = 0
 
-  function send(message: object): void {
+  function say(message: object): void {
     if (socket.readyState === 1) socket.send(JSON.stringify(message))
   }
 
@@ -87,31 +106,18 @@ export function openConnection(options: ConnectionOptions): Connection {
     for (const fail of waiting) fail(closed('The connection ended before the answer came.'))
   }
 
-  function fail(id: string, cause: unknown): void {
-    const sink = sinks.get(id)
-    sinks.delete(id)
-    sink?.error(errorOf(cause))
-  }
-
   function take({ type, id, payload }: Message): void {
     options.onHeard(type === 'pong')
+    const sink = sinks.get(id)
     if (type === 'connection_ack') options.onAcknowledged(payload as Acknowledgement)
-    else if (type === 'ping') send({ type: 'pong', payload })
-    else if (type === 'error') fail(id, payload)
-    else if (type === 'complete') {
-      fail(id, [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }])
-    } else if (type === 'next') {
-      const { data, errors } = payload as { readonly data: never; readonly errors?: unknown }
-      if (errors) {
-        send({ type: 'complete', id })
-        fail(id, errors)
-      } else sinks.get(id)?.next(data)
-    }
+    else if (type === 'ping') say({ type: 'pong', payload })
+    else if (type === 'next') sink?.next(payload as Readonly<Record<string, unknown>>)
+    else if (sinks.delete(id)) sink?.end(type === 'error' ? payload : null)
   }
 
   socket.onopen = () => {
     options.onOpen()
-    send({ type: 'connection_init', payload: options.params })
+    say({ type: 'connection_init', payload: options.params })
   }
   socket.onmessage = ({ data }) => take(JSON.parse(data))
   socket.onclose = (ending) => {
@@ -121,17 +127,33 @@ export function openConnection(options: ConnectionOptions): Connection {
   // A close event follows. Without a listener the package `ws` throws.
   socket.onerror = () => {}
 
-  function follow<Data>(operation: string, variables: Variables, sink: Sink<Data>): () => void {
+  function send(request: Request, sink: RawSink): () => void {
     lastId += 1
     const id = String(lastId)
-    sinks.set(id, sink as Sink<never>)
-    send({ type: 'subscribe', id, payload: { query: operation, variables } })
+    sinks.set(id, sink)
+    say({ type: 'subscribe', id, payload: request })
     return () => {
-      if (sinks.delete(id)) send({ type: 'complete', id })
+      if (sinks.delete(id)) say({ type: 'complete', id })
     }
   }
 
+  function follow<Data>(query: string, variables: Variables, sink: Sink<Data>): () => void {
+    const stop = send(
+      { query, variables },
+      {
+        next({ data, errors }) {
+          if (!errors) return sink.next(data as Data)
+          stop()
+          sink.error(errorOf(errors))
+        },
+        end: (errors) => sink.error(errorOf(errors ?? ENDED)),
+      },
+    )
+    return stop
+  }
+
   return {
+    send,
     follow,
 
     ask: <Data, Arguments extends Variables>(operation: Operation<Data, Arguments>, variables: Arguments) =>
@@ -146,7 +168,7 @@ export function openConnection(options: ConnectionOptions): Connection {
         waiting.add(refuse)
       }),
 
-    ping: () => send({ type: 'ping' }),
+    ping: () => say({ type: 'ping' }),
     end,
   }
 }

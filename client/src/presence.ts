@@ -58,6 +58,8 @@ export interface PresenceOptions {
 }
 
 export interface Presence {
+  /** The id of this tab's session, for the header `Rollcall-Session` of requests over HTTP. Null before it connects. */
+  readonly sessionId: string | null
   /** The connection: whether it is there, and when it is tried again. */
   readonly link: Store<LinkSnapshot>
   /** The signed-in user, and in `viewer.user` what everyone else sees of them. */
@@ -103,6 +105,15 @@ export function createPresence(options: PresenceOptions): Presence {
   return new ConnectedPresence(options)
 }
 
+const links = new WeakMap<Presence, Link>()
+
+/** For bindings, which send the app's own operations. @throws Error for a presence that has no connection, as in tests */
+export function linkOf(presence: Presence): Link {
+  const link = links.get(presence)
+  if (!link) throw new Error('This presence has no connection: operations need one of `createPresence`.')
+  return link
+}
+
 class ConnectedPresence implements Presence {
   readonly link: Store<LinkSnapshot>
   readonly me: Store<MeSnapshot>
@@ -136,6 +147,7 @@ class ConnectedPresence implements Presence {
       },
       () => link.changed(),
     )
+    links.set(this, this.#link)
     const link = new ComputedStore<LinkSnapshot>(
       () => this.#link.snapshot,
       () => () => {},
@@ -154,6 +166,10 @@ class ConnectedPresence implements Presence {
     })
     this.me = this.#viewer.store
     if (options.autoConnect ?? true) this.connect()
+  }
+
+  get sessionId(): string | null {
+    return this.#sessionId
   }
 
   onlineUsers({ room = null }: { readonly room?: string | null } = {}): OnlineUsersStore {

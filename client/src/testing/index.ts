@@ -118,6 +118,7 @@ export function createTestPresence({ me = { id: 'me' }, users = [] }: TestPresen
   const link: LinkSnapshot = { state: 'open', retryInMs: null, retryAt: null, error: null }
 
   const presence: TestPresence = {
+    sessionId: 'test',
     link: store<LinkSnapshot>('link', () => link),
     me: store<MeSnapshot>('me', (previous) => {
       const user = known.get(me.id) as User

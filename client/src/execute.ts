@@ -1,0 +1,140 @@
+/**
+ * Runs the app's own operations over the kit's connection: what the bindings of GraphQL clients are made of.
+ *
+ * A query waits for a connection, and is asked again where that ends before the answer. A mutation is sent once. A
+ * subscription goes on over connections: `$after` becomes the last position that it saw, so that nothing is missed.
+ */
+import type { Connection } from './connection.ts'
+import { closed, RollcallError } from './errors.ts'
+import type { Link } from './link.ts'
+import type { Variables } from './operations.ts'
+import { linkOf, type Presence } from './presence.ts'
+
+export interface AppOperation {
+  readonly kind: 'query' | 'mutation' | 'subscription'
+  readonly query: string
+  readonly variables?: Variables | undefined
+  readonly operationName?: string | undefined
+}
+
+/** A result as the server sent it: `data`, `errors` and `extensions`. */
+export type AppResult = Readonly<Record<string, unknown>>
+
+export interface AppSink {
+  next(result: AppResult): void
+  /** @param error - a RollcallError, or the server's errors as a list. Nothing comes after it */
+  error(error: unknown): void
+  complete(): void
+}
+
+/** @returns a function that ends it, without a word to the sink */
+export function execute(presence: Presence, operation: AppOperation, sink: AppSink): () => void {
+  const running = new Execution(linkOf(presence), operation, sink)
+  running.start()
+  return () => running.stop()
+}
+
+const NOT_SENT = Number.POSITIVE_INFINITY
+
+class Execution {
+  readonly #link: Link
+  readonly #operation: AppOperation
+  readonly #sink: AppSink
+  #unfollowLink = (): void => {}
+  #stopSending = (): void => {}
+  #isSent = false
+  #after: unknown
+  /** A change came whose position is not known: then a lost connection is a gap. */
+  #isBeyondAfter = false
+  #generation = NOT_SENT
+  #isOver = false
+
+  constructor(link: Link, operation: AppOperation, sink: AppSink) {
+    this.#link = link
+    this.#operation = operation
+    this.#sink = sink
+    this.#after = operation.variables?.after
+  }
+
+  start(): void {
+    const { state } = this.#link.snapshot
+    // Whoever is told of it an hour later does not want it any more.
+    if (this.#operation.kind === 'mutation' && state !== 'open' && state !== 'connecting') {
+      this.#fail(closed('There is no connection.'))
+      return
+    }
+    const unfollow = this.#link.follow({
+      opened: (connection) => this.#send(connection),
+      ended: () => this.#lost(),
+      doubted() {},
+      word: (position, generation) => {
+        if (generation < this.#generation) return
+        this.#after = position
+        this.#isBeyondAfter = false
+      },
+    })
+    // It may have been over before it had begun.
+    if (this.#isOver) unfollow()
+    else this.#unfollowLink = unfollow
+  }
+
+  stop(): void {
+    this.#isOver = true
+    this.#unfollowLink()
+    this.#stopSending()
+  }
+
+  #send(connection: Connection): void {
+    if (this.#isOver) return
+    const { kind, query, operationName, variables = {} } = this.#operation
+    const isResumed = this.#isSent && kind === 'subscription'
+    this.#isSent = true
+    const after = isResumed && resumes(query) ? { after: this.#after } : {}
+    this.#stopSending = connection.send(
+      { query, operationName, variables: { ...variables, ...after } },
+      {
+        next: (result) => {
+          this.#note(result)
+          this.#sink.next(result)
+        },
+        end: (errors) => {
+          if (errors) return this.#fail(errors)
+          this.stop()
+          this.#sink.complete()
+        },
+      },
+    )
+    if (kind === 'subscription') this.#generation = this.#link.confirm()
+  }
+
+  #note(result: AppResult): void {
+    const change = (result.data as { presenceChanged?: { position?: string } } | null)?.presenceChanged
+    if (!change) return
+    if (change.position) this.#after = change.position
+    else this.#isBeyondAfter = true
+  }
+
+  #lost(): void {
+    const { kind, query } = this.#operation
+    this.#generation = NOT_SENT
+    if (kind === 'mutation') {
+      this.#fail(closed('The connection ended before the answer came.'))
+      return
+    }
+    const isGap = /\bpresenceChanged\b/.test(query) && (!resumes(query) || this.#isBeyondAfter || !this.#after)
+    if (kind === 'subscription' && isGap) {
+      const reason = 'The connection was lost. To go on without a gap the subscription needs $after, and `position`.'
+      this.#fail(new RollcallError('POSITION_EXPIRED', `${reason} Read again.`))
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.stop()
+    this.#sink.error(error)
+  }
+}
+
+/** Whether the document takes the position after which it goes on. */
+function resumes(query: string): boolean {
+  return /\$after\b/.test(query)
+}

@@ -1,0 +1,127 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { type AppOperation, type AppResult, execute } from '../../client/src/execute.ts'
+import type { Presence } from '../../client/src/index.ts'
+import { createTestPresence } from '../../client/src/testing/index.ts'
+import { closeTabs, openTab, post } from '../support/clients.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { until } from '../support/wait.ts'
+import { closeAll, presenceOf } from './kit.ts'
+
+describe("an app's own operation over the kit's connection", () => {
+  let server: TestServer
+  let wire: TcpProxy
+  beforeAll(async () => {
+    server = await startServer({ SESSION_TTL: '60s', CLOSE_GRACE: '0ms' })
+    wire = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
+  })
+  afterEach(() => {
+    wire.mend()
+    closeAll()
+    closeTabs()
+  })
+  afterAll(async () => {
+    await wire.close()
+    await server.stop()
+  })
+
+  function connect(userId: string): Presence {
+    return presenceOf({ url: `http://127.0.0.1:${wire.port}` }, userId)
+  }
+
+  function run(presence: Presence, operation: AppOperation) {
+    const heard = { results: [] as AppResult[], errors: [] as unknown[], isComplete: false }
+    const stop = execute(presence, operation, {
+      next: (result) => void heard.results.push(result),
+      error: (error) => void heard.errors.push(error),
+      complete: () => {
+        heard.isComplete = true
+      },
+    })
+    return { ...heard, stop, isComplete: () => heard.isComplete }
+  }
+
+  it('answers a query that was asked before there was a connection', async () => {
+    const asked = run(connect('alice'), { kind: 'query', query: '{ viewer { user { id } } }' })
+    await until(asked.isComplete)
+    expect(asked.results).toEqual([{ data: { viewer: { user: { id: 'alice' } } } }])
+  })
+
+  it('asks a query again whose connection was lost before the answer', async () => {
+    const presence = connect('anna')
+    await until(() => presence.link.getSnapshot().state === 'open')
+    wire.hold(['down'])
+    const asked = run(presence, { kind: 'query', query: '{ onlineCount }' })
+    wire.cut()
+    wire.release()
+    await until(asked.isComplete)
+    expect(asked.results).toHaveLength(1)
+  })
+
+  it('sends a mutation once, and says that its answer was lost', async () => {
+    const presence = connect('ada')
+    await until(() => presence.link.getSnapshot().state === 'open')
+    const query = 'mutation { setStatus(status: BUSY) { viewer { status } } }'
+    const done = run(presence, { kind: 'mutation', query })
+    await until(done.isComplete)
+    wire.hold(['down'])
+    const lost = run(presence, { kind: 'mutation', query })
+    wire.cut()
+    wire.release()
+    await until(() => lost.errors.length > 0)
+    expect(lost.errors).toMatchObject([{ code: 'CLOSED' }])
+    expect(lost.results).toEqual([])
+  })
+
+  it('goes on with a subscription after a lost connection, without a gap', async () => {
+    const presence = connect('bea')
+    const changes = run(presence, {
+      kind: 'subscription',
+      query: 'subscription ($after: String) { presenceChanged(after: $after) { kind position user { id } } }',
+    })
+    const seen = () =>
+      changes.results.map(({ data }: any) => `${data.presenceChanged.kind} ${data.presenceChanged.user.id}`)
+    await until(() => presence.link.getSnapshot().state === 'open')
+    await openTab(server, 'early')
+    await until(() => seen().includes('JOIN early'))
+    wire.refuse()
+    await until(() => presence.link.getSnapshot().state === 'waiting')
+    await openTab(server, 'meanwhile')
+    wire.mend()
+    await until(() => seen().includes('JOIN meanwhile'))
+    expect(seen().filter((line) => line.startsWith('JOIN') && !line.endsWith('bea'))).toEqual([
+      'JOIN early',
+      'JOIN meanwhile',
+    ])
+    expect(changes.errors).toEqual([])
+    changes.stop()
+  })
+
+  it('says that there is a gap where the document cannot go on', async () => {
+    const presence = connect('carl')
+    const blind = run(presence, { kind: 'subscription', query: 'subscription { presenceChanged { kind } }' })
+    const count = run(presence, { kind: 'subscription', query: 'subscription { onlineCountChanged { count } }' })
+    await until(() => count.results.length > 0)
+    wire.cut()
+    await until(() => blind.errors.length > 0)
+    expect(blind.errors).toMatchObject([{ code: 'POSITION_EXPIRED' }])
+    const before = count.results.length
+    await until(() => count.results.length > before)
+    expect(count.errors).toEqual([])
+  })
+
+  it("hands on the server's errors as they came", async () => {
+    const presence = connect('dora')
+    const refused = run(presence, {
+      kind: 'subscription',
+      query: 'subscription { presenceChanged(room: "") { kind } }',
+    })
+    await until(() => refused.errors.length > 0)
+    expect(refused.errors).toMatchObject([[{ extensions: { code: 'BAD_USER_INPUT', argument: 'room' } }]])
+    await post(server, 'dev:dora', '{ onlineCount }')
+  })
+
+  it('says that a presence for tests has no connection', () => {
+    expect(() => run(createTestPresence(), { kind: 'query', query: '{ position }' })).toThrow('has no connection')
+  })
+})
