@@ -331,7 +331,12 @@ export class Link {
 
   #ended({ code, reason }: Ending): void {
     const [, errorCode = 'CLOSED', message = reason] = /^([A-Z_]+): (.*)$/.exec(reason) ?? []
-    const error = new RollcallError(errorCode, message || 'The connection was lost.')
+    const [, retryAfter] = /Retry after (\d+) ms\.$/.exec(reason) ?? []
+    const error = new RollcallError(
+      errorCode,
+      message || 'The connection was lost.',
+      retryAfter ? Number(retryAfter) : null,
+    )
     if (REFUSED_FOR_GOOD.includes(code)) this.#fail(error)
     else if (TOKEN_REFUSED.includes(code)) this.#tokenRefused(error)
     else this.#lose(COME_BACK_LATER.includes(code) ? 'refused' : 'broken', error)
@@ -351,7 +356,7 @@ export class Link {
     this.#isRefused = loss === 'refused'
     const ms = waitMs(this.#options.isOffline() ? 'silence' : loss, this.#failures, Math.random())
     this.#failures += 1
-    this.#wait(ms, error)
+    this.#wait(ms + (error?.retryAfterMs ?? 0), error)
   }
 
   #wait(ms: number, error: RollcallError | null): void {

@@ -462,7 +462,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
 
   function closeFor(link: Link, error: unknown): void {
     const { message, extensions } = mask(error)
-    close(link, closeCodeOf(String(extensions.code)), `${extensions.code}: ${message}`)
+    close(link, closeCodeOf(String(extensions.code)), closeReason(message, extensions))
   }
 
   /** Counts an incoming frame. @returns false if the frame was one too many and the socket is closed */
@@ -790,10 +790,16 @@ function closeCodeOf(code: string): number {
   }
 }
 
-function cut(reason: string): string {
+/** A browser shows its pages no header of a refused handshake: what `Retry-After` says stands at the end. */
+function closeReason(message: string, { code, retryAfterMs }: Readonly<Record<string, unknown>>): string {
+  const wait = typeof retryAfterMs === 'number' && retryAfterMs > 0 ? ` Retry after ${Math.ceil(retryAfterMs)} ms.` : ''
+  return cut(`${code}: ${message}`, CLOSE_REASON_BYTES - wait.length) + wait
+}
+
+function cut(reason: string, mostBytes = CLOSE_REASON_BYTES): string {
   const bytes = Buffer.from(reason)
   // If the cut splits a character, the rest becomes U+FFFD, which is three bytes long.
-  return bytes.length <= CLOSE_REASON_BYTES ? reason : bytes.subarray(0, CLOSE_REASON_BYTES - 3).toString()
+  return bytes.length <= mostBytes ? reason : bytes.subarray(0, mostBytes - 3).toString()
 }
 
 function once<Value>(read: () => Promise<Value>): () => Promise<Value> {

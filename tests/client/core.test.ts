@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { RollcallError } from '../../client/src/index.ts'
 import { closeTabs, onlineIds, openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
@@ -94,6 +95,22 @@ describe('the client kit', () => {
     await until(() => !room.now().ids.includes('olga'))
     second.noticeActivity()
     await until(() => room.now().ids.includes('olga'))
+  })
+
+  it('comes back when the server says, and not before', async () => {
+    const strict = await startServer({ USER_WORK_BURST: '1100', USER_WORK_RATE: '100' })
+    try {
+      const tabs = Array.from({ length: 3 }, () => presenceOf(strict, 'nora'))
+      const waiting = await until(() => tabs.find(({ link }) => link.getSnapshot().state === 'waiting'))
+      const link = waiting.link.getSnapshot()
+      if (link.state !== 'waiting') throw new Error('Nobody was refused.')
+      expect(link.error).toMatchObject({ code: 'RATE_LIMITED', retryAfterMs: expect.any(Number) })
+      const { retryAfterMs } = link.error as RollcallError
+      expect(retryAfterMs).toBeGreaterThan(100)
+      expect(link.retryInMs).toBeGreaterThanOrEqual(Number(retryAfterMs))
+    } finally {
+      await strict.stop()
+    }
   })
 
   it('says why a room is refused, and goes on', async () => {

@@ -215,7 +215,7 @@ describe('the work of a user', () => {
     const tabs = [await openTab(server, 'alice'), await openTab(server, 'alice')]
     await expect(openTab(server, 'alice')).rejects.toMatchObject({
       code: 1013,
-      reason: expect.stringMatching(/^RATE_LIMITED/),
+      reason: expect.stringMatching(/^RATE_LIMITED: .*\. Retry after [1-9]\d* ms\.$/),
     })
     await openTab(server, 'bob')
     for (const tab of tabs) expect(tab.wire().readyState).toBe(WebSocket.OPEN)
@@ -255,7 +255,8 @@ describe('the frames of a socket', () => {
     await start({ USER_WORK_BURST: String(2 * UNITS.flood), USER_WORK_RATE: '100', SOCKET_FRAME_RATE: '50' })
     const tab = await openTab(server, 'alice', { retryAttempts: 0 })
     const [code, reason] = await flood(tab.wire(), send)
-    expect([code, String(reason)]).toEqual([1013, 'RATE_LIMITED: A socket may send 50 messages and pings a second.'])
+    const words = 'RATE_LIMITED: A socket may send 50 messages and pings a second.'
+    expect([code, String(reason).replace(/ Retry after [1-9]\d* ms\.$/, '')]).toEqual([1013, words])
     await flood((await openTab(server, 'alice')).wire(), send)
     await expect(openTab(server, 'alice')).rejects.toMatchObject({ code: 1013 })
   })
