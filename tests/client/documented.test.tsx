@@ -14,7 +14,7 @@ import type { TestPresence } from '../../client/src/testing/index.ts'
 import { removePage } from './dom.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const PAGES = ['docs/start.md', 'docs/recipes.md', 'client/README.md']
+const PAGES = ['README.md', 'docs/start.md', 'docs/recipes.md', 'client/README.md']
 
 /** What the app around a component hands to it. */
 const PROPS: Readonly<Record<string, object>> = {
@@ -27,8 +27,8 @@ const PROPS: Readonly<Record<string, object>> = {
   Freshness: {},
   SignOut: { onDone() {} },
 }
-/** What connects to a server: a browser test runs the first one. */
-const CONNECTED = ['App', 'Presence', 'Team', 'follow']
+/** What connects to a server: a browser test runs the App of docs/start.md. */
+const CONNECTED = ['App', 'App', 'Presence', 'Team', 'follow']
 
 interface Bundle {
   readonly blocks: readonly Readonly<Record<string, unknown>>[]

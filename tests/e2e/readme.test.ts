@@ -54,7 +54,7 @@ describe('the documents', () => {
   })
 
   it('show a client that prints what it says', async () => {
-    const [block, ...others] = testedBlocks(readme, 'ts')
+    const [block, ...others] = testedBlocks(clients, 'ts')
     expect(others).toEqual([])
     // A browser has `WebSocket`, and so has Node from version 22 on.
     const globals = "import { WebSocket } from 'ws'\nglobalThis.WebSocket = WebSocket\n"
@@ -74,7 +74,7 @@ describe('the documents', () => {
           await post(server, 'dev:bob', 'mutation { goOffline { viewer { id } } }')
           return printed.split('\n').includes(String(block?.expected))
         },
-        { what: 'the line that the README shows' },
+        { what: 'the line that the page shows' },
       )
     } finally {
       client.kill()

@@ -14,10 +14,13 @@ import { until } from '../../support/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const PAGE = await readFile(new URL('../../../docs/clients.md', import.meta.url), 'utf8')
-/** But for the configurations of tools: typed-documents.test.ts runs those tools. */
-const BLOCKS = [...PAGE.matchAll(/```ts\n([\s\S]*?)```/g)]
-  .map(([, code]) => String(code))
-  .filter((code) => !code.includes('scalars'))
+/**
+ * But for the configurations of tools, whose tools typed-documents.test.ts runs, and for the client that is a whole program
+ * and runs in readme.test.ts.
+ */
+const BLOCKS = [...PAGE.matchAll(/(<!-- tested -->\n)?```ts\n([\s\S]*?)```/g)]
+  .filter(([, isProgram, code]) => !isProgram && !code?.includes('scalars'))
+  .map(([, , code]) => String(code))
 
 interface Program {
   /** A text that only its block has. */
