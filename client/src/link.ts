@@ -31,15 +31,18 @@ import type { LinkSnapshot } from './types.ts'
 const TOKEN_LIMIT_MS = 10_000
 /** From the open socket to the acknowledgement: a server that many come back to takes its time. */
 const ACKNOWLEDGEMENT_LIMIT_MS = 10_000
-/** A connection that was silent for so long is asked whether it is there, and given up after as long again. */
-const SILENCE_MS = 5000
+/**
+ * A connection that was silent for so long is asked whether it is there, and given up after as long again. So a network
+ * that was black for 5 s is noticed, and replaced, within 5 s of its return.
+ */
+const SILENCE_MS = 4000
 /** After waking: nobody can say how long the network was away. */
 const WAKING_LIMIT_MS = 3000
 /** The server's word comes every 10 s. */
 const WORD_LIMIT_MS = 15_000
 /** Whatever comes after so long a silence may have waited in a buffer while this machine slept. */
 const SLEEP_MS = 15_000
-const CHECK_MS = 1000
+const CHECK_MS = 500
 /** Refusals of a token in a row, each followed by a fresh one, before the link gives up. */
 const MAX_REFUSED_TOKENS = 3
 /** `iat` counts whole seconds: a token of the second in which its user was disconnected is refused. */
@@ -296,7 +299,7 @@ export class Link {
     if (isPong || !this.#probe?.needsPong) this.#probe = null
   }
 
-  /** Once a second, and rarely in a hidden tab. */
+  /** Twice a second, and rarely in a hidden tab. */
   #check(): void {
     const silentMs = elapsedMs(this.#heardAt)
     const probe = this.#probe

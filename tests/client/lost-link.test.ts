@@ -7,7 +7,7 @@ import { closeAll, presenceOf, untilLive } from './kit.ts'
 
 /** Of each length so many at once, because each waits as chance has it. */
 const CLIENTS = 8
-/** What is wrong is said to be stale by then: 5 s of silence, and 5 s for the answer to a ping. */
+/** What is wrong is said to be stale by then: 4 s of silence, and 4 s for the answer to a ping. */
 const STALE_MS = 15_000
 /** A handshake that began before the network's return has 3 s, and the wait after it 2 s at most. */
 const RETURN_MS = 6000

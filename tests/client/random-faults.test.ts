@@ -19,7 +19,7 @@ const MINUTES = Number(process.env.FAULT_MINUTES ?? '1')
 const SEED = Number(process.env.FAULT_SEED ?? 18)
 const ONLY = process.env.FAULT_ONLY?.split(',')
 const IDS = Array.from({ length: 24 }, (_, index) => `user-${String(index).padStart(2, '0')}`)
-/** What is wrong may count as live for so long: the link is asked after 5 s of silence and given up after 10. */
+/** What is wrong may count as live for so long: the link is asked after 4 s of silence and given up after 8. */
 const WRONG_MS = 15_000
 /** A lease, a grace, two renewals, and the waits of the link. */
 const REPAIR_MS = 30_000
