@@ -12,6 +12,8 @@ export interface LatestOptions<Value, Snapshot> {
   /** Returns what ends it. */
   readonly follow: (connection: Connection, sink: Sink<Value>) => () => void
   readonly snapshot: (freshness: Freshness, value: Value | null, previous: Snapshot | null) => Snapshot
+  /** Called when somebody begins to read it; what it returns, when nobody does any more. */
+  readonly start?: (begin: () => () => void) => () => void
 }
 
 export class Latest<Value, Snapshot> implements Follower {
@@ -31,18 +33,8 @@ export class Latest<Value, Snapshot> implements Follower {
     this.#options = options
     this.store = new ComputedStore(
       (previous) => options.snapshot(this.#trust.freshness, this.#value, previous),
-      () => {
-        const leave = options.link.follow(this)
-        return () => {
-          leave()
-          this.ended()
-        }
-      },
+      () => (options.start ? options.start(() => this.#start()) : this.#start()),
     )
-  }
-
-  get value(): Value | null {
-    return this.#value
   }
 
   /** The server's answer to something else brought it. */
@@ -73,6 +65,14 @@ export class Latest<Value, Snapshot> implements Follower {
     const isLive = this.#isFromNow && this.#options.link.isProven
     if (isLive) this.#trust.confirm()
     if (this.#trust.judge(isLive, this.#error)) this.store.changed()
+  }
+
+  #start(): () => void {
+    const leave = this.#options.link.follow(this)
+    return () => {
+      leave()
+      this.ended()
+    }
   }
 
   #begin(connection: Connection): void {

@@ -19,7 +19,7 @@ import { followPage, isOffline, isVisible } from './page.ts'
 import { Rooms } from './rooms.ts'
 import { keep } from './same.ts'
 import { forgetSessionId, tabSessionId } from './session-id.ts'
-import { ComputedStore } from './store.ts'
+import { ComputedStore, StoreCache } from './store.ts'
 import type {
   CountSnapshot,
   LinkSnapshot,
@@ -121,7 +121,7 @@ class ConnectedPresence implements Presence {
   readonly #link: Link
   readonly #users: UserDirectory
   readonly #viewer: Latest<Viewer, MeSnapshot>
-  readonly #counts = new Map<string | null, ComputedStore<CountSnapshot>>()
+  readonly #counts = new StoreCache<CountSnapshot>()
   readonly #rooms: Rooms
   readonly #activity: Activity
   #sessionId: string | null
@@ -161,7 +161,15 @@ class ConnectedPresence implements Presence {
     })
     this.#viewer = new Latest<Viewer, MeSnapshot>({
       link: this.#link,
-      follow: followViewer,
+      follow: (connection, sink) =>
+        followViewer(connection, {
+          next: (viewer) => {
+            // What they do next brings them back, so it is told at once.
+            if (isIdle(viewer)) this.#activity.expired()
+            sink.next(viewer)
+          },
+          error: sink.error,
+        }),
       snapshot: (freshness, viewer, previous) => keep(previous, { ...freshness, viewer }),
     })
     this.me = this.#viewer.store
@@ -185,20 +193,21 @@ class ConnectedPresence implements Presence {
   }
 
   count({ room = null }: { readonly room?: string | null } = {}): Store<CountSnapshot> {
-    const known = this.#counts.get(room)
-    if (known) return known
-    const { store } = new Latest<number, CountSnapshot>({
-      link: this.#link,
-      follow: (connection, sink) =>
-        connection.follow(
-          OnlineCount,
-          { room },
-          { next: ({ onlineCountChanged }) => sink.next(onlineCountChanged.count), error: sink.error },
-        ),
-      snapshot: (freshness, count, previous) => keep(previous, { ...freshness, count }),
-    })
-    this.#counts.set(room, store)
-    return store
+    return this.#counts.get(
+      JSON.stringify(room),
+      (start) =>
+        new Latest<number, CountSnapshot>({
+          link: this.#link,
+          start,
+          follow: (connection, sink) =>
+            connection.follow(
+              OnlineCount,
+              { room },
+              { next: ({ onlineCountChanged }) => sink.next(onlineCountChanged.count), error: sink.error },
+            ),
+          snapshot: (freshness, count, previous) => keep(previous, { ...freshness, count }),
+        }).store,
+    )
   }
 
   joinRoom(room: string): () => void {
@@ -363,6 +372,10 @@ class ConnectedPresence implements Presence {
       body: JSON.stringify({ query: GoOffline, variables: { sessionId } }),
     })
   }
+}
+
+function isIdle({ isOnline, status, statusChoice }: Viewer): boolean {
+  return !isOnline || (status === 'AWAY' && statusChoice === 'AUTOMATIC')
 }
 
 /** An event that came before the answer was read after it, or is followed by another one. */

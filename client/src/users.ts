@@ -4,7 +4,7 @@ import type { Change } from './feed.ts'
 import type { Link } from './link.ts'
 import { OnlineList } from './online-list.ts'
 import { keep } from './same.ts'
-import { ComputedStore } from './store.ts'
+import { ComputedStore, StoreCache } from './store.ts'
 import type {
   Freshness,
   OnlineIdsSnapshot,
@@ -31,11 +31,9 @@ export class UserDirectory {
   readonly #watchList: WatchList
   readonly #followed = new Set<Followed>()
   readonly #listStores = new Map<string | null, OnlineUsersStore>()
-  readonly #userStores = new Map<string, ComputedStore<UserSnapshot>>()
-  readonly #usersStores = new Map<
-    string,
-    { readonly ids: ReadonlySet<string>; readonly store: ComputedStore<UsersSnapshot> }
-  >()
+  readonly #userStores = new StoreCache<UserSnapshot>()
+  readonly #usersStores = new StoreCache<UsersSnapshot>()
+  readonly #idsOf = new WeakMap<Store<UsersSnapshot>, ReadonlySet<string>>()
 
   constructor(link: Link) {
     this.#link = link
@@ -55,59 +53,37 @@ export class UserDirectory {
   }
 
   user(id: string): Store<UserSnapshot> {
-    const known = this.#userStores.get(id)
-    if (known) return known
-    const store = new ComputedStore<UserSnapshot>(
-      (previous) => keep(previous, { ...this.#freshnessOf(id), user: this.#get(id) }),
-      () => {
-        this.#userStores.set(id, store)
-        const stop = isValidId(id) ? this.#watchList.want(id) : () => {}
-        return () => {
-          stop()
-          this.#userStores.delete(id)
-        }
-      },
+    return this.#userStores.get(
+      id,
+      (start) =>
+        new ComputedStore(
+          (previous) => keep(previous, { ...this.#freshnessOf(id), user: this.#get(id) }),
+          () => start(() => (isValidId(id) ? this.#watchList.want(id) : () => {})),
+        ),
     )
-    this.#userStores.set(id, store)
-    return store
   }
 
   users(ids: readonly string[]): Store<UsersSnapshot> {
-    const key = JSON.stringify(ids)
-    const known = this.#usersStores.get(key)
-    if (known) return known.store
     const own = [...ids]
-    const entry = {
-      ids: new Set(own),
-      store: new ComputedStore<UsersSnapshot>(
+    return this.#usersStores.get(JSON.stringify(own), (start) => {
+      const store = new ComputedStore<UsersSnapshot>(
         (previous) => {
           const users = own.map((id) => this.#get(id))
           const isSame = previous?.users.every((user, index) => user === users[index])
-          return keep(previous, {
-            ...worst(own.map((id) => this.#freshnessOf(id))),
-            users: previous && isSame ? previous.users : users,
-          })
+          const freshness = worst(own.map((id) => this.#freshnessOf(id)))
+          return keep(previous, { ...freshness, users: previous && isSame ? previous.users : users })
         },
-        () => {
-          this.#usersStores.set(key, entry)
-          const stops = own.filter(isValidId).map((id) => this.#watchList.want(id))
-          return () => {
-            for (const stop of stops) stop()
-            this.#usersStores.delete(key)
-          }
-        },
-      ),
-    }
-    this.#usersStores.set(key, entry)
-    return entry.store
-  }
-
-  stop(): void {
-    for (const { users, ids } of [...this.#followed]) {
-      users.stop()
-      ids.stop()
-    }
-    this.#watchList.stop()
+        () =>
+          start(() => {
+            const stops = own.filter(isValidId).map((id) => this.#watchList.want(id))
+            return () => {
+              for (const stop of stops) stop()
+            }
+          }),
+      )
+      this.#idsOf.set(store, new Set(own))
+      return store
+    })
   }
 
   #listStore(room: string | null): OnlineUsersStore {
@@ -158,13 +134,13 @@ export class UserDirectory {
     }
     this.#watchList.review()
     // Whoever the list showed before, or shows now.
-    for (const store of [...this.#userStores.values()]) store.changed()
-    for (const { store } of [...this.#usersStores.values()]) store.changed()
+    this.#userStores.someChanged()
+    this.#usersStores.someChanged()
   }
 
   #changed(ids: readonly string[]): void {
-    for (const id of ids) this.#userStores.get(id)?.changed()
-    for (const entry of [...this.#usersStores.values()]) if (ids.some((id) => entry.ids.has(id))) entry.store.changed()
+    for (const id of ids) this.#userStores.changed(id)
+    this.#usersStores.someChanged((store) => ids.some((id) => this.#idsOf.get(store)?.has(id)))
   }
 
   /** The freshest of the lists that show the user. */

@@ -47,7 +47,6 @@ export interface WatchListOptions {
 
 export class WatchList implements Follower {
   readonly #options: WatchListOptions
-  readonly #leave: () => void
   /** How often each id is wanted. */
   readonly #wanted = new Map<string, number>()
   readonly #known = new Map<string, Known>()
@@ -59,7 +58,7 @@ export class WatchList implements Follower {
 
   constructor(options: WatchListOptions) {
     this.#options = options
-    this.#leave = options.link.follow(this)
+    options.link.follow(this)
   }
 
   /** @returns a function that ends it */
@@ -116,12 +115,6 @@ export class WatchList implements Follower {
   doubted(): void {}
 
   word(): void {}
-
-  stop(): void {
-    clearTimeout(this.#gathering)
-    this.#leave()
-    this.#drop([...this.#buckets])
-  }
 
   #gather(): void {
     this.#drop([...this.#buckets].filter((bucket) => isSettled(bucket) && this.#stillWanted([bucket]).length === 0))

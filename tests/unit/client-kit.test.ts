@@ -1,7 +1,8 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { changesInMs, relativeTime } from '../../client/src/react/relative-time.ts'
 import { retryMs, waitMs } from '../../client/src/schedule.ts'
+import { ComputedStore, StoreCache } from '../../client/src/store.ts'
 
 const NOW_MS = Date.parse('2026-06-15T12:00:00Z')
 const ago = (ms: number, locale = 'en'): string => relativeTime(NOW_MS - ms, NOW_MS, locale)
@@ -56,5 +57,60 @@ describe('the waits of a link', () => {
     expect(waitMs('refused', 3, 0.5)).toBe(15_000)
     expect(retryMs(0, 1)).toBe(500)
     expect(retryMs(20, 1)).toBe(15_000)
+  })
+})
+
+describe('the stores of one question', () => {
+  beforeEach(() => {
+    vi.useFakeTimers()
+    cache = new StoreCache()
+    following.count = 0
+  })
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  const following = { count: 0 }
+  let value = 0
+  let cache: StoreCache<number>
+  const ask = () =>
+    cache.get('question', (start) => {
+      const begin = () => {
+        following.count += 1
+        return () => {
+          following.count -= 1
+        }
+      }
+      return new ComputedStore<number>(
+        () => value,
+        () => start(begin),
+      )
+    })
+
+  it('are one store while somebody reads it, and for a moment after', () => {
+    const first = ask()
+    const stop = first.subscribe(() => {})
+    expect(ask()).toBe(first)
+    expect(following.count).toBe(1)
+    stop()
+    expect(ask()).toBe(first)
+    vi.advanceTimersByTime(1000)
+    expect(following.count).toBe(0)
+    expect(ask()).not.toBe(first)
+  })
+
+  it('are forgotten where nobody ever reads them, and still told where somebody does', () => {
+    const early = ask()
+    vi.advanceTimersByTime(10_000)
+    const late = ask()
+    expect(late).not.toBe(early)
+    const heard: string[] = []
+    late.subscribe(() => heard.push('late'))
+    early.subscribe(() => heard.push('early'))
+    expect(following.count).toBe(1)
+    value += 1
+    cache.changed('question')
+    expect(heard.sort()).toEqual(['early', 'late'])
+    expect([early.getSnapshot(), late.getSnapshot()]).toEqual([value, value])
   })
 })
