@@ -20,6 +20,9 @@ const TIMED_FAULTS = [
   'tests/fault/stopped-node.test.ts',
 ]
 
+/** Faults of the client kit's link: they say how soon what is shown is right. */
+const KIT_FAULTS = ['tests/client/lost-link.test.ts', 'tests/client/random-faults.test.ts']
+
 /** They count what their process has: timers, connections, memory. */
 const OF_A_PROCESS = ['tests/contract/memory.test.ts', 'tests/e2e/nothing-stays.test.ts']
 const TEST_WORKERS = 5
@@ -30,6 +33,8 @@ const LONG_WAITS = [
   'tests/fault/flapping-link.test.ts',
   'tests/fault/host-clock.test.ts',
   'tests/fault/random-faults.test.ts',
+  'tests/client/lost-link.test.ts',
+  'tests/client/random-faults.test.ts',
 ]
 
 class LongWaitsFirst extends BaseSequencer {
@@ -60,7 +65,14 @@ export default defineConfig({
           include: ['tests/**/*.test.{ts,tsx}'],
           // Those of the browser and of network namespaces have configurations of their own: `npm run test:browser`,
           // `tests/network/run.sh`.
-          exclude: ['tests/browser/**', 'tests/fault/**', 'tests/network/**', 'node_modules/**', ...OF_A_PROCESS],
+          exclude: [
+            'tests/browser/**',
+            'tests/fault/**',
+            'tests/network/**',
+            'node_modules/**',
+            ...OF_A_PROCESS,
+            ...KIT_FAULTS,
+          ],
           // They wait for graces and processes more than they work, so more of them than cores run at once.
           maxWorkers: TEST_WORKERS,
           sequence: { groupOrder: 0 },
@@ -80,7 +92,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'faults',
-          include: ['tests/fault/**/*.test.ts'],
+          include: ['tests/fault/**/*.test.ts', ...KIT_FAULTS],
           exclude: [...BUSY_FAULTS, ...TIMED_FAULTS],
           // They wait for leases and graces of their own processes, and leave the cores idle for most of the time.
           maxWorkers: 4,
