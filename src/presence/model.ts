@@ -38,7 +38,7 @@ export interface PublicUser {
   readonly statusMessage: string | null
   readonly onlineSinceMs: number | null
   readonly lastActiveAtMs: number | null
-  /** When everyone last saw the user go offline. Null while the user is online, and where `lastActiveAtMs` is hidden. */
+  /** When everyone last saw the user go offline. Null while the user is online, and where `lastActiveAtMs` is null. */
   readonly lastSeenAtMs: number | null
 }
 

@@ -178,7 +178,7 @@ export function lastSeenAfterLeaving(
   { shownSinceMs, shownLastActiveAtMs, shownLastSeenAtMs }: ShownMoments & { readonly shownSinceMs: number | null },
   leaveAtMs: number | null,
 ): number | null {
-  // A step into hiding has hidden the last activity, and hides this moment as well.
+  // A step into hiding has hidden the last activity, or nobody ever saw any: then nobody knows this moment either.
   if (shownLastActiveAtMs === null) return null
   if (leaveAtMs !== null) return leaveAtMs
   const isKnown = shownLastSeenAtMs !== null && shownLastSeenAtMs >= (shownSinceMs ?? 0)

@@ -285,8 +285,6 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
       const wasShown = previous.isVisible && previous.isOnline
       if (!isShown) onlineSince = null
       if (isShown && !wasShown) onlineSince = truth.at
-      if (isShown) lastSeen = null
-      if (!isShown && wasShown) lastSeen = truth.at
       // Whoever comes out of hiding is dated then; what they did before stays theirs.
       if (isShown && !previous.isVisible) lastActive = truth.at
       if (truth.isVisible && previous.isVisible && truth.active !== null)
@@ -297,6 +295,9 @@ export function createModel(timing: ModelTiming, rows: ReadonlyMap<string, Model
         lastActive = null
         lastSeen = null
       }
+      if (isShown) lastSeen = null
+      // Of whom no activity may be known it is not known either when they left.
+      if (!isShown && wasShown) lastSeen = lastActive === null ? null : truth.at
       previous = truth
     }
     return { onlineSince, lastActive, lastSeen }

@@ -88,7 +88,7 @@ export function loggedStep(text: string, element?: string): LoggedStep | null {
   }
 }
 
-/** Whoever is offline after an entry left with it: nobody saw them otherwise, and there would be no entry. */
+/** A user who is offline after an entry left with it, since a hidden user has none: `lastSeenAfterLeaving`. */
 function userAfter(answer: PublicAnswer, atMs: number): PublicUser {
   const user = publicUser(answer)
   return user.isOnline || user.lastActiveAtMs === null ? user : { ...user, lastSeenAtMs: atMs }
