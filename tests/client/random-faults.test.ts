@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, expect, it } from 'vitest'
 import { FAULTS } from '../fault/faults.ts'
 import { createRandom, type Random } from '../fault/random.ts'
+import { watch } from '../fault/watcher.ts'
 import { openWorld, type World } from '../fault/world.ts'
 import { type Answer, post } from '../support/clients.ts'
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
@@ -123,13 +124,22 @@ it(`says live only of what is right, seed ${SEED}`, { timeout: (MINUTES + 3) * 6
   const truths: { readonly atMs: number; readonly says: string }[] = []
   const claims: Claim[] = []
   let isOver = false
-  async function note(): Promise<void> {
-    const says = await truth()
-    if (says !== null) truths.push({ atMs: performance.now(), says })
-  }
+  // Each state of the servers, also those that lasted for no time: what follows at a node without a broken link.
+  const direct = nodes.map((node, index) =>
+    watch(
+      `direct-${index}`,
+      () => ({ url: node.url(), wsUrl: node.wsUrl() }),
+      undefined,
+      (picture) => {
+        const lines = [...picture].map(([id, status]) => `${id} ${status}`).sort()
+        truths.push({ atMs: performance.now(), says: lines.join() })
+      },
+    ),
+  )
   async function look(): Promise<void> {
     while (!isOver) {
-      await note()
+      const says = await truth()
+      if (says !== null) truths.push({ atMs: performance.now(), says })
       const atMs = performance.now()
       if (list.now().state === 'live') claims.push({ atMs, store: 'list', says: stores.list().join() })
       if (users.now().state === 'live') claims.push({ atMs, store: 'users', says: stores.users().join() })
@@ -139,12 +149,11 @@ it(`says live only of what is right, seed ${SEED}`, { timeout: (MINUTES + 3) * 6
   async function traffic(untilMs: number): Promise<void> {
     while (performance.now() < untilMs) {
       await step()
-      // So that no state between two steps is missed.
-      await note()
       await sleep(random.between(20, 100))
     }
   }
 
+  const startedMs = performance.now()
   const looking = look()
   const told: string[] = []
   const endsAtMs = performance.now() + MINUTES * 60_000
@@ -177,17 +186,27 @@ it(`says live only of what is right, seed ${SEED}`, { timeout: (MINUTES + 3) * 6
         `${error}\n${told.join('\n')}\n${JSON.stringify({ truth: await truth(), link: presence.link.getSnapshot(), list: list.now().state, listSays: stores.list(), users: users.now().state, usersSay: stores.users(), count: count.now() }, null, 1)}`,
       )
     })
-    told.push(`round ${round}: ${name}, right after ${Math.round(performance.now() - startedAtMs)} ms`)
+    const atMs = Math.round(startedAtMs - startedMs)
+    told.push(`round ${round} at ${atMs}: ${name}, right after ${Math.round(performance.now() - startedAtMs)} ms`)
   }
   isOver = true
   await looking
+  for (const one of direct) await one.stop()
 
   const wrong = claims.flatMap(({ atMs, store, says }) => {
     const recent = truths.filter((truth) => truth.atMs > atMs - WRONG_MS && truth.atMs < atMs + 1000)
     if (recent.length === 0 || recent.some((truth) => truth.says === says)) return []
-    return [`${store} at ${Math.round(atMs)}: ${says}`]
+    const near = recent.map((truth) => `${Math.round(truth.atMs - atMs)} ms: ${difference(truth.says, says)}`)
+    return [`${store} at ${Math.round(atMs - startedMs)}, ${near.slice(-40).join('; ')}`]
   })
   process.stdout.write(`${told.join('\n')}\n${claims.length} claims\n`)
   expect(wrong.slice(0, 5)).toEqual([])
   expect(claims.length).toBeGreaterThan(100)
 })
+
+/** What is only in the one, and only in the other. */
+function difference(one: string, other: string): string {
+  const [mine, theirs] = [one.split(','), other.split(',')]
+  const only = (from: string[], of: string[]) => from.filter((line) => !of.includes(line)).join()
+  return `-${only(mine, theirs)} +${only(theirs, mine)}`
+}

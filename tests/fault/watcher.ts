@@ -30,11 +30,15 @@ export interface Watcher {
 /** A retry of an app's: soon, for tests are short. */
 const RETRY_MS = 200
 
-/** @param at - where it connects; asked again at each attempt */
+/**
+ * @param at - where it connects; asked again at each attempt
+ * @param onPicture - called whenever the picture is another one
+ */
 export function watch(
   name: string,
   at: () => { readonly url: string; readonly wsUrl: string },
   room?: string,
+  onPicture: (picture: ReadonlyMap<string, string>) => void = () => {},
 ): Watcher {
   const picture = new Map<string, string>()
   const changes: Seen[] = []
@@ -64,6 +68,7 @@ export function watch(
     }
     picture.clear()
     for (const [id, status] of users) picture.set(id, status)
+    onPicture(picture)
     position = start
   }
 
@@ -107,6 +112,7 @@ export function watch(
     position = at
     if (kind === 'LEAVE') picture.delete(user.id)
     else picture.set(user.id, user.status)
+    onPicture(picture)
   }
 
   async function run(): Promise<void> {
