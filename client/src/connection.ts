@@ -39,7 +39,8 @@ export interface ConnectionOptions {
   readonly url: string
   /** The payload of `connection_init`. */
   readonly params: Variables
-  readonly webSocketImpl: WebSocketClass
+  /** Undefined in Node before 22, where the app has to bring one. */
+  readonly webSocketImpl: WebSocketClass | undefined
   readonly onOpen: () => void
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
   /** The server sent something. It is called before those who read it. */
@@ -90,6 +91,7 @@ const ENDED = [{ message: 'The server ended the stream.', extensions: { code: 'U
 
 /** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
 export function openConnection(options: ConnectionOptions): Connection {
+  if (!options.webSocketImpl) throw new Error('There is no WebSocket here: pass webSocketImpl, of the package ws.')
   const socket = new options.webSocketImpl(options.url, 'graphql-transport-ws')
   const sinks = new Map<string, RawSink>()
   /** What fails each request that has no answer yet. */

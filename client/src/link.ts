@@ -56,14 +56,15 @@ const TOKEN_REFUSED = [4401, 4403]
 const COME_BACK_LATER = [1012, 1013]
 
 export interface LinkOptions {
-  readonly url: string
+  /** Asked at each connection: a server that renders the page may not know it. */
+  readonly url: () => string
   /** Asked before each connection. Null: nobody is signed in. */
   readonly token: () => string | null | Promise<string | null>
   /** Whether a second answer of `token` may be another one. */
   readonly isTokenRenewable: boolean
   /** `connectionParams` without the token. */
   readonly params: () => Record<string, unknown>
-  readonly webSocketImpl: WebSocketClass
+  readonly webSocketImpl: WebSocketClass | undefined
   readonly isOffline: () => boolean
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
 }
@@ -217,7 +218,7 @@ export class Link {
     if (token === null) return this.#fail(new RollcallError('UNAUTHENTICATED', 'Nobody is signed in.'))
     try {
       const connection = openConnection({
-        url: this.#options.url,
+        url: this.#options.url(),
         params: { ...this.#options.params(), authorization: `Bearer ${token}` },
         webSocketImpl: this.#options.webSocketImpl,
         onOpen: () => this.#handshaken(connection),
@@ -235,7 +236,7 @@ export class Link {
         this.#connection = null
       })
     } catch (cause) {
-      this.#fail(new RollcallError('CLOSED', String(cause)))
+      this.#fail(new RollcallError('CLOSED', (cause as Error).message))
     }
   }
 

@@ -101,6 +101,7 @@ export interface Presence {
   close(): void
 }
 
+/** @throws RollcallError `BAD_USER_INPUT`: `url` is no address */
 export function createPresence(options: PresenceOptions): Presence {
   return new ConnectedPresence(options)
 }
@@ -137,11 +138,11 @@ class ConnectedPresence implements Presence {
     const { token } = options
     this.#link = new Link(
       {
-        url: addressOf(options.url, 'ws'),
+        url: () => addressOf(options.url, 'ws'),
         token: typeof token === 'string' ? () => token : token,
         isTokenRenewable: typeof token !== 'string',
         params: () => this.#params(),
-        webSocketImpl: (options.webSocketImpl ?? globalThis.WebSocket) as WebSocketClass,
+        webSocketImpl: (options.webSocketImpl ?? globalThis.WebSocket) as WebSocketClass | undefined,
         isOffline,
         onAcknowledged: (acknowledgement) => this.#acknowledged(acknowledgement),
       },
@@ -173,6 +174,8 @@ class ConnectedPresence implements Presence {
       snapshot: (freshness, viewer, previous) => keep(previous, { ...freshness, viewer }),
     })
     this.me = this.#viewer.store
+    // Where it cannot be known yet, because there is no page, nothing connects.
+    if (typeof location !== 'undefined' || (options.autoConnect ?? true)) addressOf(options.url, 'ws')
     if (options.autoConnect ?? true) this.connect()
   }
 

@@ -155,6 +155,31 @@ describe('the client kit', () => {
     await until(() => gina.now().user?.isOnline)
   })
 
+  it('says what is wrong where it cannot connect at all', async () => {
+    class Forbidden {
+      constructor() {
+        throw new DOMException('An insecure connection may not be made from a page of https.', 'SecurityError')
+      }
+    }
+    for (const [options, message] of [
+      [{ webSocketImpl: Forbidden }, 'An insecure connection'],
+      [{ token: () => null }, 'Nobody is signed in.'],
+      [{ token: 'nonsense' }, 'The token'],
+      [{ sessionId: 'not a uuid' }, 'sessionId'],
+    ] as const) {
+      const { link } = presenceOf(server, 'ida', options)
+      const failed = await until(() => link.getSnapshot().state === 'failed' && link.getSnapshot(), { what: message })
+      expect(failed.error?.message).toContain(message)
+    }
+  })
+
+  it('asks for a fresh token where one is refused, and goes on', async () => {
+    const tokens = ['nonsense', 'dev:ilse']
+    const presence = presenceOf(server, 'ilse', { token: async () => String(tokens.shift() ?? 'dev:ilse') })
+    await until(() => presence.link.getSnapshot().state === 'open', { withinMs: 2000 })
+    expect(tokens).toEqual([])
+  })
+
   it('signs out at once, without a grace', async () => {
     const presence = presenceOf(server, 'hanna')
     await until(async () => (await onlineIds(server, 'dev:reader')).includes('hanna'))

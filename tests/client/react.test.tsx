@@ -6,6 +6,7 @@ import { type ReactElement, type ReactNode, StrictMode, Suspense } from 'react'
 import { renderToString } from 'react-dom/server'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { createPresence } from '../../client/src/index.ts'
 import {
   OnlineUsers,
   PresenceProvider,
@@ -198,6 +199,22 @@ describe("React's binding", () => {
       </App>,
     )
     expect(html).toContain('loading 0 loading loading idle')
+  })
+
+  it('renders on a server that does not know the address of the page', () => {
+    const location = Object.getOwnPropertyDescriptor(globalThis, 'location') as PropertyDescriptor
+    Reflect.deleteProperty(globalThis, 'location')
+    try {
+      const html = renderToString(
+        <PresenceProvider url="/graphql" token="dev:ina">
+          <p>here</p>
+        </PresenceProvider>,
+      )
+      expect(html).toContain('here')
+    } finally {
+      Object.defineProperty(globalThis, 'location', location)
+    }
+    expect(() => createPresence({ url: 'http://', token: 'dev:ina' })).toThrow('url must be an address')
   })
 
   it('says what is missing where there is no provider', () => {
