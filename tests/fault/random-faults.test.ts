@@ -23,7 +23,7 @@ import { createRandom } from './random.ts'
 import { openWorld, type World } from './world.ts'
 
 const MINUTES = Number(process.env.FAULT_MINUTES ?? '1')
-const SEED = Number(process.env.FAULT_SEED ?? Date.now() % 1_000_000)
+const SEED = Number(process.env.FAULT_SEED ?? 16)
 const ONLY = process.env.FAULT_ONLY?.split(',')
 const PEOPLE = 40
 /** Without sockets, by heartbeats alone, several within SESSION_TTL. */
