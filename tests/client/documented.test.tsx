@@ -11,7 +11,7 @@ import { build } from 'esbuild'
 import type { ComponentType, ReactNode } from 'react'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { TestPresence } from '../../client/src/testing/index.ts'
-import { removePage } from './dom.ts'
+import { installPage, removePage } from './dom.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PAGES = ['README.md', 'docs/start.md', 'docs/recipes.md', 'client/README.md']
@@ -40,6 +40,7 @@ describe('the blocks of the pages about the client kit', () => {
   let folder: string
   let bundle: Bundle
   beforeAll(async () => {
+    installPage()
     // Within the project, so that packages are found from it.
     folder = await mkdtemp(join(ROOT, 'node_modules', '.documented-'))
     const pages = await Promise.all(PAGES.map((page) => readFile(join(ROOT, page), 'utf8')))

@@ -22,12 +22,13 @@ import {
 import { closeTabs, onlineIds, openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { removePage } from './dom.ts'
+import { installPage, removePage } from './dom.ts'
 import { closeAll, presenceOf } from './kit.ts'
 
 describe("React's binding", () => {
   let server: TestServer
   beforeAll(async () => {
+    installPage()
     server = await startServer({ SESSION_TTL: '60s' })
   })
   afterEach(() => {

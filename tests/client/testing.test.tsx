@@ -3,11 +3,12 @@ import './dom.ts'
 
 import { act, cleanup, render, screen } from '@testing-library/react'
 import type { ReactElement } from 'react'
-import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { PresenceProvider, useMyPresence, useOnlineUsers, useRoom, useUser } from '../../client/src/react/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
-import { removePage } from './dom.ts'
+import { installPage, removePage } from './dom.ts'
 
+beforeAll(installPage)
 afterEach(cleanup)
 afterAll(removePage)
 
