@@ -121,7 +121,9 @@ async function measure(seconds: number, waits: Record<string, number[]>): Promis
   for (const [kind, wire] of Object.entries(wires)) search.set(`${kind}Port`, String(wire.port))
   const before = await change()
   const tab = await engine.open(`${site.url}/?${search}`)
-  const look = () => tab.evaluate<Record<string, (string | null)[]>>('window.shown ?? {}')
+  type Shown = Record<string, (string | null)[]>
+  // Between two pages a browser may answer with nothing at all.
+  const look = async (): Promise<Shown> => (await tab.evaluate<Shown | null>('window.shown ?? {}')) ?? {}
   const counts = () => Object.keys(ports).length * Number(values.clients)
   await until(
     async () =>
