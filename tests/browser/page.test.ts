@@ -15,12 +15,8 @@ beforeAll(async () => {
 })
 afterAll(() => server.stop())
 
-async function signIn(userId: string, room = '', options = {}): Promise<Page> {
-  const page = await browser.open(server.url, options)
-  await page.getByLabel('User id').fill(userId)
-  if (room !== '') await page.getByLabel('Room').fill(room)
-  await page.getByRole('button', { name: 'Go online' }).click()
-  return page
+function signIn(userId: string, room = '', options = {}): Promise<Page> {
+  return browser.open(`${server.url}/?${new URLSearchParams({ user: userId, room })}`, options)
 }
 
 /** The row of a user in the list. */
@@ -45,6 +41,11 @@ function focused(page: Page): Promise<string> {
   return page.evaluate('document.activeElement.id')
 }
 
+/** What labels the field that has the focus. */
+function focusedLabel(page: Page): Promise<string> {
+  return page.evaluate('document.activeElement.labels?.[0]?.textContent')
+}
+
 async function leaveAll(...pages: Page[]): Promise<void> {
   for (const page of pages) await page.getByRole('button', { name: 'Sign out' }).click()
   for (const page of pages) await page.getByLabel('User id').waitFor()
@@ -52,12 +53,14 @@ async function leaveAll(...pages: Page[]): Promise<void> {
 
 describe('the page', () => {
   it('shows two people each other', async () => {
-    const alice = await signIn('alice')
+    const alice = await browser.open(server.url)
+    await alice.getByLabel('User id').fill('alice')
+    await alice.getByRole('button', { name: 'Go online' }).click()
     await shows(alice, 'alice', 'you')
     const bob = await signIn('bob')
     await shows(alice, 'bob', 'Online')
     await shows(bob, 'alice', 'Online')
-    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     expect(await alice.locator('#list-count').textContent()).toBe('2')
     await leaveAll(alice, bob)
   })
@@ -85,7 +88,7 @@ describe('the page', () => {
   it('hides a person, and shows them again', async () => {
     const [alice, bob] = [await signIn('alice'), await signIn('bob')]
     await shows(bob, 'alice')
-    await alice.getByRole('button', { name: 'Hide me' }).click()
+    await alice.getByRole('button', { name: 'Appear offline' }).click()
     await hides(bob, 'alice')
     await alice.locator('#own-state').filter({ hasText: 'You are hidden' }).waitFor()
     await alice.getByRole('button', { name: 'Show me again' }).click()
@@ -184,14 +187,14 @@ describe('the page', () => {
     const bob = await openTab(server, 'bob')
     await shows(alice, 'bob')
     proxy.refuse()
-    await alice.locator('#freshness').filter({ hasText: 'This list is stale' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Stale since' }).waitFor()
     await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
-    expect(await alice.getByRole('button', { name: 'Hide me' }).isDisabled()).toBe(true)
+    expect(await alice.getByRole('button', { name: 'Appear offline' }).isDisabled()).toBe(true)
     await shoot(alice, 'page-stale')
     await bob.ask('mutation { setStatus(status: BUSY, message: "Meanwhile") { viewer { id } } }')
     proxy.mend()
     await shows(alice, 'bob', 'Meanwhile')
-    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     await bob.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { id } } }')
     await bob.ask('mutation { goOffline { viewer { id } } }')
     await bob.close()
@@ -212,7 +215,7 @@ describe('the page', () => {
     await until(async () => (await focused(alice)) === 'identity', { what: 'the focus on the form' })
   })
 
-  it('gives the focus back to what the person was writing in when the connection was lost', async () => {
+  it('keeps the focus where the person was when the connection was lost', async () => {
     const proxy = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
     try {
       const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
@@ -221,9 +224,15 @@ describe('the page', () => {
       proxy.cut()
       await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
       await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
-      await until(async () => (await focused(alice)) === 'message', { what: 'the focus on the message' })
+      expect(await focusedLabel(alice)).toBe('Message')
       await alice.keyboard.type('tence')
       expect(await alice.getByLabel('Message').inputValue()).toBe('Half a sentence')
+
+      await alice.getByLabel('Away').focus()
+      proxy.cut()
+      await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
+      await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
+      await until(async () => (await focusedLabel(alice)) === 'Away', { what: 'the focus on the choice' })
       await leaveAll(alice)
     } finally {
       await proxy.close()
@@ -261,7 +270,7 @@ describe('the page', () => {
     const alice = await signIn('alice')
     await shows(alice, 'alice')
     // The field keeps to the bound; whoever changes it meets the server's.
-    await alice.evaluate("document.getElementById('message').maxLength = 1000")
+    await alice.evaluate("document.querySelector('.message-field').maxLength = 1000")
     await alice.getByLabel('Message').fill('x'.repeat(200))
     await alice.getByRole('button', { name: 'Set' }).click()
     await alice.getByRole('alert').filter({ hasText: 'message' }).waitFor()

@@ -1,7 +1,7 @@
 /** What a person does about how others see them. */
 import type { StatusChoice } from '@rollcall/client'
 import { useLink, useMyPresence } from '@rollcall/client/react'
-import { type ReactElement, type ReactNode, useId, useLayoutEffect, useRef, useState } from 'react'
+import { type ComponentProps, type ReactElement, type ReactNode, useId, useLayoutEffect, useRef, useState } from 'react'
 import type { Person } from './person.ts'
 
 const CHOICES: readonly { readonly value: StatusChoice; readonly label: string }[] = [
@@ -26,9 +26,8 @@ export function Controls({ person, children }: ControlsProps): ReactElement {
   /** Written, and not sent yet. */
   const [draft, setDraft] = useState<string | null>(null)
   const latestDraft = useRef<string | null>(null)
-  const form = useRef<HTMLFormElement>(null)
   const id = useId()
-  useFocusAcross(form, isEnabled)
+  const focus = useFocusAcross(isEnabled)
 
   /** Does what a control asks for, and says why where it cannot be done. */
   async function act(action: () => Promise<unknown>): Promise<void> {
@@ -65,8 +64,8 @@ export function Controls({ person, children }: ControlsProps): ReactElement {
   const isCut = person.cutAtMs !== null
   return (
     <form
-      ref={form}
       className="controls"
+      {...focus}
       onSubmit={(event) => {
         event.preventDefault()
         void send()
@@ -141,15 +140,19 @@ export function Controls({ person, children }: ControlsProps): ReactElement {
 }
 
 /** A control that is disabled loses its focus: it gets it back when it is enabled again. */
-function useFocusAcross(form: { readonly current: HTMLFormElement | null }, isEnabled: boolean): void {
-  const lost = useRef<HTMLElement | null>(null)
+function useFocusAcross(isEnabled: boolean): Pick<ComponentProps<'form'>, 'onFocus' | 'onBlur'> {
+  const focused = useRef<HTMLElement | null>(null)
   useLayoutEffect(() => {
     const { activeElement, body } = document
-    if (!isEnabled && activeElement instanceof HTMLElement && form.current?.contains(activeElement)) {
-      lost.current = activeElement
-    }
-    if (!isEnabled || lost.current === null) return
-    if (activeElement === body || activeElement === null) lost.current.focus()
-    lost.current = null
-  }, [form, isEnabled])
+    if (isEnabled && (activeElement === body || activeElement === null)) focused.current?.focus()
+  }, [isEnabled])
+  return {
+    onFocus({ target }) {
+      focused.current = target
+    },
+    onBlur({ target }) {
+      // The person went elsewhere.
+      if (!target.matches(':disabled')) focused.current = null
+    },
+  }
 }

@@ -1,14 +1,14 @@
 /** Who came, who went, and who changed, the newest first. */
 import { usePresence } from '@rollcall/client/react'
 import { type ReactElement, useEffect, useState } from 'react'
-import { changesBetween, type SeenChange } from './changes.ts'
+import { changesBetween } from './changes.ts'
 import { Code } from './code.tsx'
 import changes from './snippets/changes.ts?raw'
 import { changeWords, moment } from './words.ts'
 
 const MAX_ENTRIES = 8
 /** Changes come in bursts, and people read slowly. */
-const LOOK_INTERVAL_MS = 200
+const SHOW_INTERVAL_MS = 200
 
 interface Entry {
   readonly number: number
@@ -57,32 +57,31 @@ function useEntries(room: string | null): readonly Entry[] {
     let before = store.getSnapshot()
     let wasRead = before.state === 'live'
     let count = 0
-
-    function tell(seen: readonly SeenChange[]): void {
-      const at = new Date().toISOString()
-      const next = seen.slice(-MAX_ENTRIES).map((change) => {
-        count += 1
-        return { number: count, at, words: changeWords(change, room) }
-      })
-      setEntries((known) => [...next.reverse(), ...known].slice(0, MAX_ENTRIES))
-    }
+    let next: Entry[] = []
 
     function look(): void {
       const after = store.getSnapshot()
-      if (after === before) return
       // The first list says who was there before.
-      if (wasRead && after.users !== before.users) {
-        const seen = changesBetween(before.users, after.users)
-        if (seen.length > 0) tell(seen)
+      const seen = wasRead && after.users !== before.users ? changesBetween(before.users, after.users) : []
+      for (const change of seen.slice(-MAX_ENTRIES)) {
+        count += 1
+        next.push({ number: count, at: new Date().toISOString(), words: changeWords(change, room) })
       }
+      next = next.slice(-MAX_ENTRIES)
       wasRead ||= after.state === 'live'
       before = after
     }
 
+    function show(): void {
+      if (next.length === 0) return
+      const latest = next.reverse()
+      next = []
+      setEntries((known) => [...latest, ...known].slice(0, MAX_ENTRIES))
+    }
+
     setEntries([])
-    // The list is followed while its ids are.
-    const stop = store.ids.subscribe(() => {})
-    const timer = setInterval(look, LOOK_INTERVAL_MS)
+    const stop = store.subscribe(look)
+    const timer = setInterval(show, SHOW_INTERVAL_MS)
     return () => {
       stop()
       clearInterval(timer)

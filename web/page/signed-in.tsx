@@ -42,7 +42,9 @@ export function SignedIn({ memory, takesFocus, onRemember, onSignedOut }: Signed
   }
 
   async function signOut(): Promise<void> {
-    await presence.signOut()
+    // Whom the server refused has no session there, and a token that would be refused again.
+    if (presence.link.getSnapshot().state === 'failed') presence.close()
+    else await presence.signOut()
     onSignedOut()
   }
 
