@@ -60,3 +60,8 @@ export function FreshnessMark({
     </span>
   )
 }
+
+/** Of a snapshot, without its users: React's development build reads all that it is given as a prop. */
+export function freshnessOf({ state, since, error }: Freshness): Freshness {
+  return { state, since, error } as Freshness
+}

@@ -18,21 +18,21 @@ export interface LongListProps {
 }
 
 export function LongList({ id, labelledBy, keys, rowHeight, children }: LongListProps): ReactElement {
-  const list = useRef<HTMLUListElement>(null)
+  const frame = useRef<HTMLElement>(null)
   const [first, setFirst] = useState(0)
   const [room, setRoom] = useState(SPARE_ROWS)
 
   const look = useCallback(() => {
-    if (!list.current) return
+    if (!frame.current) return
     // In steps, so that not every pixel of a scroll renders the list again.
-    setFirst(Math.floor(list.current.scrollTop / rowHeight / SPARE_ROWS) * SPARE_ROWS)
-    setRoom(Math.ceil(list.current.clientHeight / rowHeight))
+    setFirst(Math.floor(frame.current.scrollTop / rowHeight / SPARE_ROWS) * SPARE_ROWS)
+    setRoom(Math.ceil(frame.current.clientHeight / rowHeight))
   }, [rowHeight])
 
   useLayoutEffect(() => {
-    if (!list.current) return
+    if (!frame.current) return
     const observer = new ResizeObserver(look)
-    observer.observe(list.current)
+    observer.observe(frame.current)
     look()
     return () => observer.disconnect()
   }, [look])
@@ -40,19 +40,23 @@ export function LongList({ id, labelledBy, keys, rowHeight, children }: LongList
   const from = Math.max(0, Math.min(first, keys.length - room) - SPARE_ROWS)
   const to = Math.min(keys.length, first + room + 2 * SPARE_ROWS)
   return (
-    <ul
-      ref={list}
-      id={id}
-      className="people long"
-      // biome-ignore lint/a11y/noRedundantRoles: Safari takes the role from a list without marks
-      role="list"
+    <section
+      ref={frame}
+      className="long"
       aria-labelledby={labelledBy}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard
       tabIndex={0}
-      style={{ paddingBlock: `${from * rowHeight}px ${(keys.length - to) * rowHeight}px` }}
       onScroll={look}
     >
-      {keys.slice(from, to).map((key, index) => children(key, from + index + 1, keys.length))}
-    </ul>
+      <ul
+        id={id}
+        className="people"
+        // biome-ignore lint/a11y/noRedundantRoles: Safari takes the role from a list without marks
+        role="list"
+        style={{ paddingBlock: `${from * rowHeight}px ${(keys.length - to) * rowHeight}px` }}
+      >
+        {keys.slice(from, to).map((key, index) => children(key, from + index + 1, keys.length))}
+      </ul>
+    </section>
   )
 }

@@ -1,9 +1,9 @@
 /** Everyone who is online, or in a room: any number of people, and a field to find one. */
-import type { OnlineUsersSnapshot, User } from '@rollcall/client'
+import type { Freshness, OnlineUsersSnapshot, User } from '@rollcall/client'
 import { useLink, useMyPresence, useOnlineUsers, usePresence, useRoom, useUser } from '@rollcall/client/react'
 import { memo, type ReactElement, useCallback, useEffect, useMemo, useState } from 'react'
 import { Code } from './code.tsx'
-import { FreshnessMark } from './link.tsx'
+import { FreshnessMark, freshnessOf } from './link.tsx'
 import { LongList } from './long-list.tsx'
 import longList from './snippets/long-list.tsx?raw'
 import { UserLine } from './user.tsx'
@@ -19,25 +19,28 @@ export function Online({ room }: { readonly room: string | null }): ReactElement
 }
 
 function Everyone(): ReactElement {
-  return <OnlineCard room={null} online={useOnlineUsers()} />
+  return <OnlineCard room={null} {...idsOf(useOnlineUsers())} />
 }
 
 function InRoom({ room }: { readonly room: string }): ReactElement {
-  return <OnlineCard room={room} online={useRoom(room)} />
+  return <OnlineCard room={room} {...idsOf(useRoom(room))} />
 }
 
-interface OnlineCardProps {
-  readonly room: string | null
-  /** Its `users` is not read: each row takes its own, and so an update renders one row. */
-  readonly online: OnlineUsersSnapshot
+interface OnlineIds {
+  readonly ids: readonly string[]
+  readonly freshness: Freshness
 }
 
-function OnlineCard({ room, online }: OnlineCardProps): ReactElement {
+/** Its `users` is not read: each row takes its own, and so an update renders one row. */
+function idsOf(online: OnlineUsersSnapshot): OnlineIds {
+  return { ids: online.ids, freshness: freshnessOf(online) }
+}
+
+function OnlineCard({ room, ids, freshness }: OnlineIds & { readonly room: string | null }): ReactElement {
   const [search, setSearch] = useState('')
-  const { ids } = online
-  const isKnown = ids.length > 0 || online.state === 'live'
+  const isKnown = ids.length > 0 || freshness.state === 'live'
   return (
-    <section className="card online" aria-labelledby="list-heading" data-state={online.state}>
+    <section className="card online" aria-labelledby="list-heading" data-state={freshness.state}>
       <div className="card-top">
         <h2 id="list-heading">
           <span id="list-title">{room === null ? 'Online now' : `In ${room}`}</span>{' '}
@@ -45,7 +48,7 @@ function OnlineCard({ room, online }: OnlineCardProps): ReactElement {
             {isKnown ? ids.length.toLocaleString() : ''}
           </span>
         </h2>
-        <FreshnessMark id="freshness" freshness={online} />
+        <FreshnessMark id="freshness" freshness={freshness} />
       </div>
       <div className="field">
         <label className="unseen" htmlFor="search">

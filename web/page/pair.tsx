@@ -3,7 +3,7 @@ import { PresenceProvider, useLink, useOnlineUsers, useUser } from '@rollcall/cl
 import { type ReactElement, useCallback, useEffect, useId, useRef, useState } from 'react'
 import { Code } from './code.tsx'
 import { Controls } from './controls.tsx'
-import { FreshnessMark, LinkState, OwnState, useShownStatus } from './link.tsx'
+import { FreshnessMark, freshnessOf, LinkState, OwnState, useShownStatus } from './link.tsx'
 import { type Person, useNow, usePerson } from './person.ts'
 import { SignInForm, type SignInFormProps } from './sign-in.tsx'
 import myStatus from './snippets/my-status.tsx?raw'
@@ -166,7 +166,7 @@ function Seen({ ownId, otherId }: { readonly ownId: string; readonly otherId: st
     <div className="seen" data-state={online.state}>
       <p className="seen-top">
         <span>{`Online: ${others.length + (isOtherOnline ? 1 : 0)}`}</span>
-        <FreshnessMark freshness={online} />
+        <FreshnessMark freshness={freshnessOf(online)} />
       </p>
       <ul className="people">
         {[otherId, ...others.slice(0, MAX_OTHERS)].map((id) => (
