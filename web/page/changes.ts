@@ -1,7 +1,14 @@
 /** What became of a list of users between two looks at it. */
-import type { User } from '@rollcall/client'
 
-export interface SeenChange {
+/** What is told of a user's changes. */
+export interface Shown {
+  readonly id: string
+  readonly name: string
+  readonly status: string
+  readonly statusMessage: string | null
+}
+
+export interface SeenChange<User extends Shown> {
   readonly kind: 'came' | 'went' | 'changed'
   readonly user: User
   /** As the list showed them before; null where it did not. */
@@ -9,8 +16,11 @@ export interface SeenChange {
 }
 
 /** Both lists are ordered by id, as the kit's are. A user of whom nothing changed is the same object in both. */
-export function changesBetween(before: readonly User[], after: readonly User[]): SeenChange[] {
-  const changes: SeenChange[] = []
+export function changesBetween<User extends Shown>(
+  before: readonly User[],
+  after: readonly User[],
+): SeenChange<User>[] {
+  const changes: SeenChange<User>[] = []
   let [beforeIndex, afterIndex] = [0, 0]
   while (beforeIndex < before.length || afterIndex < after.length) {
     const previous = before[beforeIndex]
@@ -30,6 +40,6 @@ export function changesBetween(before: readonly User[], after: readonly User[]):
   return changes
 }
 
-function isShownOtherwise(one: User, other: User): boolean {
+function isShownOtherwise(one: Shown, other: Shown): boolean {
   return one.name !== other.name || one.status !== other.status || one.statusMessage !== other.statusMessage
 }

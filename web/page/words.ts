@@ -66,7 +66,7 @@ export function ownStateWords({ viewer, link, hasLeft, isComing }: OwnState): st
 }
 
 /** @param room - the list's; null: everyone's */
-export function changeWords({ kind, user, previous }: SeenChange, room: string | null): string {
+export function changeWords({ kind, user, previous }: SeenChange<User>, room: string | null): string {
   const name = shownName(user).text
   const status = statusWord(user.status).toLowerCase()
   if (kind === 'came') return room === null ? `${name} came online` : `${name} came into the room`
