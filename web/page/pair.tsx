@@ -122,6 +122,12 @@ function Panel({ own, other, onRefused }: PanelProps): ReactElement {
         <Header heading={heading} own={own} onRefused={onRefused} />
         <Seen ownId={own.userId} otherId={other.userId} />
         <Controls person={own.person} />
+        {own.person.cutAtMs === null && (
+          <p className="hint cut-hint">
+            Cut the link to lose the network, and see for how long {shownName(nameless(other.userId)).name} goes on
+            seeing {shownName(nameless(own.userId)).name}.
+          </p>
+        )}
         <PresenceProvider presence={other.person.presence}>
           <Cut userId={own.userId} byId={other.userId} cutAtMs={own.person.cutAtMs} />
         </PresenceProvider>
@@ -165,7 +171,7 @@ function Seen({ ownId, otherId }: { readonly ownId: string; readonly otherId: st
   return (
     <div className="seen" data-state={online.state}>
       <p className="seen-top">
-        <span>{`Online: ${others.length + (isOtherOnline ? 1 : 0)}`}</span>
+        <span>{`Others online: ${(others.length + (isOtherOnline ? 1 : 0)).toLocaleString()}`}</span>
         <FreshnessMark freshness={freshnessOf(online)} />
       </p>
       <ul className="people">
