@@ -166,6 +166,60 @@ describe('the page', () => {
     await leaveAll(alice, bob, elsewhere)
   })
 
+  it('moves from room to room in one session, and nobody sees the person go', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    const [before] = await sessions('alice')
+    const seen = await log(bob)
+    await alice.getByLabel('Room to go to').fill('lobby')
+    await alice.getByRole('button', { name: 'Go in' }).click()
+    await alice.locator('#list-title').filter({ hasText: 'In lobby' }).waitFor()
+    await shows(alice, 'alice', 'you')
+    expect(await row(alice, 'bob').count()).toBe(0)
+    await alice
+      .locator('.counts')
+      .filter({ hasText: '1 in lobby' })
+      .filter({ hasText: '2 online everywhere' })
+      .waitFor()
+    await until(async () => (await sessions('alice'))[0]?.rooms.join() === 'lobby', { what: 'the room' })
+    await alice.getByRole('button', { name: 'Leave lobby' }).click()
+    await alice.locator('#list-title').filter({ hasText: 'Online now' }).waitFor()
+    await shows(alice, 'bob')
+    await until(async () => (await sessions('alice'))[0]?.rooms.length === 0, { what: 'no room' })
+    expect((await sessions('alice')).map(({ id }) => id)).toEqual([before?.id])
+    expect(await log(bob)).toEqual(seen)
+    await leaveAll(alice, bob)
+  })
+
+  it('watches whom the person names, online or not', async () => {
+    const alice = await signIn('alice')
+    const watched = (userId: string) => alice.locator('#watched li').filter({ hasText: userId })
+    await watched('bob').waitFor()
+    await alice.getByLabel('Id to watch').fill('watched-1')
+    await alice.getByLabel('Id to watch').press('Enter')
+    await watched('watched-1').filter({ hasText: 'Was never here' }).waitFor()
+    const tab = await openTab(server, 'watched-1')
+    await watched('watched-1').filter({ hasText: 'Online' }).waitFor()
+    await tab.ask('mutation { goOffline { viewer { id } } }')
+    await watched('watched-1').filter({ hasText: 'Offline' }).waitFor()
+    await alice.getByRole('button', { name: 'Remove watched-1' }).click()
+    await watched('watched-1').waitFor({ state: 'detached' })
+    await tab.close()
+    await leaveAll(alice)
+  })
+
+  it("lists the person's tabs and devices", async () => {
+    const alice = await signIn('alice', 'lobby')
+    const own = alice.locator('#sessions li').filter({ hasText: 'this tab' })
+    await own.filter({ hasText: 'Demo page' }).filter({ hasText: 'in lobby' }).waitFor()
+    const phone = await openTab(server, 'alice', { device: 'Phone' })
+    await alice.locator('#sessions li').filter({ hasText: 'Phone' }).waitFor()
+    await phone.ask('mutation { goOffline { viewer { id } } }')
+    await alice.locator('#sessions li').filter({ hasText: 'Phone' }).waitFor({ state: 'detached' })
+    await phone.close()
+    await leaveAll(alice)
+  })
+
   it('counts what the person does as activity, and nothing else', async () => {
     const own = await startServer({ AWAY_AFTER: '2s', PING_INTERVAL: '10s', PONG_TIMEOUT: '5s' })
     try {
@@ -319,7 +373,7 @@ describe('the page', () => {
   }
 })
 
-async function sessions(userId: string): Promise<{ id: string; isAttached: boolean }[]> {
-  const { data } = await post(server, `dev:${userId}`, '{ viewer { sessions { id isAttached } } }')
+async function sessions(userId: string): Promise<{ id: string; rooms: string[]; isAttached: boolean }[]> {
+  const { data } = await post(server, `dev:${userId}`, '{ viewer { sessions { id rooms isAttached } } }')
   return data?.viewer.sessions
 }

@@ -1,6 +1,6 @@
 /** One person who is signed in on this page: their presence, their cable, and whether they went offline. */
 import { createPresence, type Presence } from '@rollcall/client'
-import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from 'react'
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react'
 import { Cable } from './cable.ts'
 
 /** What counts as just now: the heartbeat that tells of it is on its way for that long at most. */
@@ -85,24 +85,28 @@ export function usePerson({ token, room, sessionId, startsOffline, onLeft }: Per
   }
 }
 
-/** Whether the person did something just now, or does not look at the page yet. */
+/** Whether the person opened the page or did something just now, or does not look at it yet. */
 export function useIsComing(isAsked: boolean): boolean {
   const [isHidden, setIsHidden] = useState(document.visibilityState !== 'visible')
   const [isRecent, setIsRecent] = useState(true)
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined)
+  useEffect(() => {
+    timer.current = setTimeout(setIsRecent, JUST_NOW_MS, false)
+    return () => clearTimeout(timer.current)
+  }, [])
   useEffect(() => {
     if (!isAsked) return
-    let timer: ReturnType<typeof setTimeout>
+    const look = (): void => setIsHidden(document.visibilityState !== 'visible')
     const notice = (): void => {
-      clearTimeout(timer)
-      setIsHidden(document.visibilityState !== 'visible')
+      look()
       setIsRecent(true)
-      timer = setTimeout(setIsRecent, JUST_NOW_MS, false)
+      clearTimeout(timer.current)
+      timer.current = setTimeout(setIsRecent, JUST_NOW_MS, false)
     }
-    notice()
+    look()
     for (const name of ACTIVITY) addEventListener(name, notice, { passive: true, capture: true })
     document.addEventListener('visibilitychange', notice)
     return () => {
-      clearTimeout(timer)
       for (const name of ACTIVITY) removeEventListener(name, notice, { capture: true })
       document.removeEventListener('visibilitychange', notice)
     }
