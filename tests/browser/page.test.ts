@@ -144,6 +144,7 @@ describe('the page', () => {
     // Whatever the reloads had told would be told before this.
     await alice.getByLabel('Busy').check()
     await shows(bob, 'alice', 'Busy')
+    await bob.locator('#log li').first().filter({ hasText: 'alice is busy' }).waitFor()
     expect(await log(bob)).toEqual(['alice is busy', ...seen].slice(0, 8))
     expect((await sessions('alice')).map(({ id }) => id)).toEqual(before)
     await alice.getByLabel('Automatic').check()

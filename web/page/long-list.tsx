@@ -18,7 +18,7 @@ export interface LongListProps {
 }
 
 export function LongList({ id, labelledBy, keys, rowHeight, children }: LongListProps): ReactElement {
-  const frame = useRef<HTMLElement>(null)
+  const frame = useRef<HTMLDivElement>(null)
   const [first, setFirst] = useState(0)
   const [room, setRoom] = useState(SPARE_ROWS)
 
@@ -40,9 +40,11 @@ export function LongList({ id, labelledBy, keys, rowHeight, children }: LongList
   const from = Math.max(0, Math.min(first, keys.length - room) - SPARE_ROWS)
   const to = Math.min(keys.length, first + room + 2 * SPARE_ROWS)
   return (
-    <section
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for what one fills in, and a section is a landmark
+    <div
       ref={frame}
       className="long"
+      role="group"
       aria-labelledby={labelledBy}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard
       tabIndex={0}
@@ -57,6 +59,6 @@ export function LongList({ id, labelledBy, keys, rowHeight, children }: LongList
       >
         {keys.slice(from, to).map((key, index) => children(key, from + index + 1, keys.length))}
       </ul>
-    </section>
+    </div>
   )
 }
