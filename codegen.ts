@@ -37,7 +37,7 @@ const kit: CodegenConfig['generates'] = {
 const config: CodegenConfig = {
   schema: 'schema.graphql',
   importExtension: '.ts',
-  generates: { ...documentsOf('web/page'), ...documentsOf('examples'), ...kit },
+  generates: { ...documentsOf('examples'), ...kit },
 }
 
 export default config

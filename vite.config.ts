@@ -12,6 +12,13 @@ export default defineConfig({
   // Relative: the pages lie below any BASE_PATH.
   base: './',
   plugins: [react()],
+  // From its source: the pages are built without building the kit first.
+  resolve: {
+    alias: [
+      { find: /^@rollcall\/client\/react$/, replacement: path('client/src/react/index.ts') },
+      { find: /^@rollcall\/client$/, replacement: path('client/src/index.ts') },
+    ],
+  },
   build: {
     outDir: path('dist/web'),
     emptyOutDir: true,

@@ -13,7 +13,8 @@ import { fileURLToPath } from 'node:url'
 import { type Browser, chromium } from 'playwright-core'
 
 const picture = fileURLToPath(new URL('../docs/images/two-tabs.png', import.meta.url))
-const TAB = { width: 520, height: 860 }
+/** Wide enough for both people and the code beside them. */
+const WINDOW = { width: 1280, height: 830 }
 
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-picture-'))
 const server = spawn(process.execPath, [fileURLToPath(new URL('../dist/main.js', import.meta.url))], {
@@ -46,24 +47,18 @@ async function listeningUrl(): Promise<string> {
 }
 
 async function shoot(browser: Browser, url: string): Promise<void> {
-  const tabs = []
-  for (const userId of ['alice', 'bob']) {
-    const page = await browser.newPage({ viewport: TAB, deviceScaleFactor: 2 })
-    await page.goto(url)
-    await page.getByLabel('User id').fill(userId)
-    await page.getByRole('button', { name: 'Go online' }).click()
-    tabs.push(page)
-  }
-  for (const page of tabs) await page.locator('#list li').nth(1).waitFor()
-  const images = await Promise.all(tabs.map((page) => page.screenshot()))
-
-  const both = await browser.newPage({ viewport: { width: 2 * TAB.width + 60, height: TAB.height + 40 } })
-  const tags = images.map(
-    (image) => `<img width="${TAB.width}" src="data:image/png;base64,${image.toString('base64')}">`,
-  )
-  await both.setContent(
-    `<style>body{margin:20px;display:flex;gap:20px}img{border:1px solid #ccc;border-radius:8px}</style>${tags.join('')}`,
-  )
+  const page = await browser.newPage({ viewport: WINDOW, deviceScaleFactor: 1.5, locale: 'en-GB' })
+  await page.goto(url)
+  const [alice, bob] = [page.locator('.panel').nth(0), page.locator('.panel').nth(1)]
+  await alice.getByText('Connected').waitFor()
+  await alice.getByLabel('Busy').check()
+  await alice.getByLabel('Message').fill('In a meeting until three')
+  await alice.getByRole('button', { name: 'Set' }).click()
+  await bob.locator('.seen').getByText('In a meeting until three').waitFor()
+  await alice.locator('.seen').getByText('Online', { exact: true }).waitFor()
+  // Nothing has the focus, and nothing lies under the pointer.
+  await page.evaluate('document.activeElement.blur(), scrollTo(0, 0)')
+  await page.mouse.move(0, 0)
   mkdirSync(fileURLToPath(new URL('../docs/images', import.meta.url)), { recursive: true })
-  await both.screenshot({ path: picture })
+  await page.screenshot({ path: picture })
 }

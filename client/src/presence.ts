@@ -126,7 +126,8 @@ class ConnectedPresence implements Presence {
   readonly #rooms: Rooms
   readonly #activity: Activity
   #sessionId: string | null
-  #holders = 0
+  /** One for each call of `connect` that is not over. */
+  readonly #holders = new Set<object>()
   #unfollowPage: (() => void) | null = null
   #hasLeft = false
   /** Whether the session that is being started says that the person is there. */
@@ -265,15 +266,14 @@ class ConnectedPresence implements Presence {
   }
 
   connect(): () => void {
-    this.#holders += 1
+    const holder = {}
+    this.#holders.add(holder)
     this.#start()
-    let isOver = false
     return () => {
-      if (isOver) return
-      isOver = true
-      this.#holders -= 1
+      // After `close` it is none any more, and those of later calls stay.
+      if (!this.#holders.delete(holder)) return
       // React's strict mode lets go and takes hold again in one step.
-      setTimeout(() => this.#holders === 0 && this.#stop(), 0)
+      setTimeout(() => this.#holders.size === 0 && this.#stop(), 0)
     }
   }
 
@@ -291,7 +291,7 @@ class ConnectedPresence implements Presence {
   }
 
   close(): void {
-    this.#holders = 0
+    this.#holders.clear()
     this.#stop()
   }
 

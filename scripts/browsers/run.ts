@@ -67,7 +67,7 @@ const KINDS: readonly PageKind[] = [
     name: "The project's page",
     url: (userId) => `http://127.0.0.1:${wire.port}/?user=${userId}`,
     state: "['own-state', 'freshness'].map((id) => document.getElementById(id)?.textContent).join(' ')",
-    isOnline: (state) => state === 'You are shown as online. Up to date',
+    isOnline: (state) => state === 'You are shown as online. Live',
   },
 ]
 

@@ -21,9 +21,12 @@ function says(page: Page, text: string): Promise<void> {
 describe('axe finds nothing', () => {
   for (const colorScheme of ['light', 'dark'] as const) {
     for (const [size, viewport] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
-      it(`on a ${size}, ${colorScheme}, signed out, signed in, hidden and gone`, async () => {
+      it(`on a ${size}, ${colorScheme}: side by side, cut off, signed in, hidden and gone`, async () => {
         const page = await browser.open(server.url, { viewport, colorScheme })
-        await page.getByLabel('User id').waitFor()
+        await page.locator('.panel .status').nth(1).waitFor()
+        expect(await violations(page)).toEqual([])
+        await page.getByRole('button', { name: 'Cut the link' }).first().click()
+        await page.getByRole('button', { name: 'Try now' }).waitFor()
         expect(await violations(page)).toEqual([])
 
         await page.getByLabel('User id').fill('alice')
@@ -36,7 +39,7 @@ describe('axe finds nothing', () => {
         await page.locator('#log').getByText('user-1 is busy: “At lunch”').waitFor()
         expect(await violations(page)).toEqual([])
 
-        await page.getByRole('button', { name: 'Hide me' }).click()
+        await page.getByRole('button', { name: 'Appear offline' }).click()
         await says(page, 'You are hidden')
         expect(await violations(page)).toEqual([])
         await page.getByRole('button', { name: 'Show me again' }).click()
@@ -61,12 +64,12 @@ describe('axe finds nothing', () => {
       try {
         const page = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`, { colorScheme })
         await says(page, 'You are shown as online.')
-        await page.evaluate("document.getElementById('message').maxLength = 1000")
+        await page.evaluate("document.querySelector('.message-field').maxLength = 1000")
         await page.getByLabel('Message').fill('x'.repeat(200))
         await page.getByRole('button', { name: 'Set' }).click()
         await page.getByRole('alert').filter({ hasText: 'message' }).waitFor()
         proxy.refuse()
-        await page.locator('#freshness').filter({ hasText: 'This list is stale' }).waitFor()
+        await page.locator('#freshness').filter({ hasText: 'Stale since' }).waitFor()
         expect(await violations(page)).toEqual([])
         await page.close()
 

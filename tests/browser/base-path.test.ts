@@ -36,7 +36,7 @@ describe('the pages below BASE_PATH', () => {
     expect(new URL(page.url()).pathname).toBe('/presence/')
     await page.getByLabel('User id').fill('alice')
     await page.getByRole('button', { name: 'Go online' }).click()
-    await page.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await page.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     const [other] = await Promise.all([page.context().waitForEvent('page'), page.locator('#other-tab').click()])
     await page.locator('#list li').filter({ hasText: 'bob' }).waitFor()
     expect(new URL(other.url()).pathname).toBe('/presence/')

@@ -13,9 +13,20 @@ const COMPILER = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', 
 
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   execFileSync(process.execPath, [COMPILER, '-p', 'client/tsconfig.build.json'], { cwd: ROOT, stdio: 'inherit' })
-  await build({ logLevel: 'warn' })
+  await buildPages()
   if (!existsSync(TEMPLATE_PATH)) await buildTemplate()
   const postgres = await startPostgres()
   project.provide('postgresUrl', postgres.url)
   return () => postgres.stop()
+}
+
+/** As they are shipped: with `NODE_ENV=test`, as Vitest sets it, Vite takes React's development build. */
+async function buildPages(): Promise<void> {
+  const { NODE_ENV } = process.env
+  process.env.NODE_ENV = 'production'
+  try {
+    await build({ logLevel: 'warn' })
+  } finally {
+    process.env.NODE_ENV = NODE_ENV
+  }
 }

@@ -89,7 +89,7 @@ describe('the page in a browser that keeps pages', () => {
     expect(await isKept(page)).toBe(true)
     await says(page, 'You are shown as online.')
     await page.locator('#list li').filter({ hasText: 'newcomer' }).waitFor()
-    await page.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await page.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     expect(await page.locator('#list li').filter({ hasText: 'leaver' }).count()).toBe(1)
     await page.close()
     await until(() => saw('leaver', 'LEAVE', backAtMs), { what: 'the LEAVE after the close' })

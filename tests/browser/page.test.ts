@@ -15,12 +15,8 @@ beforeAll(async () => {
 })
 afterAll(() => server.stop())
 
-async function signIn(userId: string, room = '', options = {}): Promise<Page> {
-  const page = await browser.open(server.url, options)
-  await page.getByLabel('User id').fill(userId)
-  if (room !== '') await page.getByLabel('Room').fill(room)
-  await page.getByRole('button', { name: 'Go online' }).click()
-  return page
+function signIn(userId: string, room = '', options = {}): Promise<Page> {
+  return browser.open(`${server.url}/?${new URLSearchParams({ user: userId, room })}`, options)
 }
 
 /** The row of a user in the list. */
@@ -45,6 +41,11 @@ function focused(page: Page): Promise<string> {
   return page.evaluate('document.activeElement.id')
 }
 
+/** What labels the field that has the focus. */
+function focusedLabel(page: Page): Promise<string> {
+  return page.evaluate('document.activeElement.labels?.[0]?.textContent')
+}
+
 async function leaveAll(...pages: Page[]): Promise<void> {
   for (const page of pages) await page.getByRole('button', { name: 'Sign out' }).click()
   for (const page of pages) await page.getByLabel('User id').waitFor()
@@ -52,12 +53,14 @@ async function leaveAll(...pages: Page[]): Promise<void> {
 
 describe('the page', () => {
   it('shows two people each other', async () => {
-    const alice = await signIn('alice')
+    const alice = await browser.open(server.url)
+    await alice.getByLabel('User id').fill('alice')
+    await alice.getByRole('button', { name: 'Go online' }).click()
     await shows(alice, 'alice', 'you')
     const bob = await signIn('bob')
     await shows(alice, 'bob', 'Online')
     await shows(bob, 'alice', 'Online')
-    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     expect(await alice.locator('#list-count').textContent()).toBe('2')
     await leaveAll(alice, bob)
   })
@@ -85,7 +88,7 @@ describe('the page', () => {
   it('hides a person, and shows them again', async () => {
     const [alice, bob] = [await signIn('alice'), await signIn('bob')]
     await shows(bob, 'alice')
-    await alice.getByRole('button', { name: 'Hide me' }).click()
+    await alice.getByRole('button', { name: 'Appear offline' }).click()
     await hides(bob, 'alice')
     await alice.locator('#own-state').filter({ hasText: 'You are hidden' }).waitFor()
     await alice.getByRole('button', { name: 'Show me again' }).click()
@@ -141,6 +144,7 @@ describe('the page', () => {
     // Whatever the reloads had told would be told before this.
     await alice.getByLabel('Busy').check()
     await shows(bob, 'alice', 'Busy')
+    await bob.locator('#log li').first().filter({ hasText: 'alice is busy' }).waitFor()
     expect(await log(bob)).toEqual(['alice is busy', ...seen].slice(0, 8))
     expect((await sessions('alice')).map(({ id }) => id)).toEqual(before)
     await alice.getByLabel('Automatic').check()
@@ -161,6 +165,60 @@ describe('the page', () => {
     await bob.getByRole('button', { name: 'Come back' }).click()
     await shows(alice, 'bob')
     await leaveAll(alice, bob, elsewhere)
+  })
+
+  it('moves from room to room in one session, and nobody sees the person go', async () => {
+    const [alice, bob] = [await signIn('alice'), await signIn('bob')]
+    await shows(bob, 'alice')
+    const [before] = await sessions('alice')
+    const seen = await log(bob)
+    await alice.getByLabel('Room to go to').fill('lobby')
+    await alice.getByRole('button', { name: 'Go in' }).click()
+    await alice.locator('#list-title').filter({ hasText: 'In lobby' }).waitFor()
+    await shows(alice, 'alice', 'you')
+    expect(await row(alice, 'bob').count()).toBe(0)
+    await alice
+      .locator('.counts')
+      .filter({ hasText: '1 in lobby' })
+      .filter({ hasText: '2 online everywhere' })
+      .waitFor()
+    await until(async () => (await sessions('alice'))[0]?.rooms.join() === 'lobby', { what: 'the room' })
+    await alice.getByRole('button', { name: 'Leave lobby' }).click()
+    await alice.locator('#list-title').filter({ hasText: 'Online now' }).waitFor()
+    await shows(alice, 'bob')
+    await until(async () => (await sessions('alice'))[0]?.rooms.length === 0, { what: 'no room' })
+    expect((await sessions('alice')).map(({ id }) => id)).toEqual([before?.id])
+    expect(await log(bob)).toEqual(seen)
+    await leaveAll(alice, bob)
+  })
+
+  it('watches whom the person names, online or not', async () => {
+    const alice = await signIn('alice')
+    const watched = (userId: string) => alice.locator('#watched li').filter({ hasText: userId })
+    await watched('bob').waitFor()
+    await alice.getByLabel('Id to watch').fill('watched-1')
+    await alice.getByLabel('Id to watch').press('Enter')
+    await watched('watched-1').filter({ hasText: 'Was never here' }).waitFor()
+    const tab = await openTab(server, 'watched-1')
+    await watched('watched-1').filter({ hasText: 'Online' }).waitFor()
+    await tab.ask('mutation { goOffline { viewer { id } } }')
+    await watched('watched-1').filter({ hasText: 'Offline' }).waitFor()
+    await alice.getByRole('button', { name: 'Remove watched-1' }).click()
+    await watched('watched-1').waitFor({ state: 'detached' })
+    await tab.close()
+    await leaveAll(alice)
+  })
+
+  it("lists the person's tabs and devices", async () => {
+    const alice = await signIn('alice', 'lobby')
+    const own = alice.locator('#sessions li').filter({ hasText: 'this tab' })
+    await own.filter({ hasText: 'Demo page' }).filter({ hasText: 'in lobby' }).waitFor()
+    const phone = await openTab(server, 'alice', { device: 'Phone' })
+    await alice.locator('#sessions li').filter({ hasText: 'Phone' }).waitFor()
+    await phone.ask('mutation { goOffline { viewer { id } } }')
+    await alice.locator('#sessions li').filter({ hasText: 'Phone' }).waitFor({ state: 'detached' })
+    await phone.close()
+    await leaveAll(alice)
   })
 
   it('counts what the person does as activity, and nothing else', async () => {
@@ -184,14 +242,14 @@ describe('the page', () => {
     const bob = await openTab(server, 'bob')
     await shows(alice, 'bob')
     proxy.refuse()
-    await alice.locator('#freshness').filter({ hasText: 'This list is stale' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Stale since' }).waitFor()
     await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
-    expect(await alice.getByRole('button', { name: 'Hide me' }).isDisabled()).toBe(true)
+    expect(await alice.getByRole('button', { name: 'Appear offline' }).isDisabled()).toBe(true)
     await shoot(alice, 'page-stale')
     await bob.ask('mutation { setStatus(status: BUSY, message: "Meanwhile") { viewer { id } } }')
     proxy.mend()
     await shows(alice, 'bob', 'Meanwhile')
-    await alice.locator('#freshness').filter({ hasText: 'Up to date' }).waitFor()
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     await bob.ask('mutation { setStatus(status: AUTOMATIC, message: null) { viewer { id } } }')
     await bob.ask('mutation { goOffline { viewer { id } } }')
     await bob.close()
@@ -212,7 +270,7 @@ describe('the page', () => {
     await until(async () => (await focused(alice)) === 'identity', { what: 'the focus on the form' })
   })
 
-  it('gives the focus back to what the person was writing in when the connection was lost', async () => {
+  it('keeps the focus where the person was when the connection was lost', async () => {
     const proxy = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
     try {
       const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
@@ -221,9 +279,15 @@ describe('the page', () => {
       proxy.cut()
       await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
       await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
-      await until(async () => (await focused(alice)) === 'message', { what: 'the focus on the message' })
+      expect(await focusedLabel(alice)).toBe('Message')
       await alice.keyboard.type('tence')
       expect(await alice.getByLabel('Message').inputValue()).toBe('Half a sentence')
+
+      await alice.getByLabel('Away').focus()
+      proxy.cut()
+      await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
+      await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
+      await until(async () => (await focusedLabel(alice)) === 'Away', { what: 'the focus on the choice' })
       await leaveAll(alice)
     } finally {
       await proxy.close()
@@ -261,7 +325,7 @@ describe('the page', () => {
     const alice = await signIn('alice')
     await shows(alice, 'alice')
     // The field keeps to the bound; whoever changes it meets the server's.
-    await alice.evaluate("document.getElementById('message').maxLength = 1000")
+    await alice.evaluate("document.querySelector('.message-field').maxLength = 1000")
     await alice.getByLabel('Message').fill('x'.repeat(200))
     await alice.getByRole('button', { name: 'Set' }).click()
     await alice.getByRole('alert').filter({ hasText: 'message' }).waitFor()
@@ -310,7 +374,7 @@ describe('the page', () => {
   }
 })
 
-async function sessions(userId: string): Promise<{ id: string; isAttached: boolean }[]> {
-  const { data } = await post(server, `dev:${userId}`, '{ viewer { sessions { id isAttached } } }')
+async function sessions(userId: string): Promise<{ id: string; rooms: string[]; isAttached: boolean }[]> {
+  const { data } = await post(server, `dev:${userId}`, '{ viewer { sessions { id rooms isAttached } } }')
   return data?.viewer.sessions
 }

@@ -43,7 +43,7 @@ describe('a tab that opens in the background', () => {
     // Everything that the page says of its person from now on.
     await tab.evaluate(`void (window.said = [], new MutationObserver(() => {
       said.push(document.getElementById('own-state').textContent)
-    }).observe(document.getElementById('own-state'), { childList: true }))`)
+    }).observe(document.getElementById('own-state'), { characterData: true, childList: true, subtree: true }))`)
     await tab.show()
     await until(() => isOnline('alice'), { what: 'alice online' })
     await until(async () => (await ownState()) === 'You are shown as online.', { what: 'the words' })

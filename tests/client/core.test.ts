@@ -187,4 +187,21 @@ describe('the client kit', () => {
     expect(await onlineIds(server, 'dev:reader')).not.toContain('hanna')
     expect(presence.link.getSnapshot().state).toBe('idle')
   })
+
+  it('connects again after it signed out, and leaves with the last who asked for it', async () => {
+    const presence = presenceOf(server, 'ida', { autoConnect: false })
+    const leaveBefore = presence.connect()
+    await until(() => presence.link.getSnapshot().state === 'open')
+    await presence.signOut()
+    const leave = presence.connect()
+    await until(() => presence.link.getSnapshot().state === 'open')
+    leaveBefore()
+    const leaveAgain = presence.connect()
+    leave()
+    // What would end it does so after this step.
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    expect(presence.link.getSnapshot().state).toBe('open')
+    leaveAgain()
+    await until(() => presence.link.getSnapshot().state === 'idle')
+  })
 })

@@ -6,8 +6,6 @@
 import type { ApolloClient } from '@apollo/client'
 import type { Client as UrqlClient } from 'urql'
 import { OnlineUsers, PresenceChanged } from '../../examples/operations.ts'
-import { ChooseStatus, Me } from '../../web/page/operations.ts'
-import { ask, type SocketClient } from '../../web/page/requests.ts'
 
 export async function fieldsOfApollo(client: ApolloClient): Promise<unknown[]> {
   const { data } = await client.query({ query: OnlineUsers, variables: { room: 'lobby' } })
@@ -41,19 +39,5 @@ export async function urql(client: UrqlClient): Promise<unknown[]> {
     data?.onlineUsers.position,
     // @ts-expect-error A connection has no such field.
     data?.onlineUsers.total,
-  ]
-}
-
-export async function page(client: SocketClient): Promise<unknown[]> {
-  const { viewer } = await ask(client, Me, {})
-  await ask(client, ChooseStatus, { status: 'BUSY', message: null })
-  // @ts-expect-error A variable without a default must be given.
-  await ask(client, ChooseStatus, { message: 'Lunch' })
-  // @ts-expect-error Nobody can choose to be online.
-  await ask(client, ChooseStatus, { status: 'ONLINE' })
-  return [
-    viewer.statusChoice,
-    // @ts-expect-error A viewer has no such field.
-    viewer.password,
   ]
 }

@@ -1,43 +1,64 @@
-/** What this tab remembers across a reload. Another tab of the same browser is another session. */
-const KEY = 'rollcall'
+/** What this tab remembers across a reload. Another tab of the same browser is somebody else, or another session. */
+const SIGNED_IN_KEY = 'rollcall'
+const PAIR_KEY = 'rollcall:pair'
 
+/** Who is signed in alone. */
 export interface TabMemory {
   /** A user id, or a token. */
   readonly identity: string
   readonly room: string | null
-  readonly sessionId: string
+  /** The person went offline in this tab, and has not come back. */
   readonly hasLeft: boolean
 }
 
-/** A tab is one session, also where its person signs in for another room: it then moves there. */
+/** The two people of the first view. */
+export interface PairMemory {
+  /** Ends both ids, so that two visitors of one server are four people. */
+  readonly suffix: string
+  readonly sessionIds: { readonly alice: string; readonly bob: string }
+  readonly hasLeft: { readonly alice: boolean; readonly bob: boolean }
+}
+
+/** Without vowels and what is mistaken for another letter: 27^4 are half a million. */
+const SUFFIX_LETTERS = 'bcdfghjkmnpqrstvwxz23456789'
+const SUFFIX_LENGTH = 4
+
 export function newTabMemory(identity: string, room: string): TabMemory {
-  const sessionId = recall()?.sessionId ?? newUuid()
-  return { identity, room: room === '' ? null : room, sessionId, hasLeft: false }
+  const name = room.trim()
+  return { identity, room: name === '' ? null : name, hasLeft: false }
 }
 
 export function recall(): TabMemory | null {
-  try {
-    const found: unknown = JSON.parse(sessionStorage.getItem(KEY) ?? 'null')
-    return isTabMemory(found) ? found : null
-  } catch {
-    // Not ours, or storage is blocked: then it throws, or is null.
-    return null
-  }
+  const found = read(SIGNED_IN_KEY)
+  return isTabMemory(found) ? found : null
 }
 
 /** @returns false where storage is blocked or full: the tab does without, and forgets when it is loaded again */
 export function remember(memory: TabMemory | null): boolean {
-  try {
-    if (memory === null) sessionStorage.removeItem(KEY)
-    else sessionStorage.setItem(KEY, JSON.stringify(memory))
-    return true
-  } catch {
-    return false
+  return write(SIGNED_IN_KEY, memory)
+}
+
+export function recallPair(): PairMemory {
+  const found = read(PAIR_KEY)
+  if (isPairMemory(found)) return found
+  const memory: PairMemory = {
+    suffix: Array.from(
+      crypto.getRandomValues(new Uint8Array(SUFFIX_LENGTH)),
+      (byte) => SUFFIX_LETTERS[byte % SUFFIX_LETTERS.length],
+    ).join(''),
+    sessionIds: { alice: newUuid(), bob: newUuid() },
+    hasLeft: { alice: false, bob: false },
   }
+  rememberPair(memory)
+  return memory
+}
+
+export function rememberPair(memory: PairMemory): void {
+  write(PAIR_KEY, memory)
 }
 
 /** A token goes as it is; a user id becomes a token that works in development only. */
-export function tokenOf({ identity }: TabMemory): string {
+export function tokenOf(identity: string): string {
   return isToken(identity) ? identity : `dev:${identity}`
 }
 
@@ -46,11 +67,41 @@ export function isToken(identity: string): boolean {
   return /^eyJ[\w-]*\.[\w-]+\.[\w-]+$/.test(identity)
 }
 
+function read(key: string): unknown {
+  try {
+    return JSON.parse(sessionStorage.getItem(key) ?? 'null')
+  } catch {
+    // Not ours, or storage is blocked: then it throws, or is null.
+    return null
+  }
+}
+
+function write(key: string, value: unknown): boolean {
+  try {
+    if (value === null) sessionStorage.removeItem(key)
+    else sessionStorage.setItem(key, JSON.stringify(value))
+    return true
+  } catch {
+    return false
+  }
+}
+
 function isTabMemory(value: unknown): value is TabMemory {
   if (typeof value !== 'object' || value === null) return false
-  const { identity, room, sessionId, hasLeft } = value as Record<keyof TabMemory, unknown>
-  const hasRoom = room === null || typeof room === 'string'
-  return typeof identity === 'string' && hasRoom && typeof sessionId === 'string' && typeof hasLeft === 'boolean'
+  const { identity, room, hasLeft } = value as Record<keyof TabMemory, unknown>
+  return typeof identity === 'string' && (room === null || typeof room === 'string') && typeof hasLeft === 'boolean'
+}
+
+function isPairMemory(value: unknown): value is PairMemory {
+  if (typeof value !== 'object' || value === null) return false
+  const { suffix, sessionIds, hasLeft } = value as Partial<PairMemory>
+  return (
+    typeof suffix === 'string' &&
+    typeof sessionIds?.alice === 'string' &&
+    typeof sessionIds.bob === 'string' &&
+    typeof hasLeft?.alice === 'boolean' &&
+    typeof hasLeft.bob === 'boolean'
+  )
 }
 
 /** `crypto.randomUUID` exists only on https and localhost, and a phone in the same network has neither. */
@@ -60,5 +111,5 @@ function newUuid(): string {
   bytes[6] = (Number(bytes[6]) & 0x0f) | 0x40
   bytes[8] = (Number(bytes[8]) & 0x3f) | 0x80
   const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }

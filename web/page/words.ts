@@ -1,16 +1,15 @@
 /** What the page says, in plain words. */
-import type { Freshness, ListChange } from './online-list.ts'
-import type { OnlineUser, OwnViewer } from './operations.ts'
-import type { Connection } from './own-presence.ts'
+import type { Freshness, LinkSnapshot, PresenceStatus, User, Viewer } from '@rollcall/client'
+import type { SeenChange } from './changes.ts'
 
-const STATUS_WORDS: Readonly<Record<OnlineUser['status'], string>> = {
+const STATUS_WORDS: Readonly<Record<PresenceStatus, string>> = {
   ONLINE: 'Online',
   AWAY: 'Away',
   BUSY: 'Busy',
   OFFLINE: 'Offline',
 }
 
-export function statusWord(status: OnlineUser['status']): string {
+export function statusWord(status: PresenceStatus): string {
   return STATUS_WORDS[status]
 }
 
@@ -21,35 +20,37 @@ export function moment(iso: string, now: Date = new Date()): string {
   return date.toLocaleString(undefined, isToday ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' })
 }
 
-export function clock(ms: number): string {
-  return new Date(ms).toLocaleTimeString()
+export function freshnessWords({ state, since, error }: Freshness): string {
+  if (state === 'loading') return 'Loading…'
+  if (state === 'live') return 'Live'
+  if (state === 'stale') return `Stale since ${since.toLocaleTimeString()}`
+  return `Refused: ${error.message}`
 }
 
-export function freshnessWords(freshness: Freshness, connection: Connection): string {
-  switch (freshness.kind) {
-    case 'reading':
-      return connection.kind === 'lost' ? 'The server cannot be reached. Trying again…' : 'Reading the list…'
-    case 'live':
-      return 'Up to date'
-    case 'stale': {
-      const asOf = `This list is stale: it is from ${clock(freshness.asOfMs)}.`
-      return connection.kind === 'open'
-        ? `${asOf} Waiting for the server…`
-        : `${asOf} The connection is lost. Trying again…`
-    }
-    case 'failed':
-      return `The list cannot be shown: ${freshness.error.message}`
-  }
+const LINK_WORDS: Readonly<Record<LinkSnapshot['state'], string>> = {
+  idle: 'Not connected',
+  connecting: 'Connecting…',
+  open: 'Connected',
+  waiting: 'No connection',
+  failed: 'Refused',
 }
 
-/** @param isComing - the server is being told that the person is there, or will be once they look at the tab */
-export function ownState(
-  viewer: OwnViewer | null,
-  connection: Connection,
-  { hasLeft, isComing }: { readonly hasLeft: boolean; readonly isComing: boolean },
-): string {
-  if (connection.kind === 'refused') return `The server refused you: ${connection.reason}`
-  if (connection.kind === 'lost') return 'No connection. Trying again…'
+export function linkWords({ state }: LinkSnapshot): string {
+  return LINK_WORDS[state]
+}
+
+export interface OwnState {
+  readonly viewer: Viewer | null
+  readonly link: LinkSnapshot
+  /** The person went offline in this tab. */
+  readonly hasLeft: boolean
+  /** The server is being told that the person is there, or will be once they look at the tab. */
+  readonly isComing: boolean
+}
+
+export function ownStateWords({ viewer, link, hasLeft, isComing }: OwnState): string {
+  if (link.state === 'failed') return `The server refused you: ${link.error.message}`
+  if (link.state === 'waiting') return 'No connection.'
   if (viewer === null) return 'Connecting…'
   const others = viewer.sessions.filter(({ isCurrent }) => !isCurrent).length
   if (hasLeft) {
@@ -65,14 +66,38 @@ export function ownState(
 }
 
 /** @param room - the list's; null: everyone's */
-export function changeWords({ kind, user, previous }: ListChange, room: string | null): string {
+export function changeWords({ kind, user, previous }: SeenChange<User>, room: string | null): string {
+  const name = shownName(user).text
   const status = statusWord(user.status).toLowerCase()
-  if (kind === 'JOIN') return room === null ? `${user.name} came online` : `${user.name} came into the room`
-  if (kind === 'LEAVE') return room === null ? `${user.name} went offline` : `${user.name} left the room`
+  if (kind === 'came') return room === null ? `${name} came online` : `${name} came into the room`
+  if (kind === 'went') return room === null ? `${name} went offline` : `${name} left the room`
   if (previous !== null && previous.name !== user.name) return `${previous.name} is now called ${user.name}`
   if (previous !== null && previous.status === user.status && user.statusMessage === null) {
-    return `${user.name} took their message back`
+    return `${name} took their message back`
   }
   const message = user.statusMessage === null ? '' : `: “${user.statusMessage}”`
-  return `${user.name} is ${status}${message}`
+  return `${name} is ${status}${message}`
+}
+
+/** The page's own people have ids such as `alice-7f3k`, and no names: the name is shown, and what tells them apart. */
+const OWN_PEOPLE = /^(alice|bob)-([a-z0-9]{4})$/
+
+export interface ShownName {
+  readonly name: string
+  /** Null for everyone but the page's own people. */
+  readonly suffix: string | null
+  /** Both, for where there is one text. */
+  readonly text: string
+}
+
+export function shownName({ id, name }: Pick<User, 'id' | 'name'>): ShownName {
+  const [, first, suffix] = (name === id && OWN_PEOPLE.exec(id)) || []
+  if (first === undefined || suffix === undefined) return { name, suffix: null, text: name }
+  const capital = initial(first) + first.slice(1)
+  return { name: capital, suffix, text: `${capital} ${suffix}` }
+}
+
+export function initial(name: string): string {
+  const [first = '?'] = name.trim()
+  return first.toLocaleUpperCase()
 }
