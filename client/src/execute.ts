@@ -2,13 +2,15 @@
  * Runs the app's own operations over the kit's connection: what the bindings of GraphQL clients are made of.
  *
  * A query waits for a connection, and is asked again where that ends before the answer. A mutation is sent once. A
- * subscription goes on over connections: `$after` becomes the last position that it saw, so that nothing is missed.
+ * subscription goes on over connections: `$after` becomes the last position that it saw, so that nothing is missed. All
+ * of them end with the link's error where the server refuses this client for good.
  */
 import type { Connection } from './connection.ts'
 import { closed, RollcallError } from './errors.ts'
 import type { Link } from './link.ts'
 import type { Variables } from './operations.ts'
 import { linkOf, type Presence } from './presence.ts'
+import type { LinkSnapshot, Store } from './types.ts'
 
 export interface AppOperation {
   readonly kind: 'query' | 'mutation' | 'subscription'
@@ -29,7 +31,7 @@ export interface AppSink {
 
 /** @returns a function that ends it, without a word to the sink */
 export function execute(presence: Presence, operation: AppOperation, sink: AppSink): () => void {
-  const running = new Execution(linkOf(presence), operation, sink)
+  const running = new Execution(linkOf(presence), presence.link, operation, sink)
   running.start()
   return () => running.stop()
 }
@@ -38,9 +40,11 @@ const NOT_SENT = Number.POSITIVE_INFINITY
 
 class Execution {
   readonly #link: Link
+  readonly #linkStore: Store<LinkSnapshot>
   readonly #operation: AppOperation
   readonly #sink: AppSink
   #unfollowLink = (): void => {}
+  #unsubscribe = (): void => {}
   #stopSending = (): void => {}
   #isSent = false
   #after: unknown
@@ -49,8 +53,9 @@ class Execution {
   #generation = NOT_SENT
   #isOver = false
 
-  constructor(link: Link, operation: AppOperation, sink: AppSink) {
+  constructor(link: Link, linkStore: Store<LinkSnapshot>, operation: AppOperation, sink: AppSink) {
     this.#link = link
+    this.#linkStore = linkStore
     this.#operation = operation
     this.#sink = sink
     this.#after = operation.variables?.after
@@ -58,6 +63,10 @@ class Execution {
 
   start(): void {
     const { state } = this.#link.snapshot
+    if (state === 'failed') {
+      this.#refused()
+      return
+    }
     // Whoever is told of it an hour later does not want it any more.
     if (this.#operation.kind === 'mutation' && state !== 'open' && state !== 'connecting') {
       this.#fail(closed('There is no connection.'))
@@ -74,13 +83,15 @@ class Execution {
       },
     })
     // It may have been over before it had begun.
-    if (this.#isOver) unfollow()
-    else this.#unfollowLink = unfollow
+    if (this.#isOver) return void unfollow()
+    this.#unfollowLink = unfollow
+    this.#unsubscribe = this.#linkStore.subscribe(() => this.#refused())
   }
 
   stop(): void {
     this.#isOver = true
     this.#unfollowLink()
+    this.#unsubscribe()
     this.#stopSending()
   }
 
@@ -126,6 +137,12 @@ class Execution {
       const reason = 'The connection was lost. To go on without a gap the subscription needs $after, and `position`.'
       this.#fail(new RollcallError('POSITION_EXPIRED', `${reason} Read again.`))
     }
+  }
+
+  /** Nothing connects any more: an answer would never come. */
+  #refused(): void {
+    const { state, error } = this.#link.snapshot
+    if (state === 'failed') this.#fail(error)
   }
 
   #fail(error: unknown): void {

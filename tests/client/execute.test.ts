@@ -121,6 +121,14 @@ describe("an app's own operation over the kit's connection", () => {
     await post(server, 'dev:dora', '{ onlineCount }')
   })
 
+  it('ends with the reason where the server refuses this client for good', async () => {
+    const presence = presenceOf({ url: `http://127.0.0.1:${wire.port}` }, 'emma', { token: 'of nobody' })
+    const early = run(presence, { kind: 'query', query: '{ onlineCount }' })
+    await until(() => early.errors.length > 0)
+    const late = run(presence, { kind: 'subscription', query: 'subscription { onlineCountChanged { count } }' })
+    expect([early.errors, late.errors]).toMatchObject([[{ code: 'UNAUTHENTICATED' }], [{ code: 'UNAUTHENTICATED' }]])
+  })
+
   it('says that a presence for tests has no connection', () => {
     expect(() => run(createTestPresence(), { kind: 'query', query: '{ position }' })).toThrow('has no connection')
   })
