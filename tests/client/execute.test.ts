@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import { type AppOperation, type AppResult, execute } from '../../client/src/execute.ts'
 import type { Presence } from '../../client/src/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
@@ -108,6 +109,45 @@ describe("an app's own operation over the kit's connection", () => {
     const before = count.results.length
     await until(() => count.results.length > before)
     expect(count.errors).toEqual([])
+  })
+
+  it('begins a subscription again, after its last position, where the server could not go on with it', async () => {
+    const sockets: WebSocket[] = []
+    const sent: string[] = []
+    class Recording extends WebSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args)
+        sockets.push(this)
+      }
+      override send(text: any, ...rest: any[]): void {
+        sent.push(String(text))
+        super.send(text, ...rest)
+      }
+    }
+    const presence = presenceOf(server, 'cora', { webSocketImpl: Recording })
+    const query = 'subscription ($after: String) { presenceChanged(room: "retry", after: $after) { kind position } }'
+    const changes = run(presence, { kind: 'subscription', query })
+    const count = run(presence, {
+      kind: 'subscription',
+      query: 'subscription { onlineCountChanged(room: "retry") { count } }',
+    })
+    const begins = (part: string) =>
+      sent.map((text) => JSON.parse(text)).filter((one) => one.payload?.query?.includes(part))
+    await until(() => presence.link.getSnapshot().state === 'open')
+    await openTab(server, 'curt', { rooms: ['retry'] })
+    await until(() => changes.results.length > 0)
+    const position = (changes.results[0] as any).data.presenceChanged.position
+
+    // As the server does while Redis is away, and when its process stops.
+    const payload = [{ message: 'Away.', extensions: { code: 'UNAVAILABLE', retryAfterMs: 50 } }]
+    const tell = (message: object) => sockets[0]?.onmessage?.({ data: JSON.stringify(message) } as any)
+    tell({ type: 'error', id: begins('presenceChanged')[0].id, payload })
+    tell({ type: 'complete', id: begins('onlineCountChanged')[0].id })
+    await until(() => begins('presenceChanged').length === 2 && begins('onlineCountChanged').length === 2)
+    expect(begins('presenceChanged')[1].payload.variables).toEqual({ after: position })
+    await openTab(server, 'conny', { rooms: ['retry'] })
+    await until(() => changes.results.length > 1)
+    expect([changes.errors, count.errors, changes.isComplete(), count.isComplete()]).toEqual([[], [], false, false])
   })
 
   it("hands on the server's errors as they came", async () => {
