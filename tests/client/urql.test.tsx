@@ -7,6 +7,7 @@ import { type ReactElement, useEffect } from 'react'
 import { Client, type CombinedError, fetchExchange, Provider, useQuery, useSubscription } from 'urql'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { PresenceOptions } from '../../client/src/index.ts'
+import { createTestPresence } from '../../client/src/testing/index.ts'
 import { graphcache, presenceExchange, sessionFetchOptions } from '../../client/src/urql/index.ts'
 import { closeTabs, openTab, post, recordingSocket } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -132,6 +133,15 @@ describe("urql's binding", () => {
         nobody.subscription('subscription { onlineCountChanged { count } }', {}).subscribe(resolve)
       })
       expect(error.networkError).toMatchObject({ name: 'RollcallError', code: 'UNAUTHENTICATED' })
+
+      const test = new Client({
+        url: 'http://localhost:1/nowhere',
+        exchanges: [presenceExchange(createTestPresence())],
+      })
+      const told = await new Promise<any>((resolve) => {
+        test.subscription('subscription { onlineCountChanged { count } }', {}).subscribe(resolve)
+      })
+      expect(told.error.message).toContain('has no connection')
     })
 
     it('ends a subscription on the server when nobody reads it any more', async () => {
@@ -295,7 +305,7 @@ describe("urql's binding", () => {
       const after = data?.onlineUsers.position
       const [{ error }] = useSubscription<any>({ query: CHANGES, variables: { room, after }, pause: !after })
       useEffect(() => {
-        if (error) read({ requestPolicy: 'network-only' })
+        if (error?.graphQLErrors[0]?.extensions.code === 'POSITION_EXPIRED') read({ requestPolicy: 'network-only' })
       }, [error, read])
       return (
         <p>{data?.onlineUsers.nodes.map((user: any) => `${user.id} ${user.status} ${user.statusMessage}`).join()}</p>

@@ -20,22 +20,27 @@ export function presenceExchange(presence: Presence, { isOverConnection }: Prese
   return subscriptionExchange({
     ...(isOverConnection ? { isSubscriptionOperation: isOverConnection } : {}),
     forwardSubscription: ({ query = '', variables, operationName }, { kind }) => ({
-      subscribe: (sink) => ({
-        unsubscribe: execute(
-          presence,
-          { kind: kind as Exclude<typeof kind, 'teardown'>, query, variables, operationName },
-          {
+      subscribe(sink) {
+        function fail(error: unknown): void {
+          // As a list urql would take it for a result that others follow, and begin the same one no more.
+          if (Array.isArray(error)) sink.next({ errors: error, hasNext: false })
+          else sink.error(error)
+          sink.complete()
+        }
+        const operation = { kind: kind as Exclude<typeof kind, 'teardown'>, query, variables, operationName }
+        try {
+          const unsubscribe = execute(presence, operation, {
             next: (result) => sink.next(result),
-            error(error) {
-              // As a list urql would take it for a result that others follow, and begin the same one no more.
-              if (Array.isArray(error)) sink.next({ errors: error, hasNext: false })
-              else sink.error(error)
-              sink.complete()
-            },
+            error: fail,
             complete: () => sink.complete(),
-          },
-        ),
-      }),
+          })
+          return { unsubscribe }
+        } catch (error) {
+          // A presence for tests has no connection.
+          fail(error)
+          return { unsubscribe() {} }
+        }
+      },
     }),
   })
 }
