@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
@@ -45,8 +46,15 @@ class LongWaitsFirst extends BaseSequencer {
 }
 
 export default defineConfig({
-  // graphql's package has an ES and a CommonJS form: with both loaded, types of one are unknown to the other.
-  resolve: { alias: [{ find: /^graphql$/, replacement: 'graphql/index.js' }] },
+  resolve: {
+    alias: [
+      // graphql's package has an ES and a CommonJS form: with both loaded, types of one are unknown to the other.
+      { find: /^graphql$/, replacement: 'graphql/index.js' },
+      // The examples have the kit as an app has it. Here that is its sources, and not what was built last.
+      { find: /^@rollcall\/client$/, replacement: join(import.meta.dirname, 'client/src/index.ts') },
+      { find: /^@rollcall\/client\/(\w+)$/, replacement: join(import.meta.dirname, 'client/src/$1/index.ts') },
+    ],
+  },
   test: {
     globalSetup: ['tests/support/global-setup.ts'],
     setupFiles: ['tests/support/property-seed.ts'],

@@ -40,17 +40,3 @@ export const PresenceChanged = graphql(`
     }
   }
 `)
-
-export const Heartbeat = graphql(`
-  mutation Heartbeat {
-    heartbeat {
-      nextHeartbeatInMs
-      session {
-        id
-      }
-      viewer {
-        status
-      }
-    }
-  }
-`)

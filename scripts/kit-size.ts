@@ -13,11 +13,22 @@ interface Part {
   readonly bound: number
 }
 
-const REACT = ['react', 'react-dom', 'react/jsx-runtime']
+/** What the app has already. */
+const PEERS = ['react', 'react-dom', '@apollo/client', 'rxjs', 'graphql', '@urql/core', 'wonka']
 
 const PARTS: readonly Part[] = [
   { name: 'the core', source: `export { createPresence } from '@rollcall/client'`, bound: 9 },
   { name: "with React's binding", source: `export * from '@rollcall/client/react'`, bound: 10.5 },
+  {
+    name: "with Apollo Client's binding",
+    source: `export { createPresence } from '@rollcall/client'; export * from '@rollcall/client/apollo'`,
+    bound: 11,
+  },
+  {
+    name: "with urql's binding",
+    source: `export { createPresence } from '@rollcall/client'; export * from '@rollcall/client/urql'`,
+    bound: 11,
+  },
 ]
 
 export async function sizeKb({ source }: Pick<Part, 'source'>): Promise<number> {
@@ -29,7 +40,7 @@ export async function sizeKb({ source }: Pick<Part, 'source'>): Promise<number> 
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
-    external: REACT,
+    external: PEERS,
     logLevel: 'silent',
   })
   return brotliCompressSync(outputFiles[0]?.contents ?? '').byteLength / 1000

@@ -87,7 +87,7 @@ interface Message {
 }
 
 /** Nothing of ours ends by itself, but for a process that stops. */
-const ENDED = [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }]
+export const ENDED = [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }]
 
 /** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
 export function openConnection(options: ConnectionOptions): Connection {

@@ -2,13 +2,17 @@
  * Runs the app's own operations over the kit's connection: what the bindings of GraphQL clients are made of.
  *
  * A query waits for a connection, and is asked again where that ends before the answer. A mutation is sent once. A
- * subscription goes on over connections: `$after` becomes the last position that it saw, so that nothing is missed.
+ * subscription goes on over connections, and after what the server mends by itself: `$after` becomes the last position
+ * that it saw, so that nothing is missed. All of them end with the link's error where the server refuses this client for
+ * good.
  */
-import type { Connection } from './connection.ts'
-import { closed, RollcallError } from './errors.ts'
+import { type Connection, ENDED } from './connection.ts'
+import { closed, errorOf, isPassing, RollcallError } from './errors.ts'
 import type { Link } from './link.ts'
 import type { Variables } from './operations.ts'
 import { linkOf, type Presence } from './presence.ts'
+import { retryMs } from './schedule.ts'
+import type { LinkSnapshot, Store } from './types.ts'
 
 export interface AppOperation {
   readonly kind: 'query' | 'mutation' | 'subscription'
@@ -29,7 +33,7 @@ export interface AppSink {
 
 /** @returns a function that ends it, without a word to the sink */
 export function execute(presence: Presence, operation: AppOperation, sink: AppSink): () => void {
-  const running = new Execution(linkOf(presence), operation, sink)
+  const running = new Execution(linkOf(presence), presence.link, operation, sink)
   running.start()
   return () => running.stop()
 }
@@ -38,19 +42,24 @@ const NOT_SENT = Number.POSITIVE_INFINITY
 
 class Execution {
   readonly #link: Link
+  readonly #linkStore: Store<LinkSnapshot>
   readonly #operation: AppOperation
   readonly #sink: AppSink
   #unfollowLink = (): void => {}
+  #unsubscribe = (): void => {}
   #stopSending = (): void => {}
   #isSent = false
   #after: unknown
   /** A change came whose position is not known: then a lost connection is a gap. */
   #isBeyondAfter = false
   #generation = NOT_SENT
+  #retry: ReturnType<typeof setTimeout> | undefined
+  #failures = 0
   #isOver = false
 
-  constructor(link: Link, operation: AppOperation, sink: AppSink) {
+  constructor(link: Link, linkStore: Store<LinkSnapshot>, operation: AppOperation, sink: AppSink) {
     this.#link = link
+    this.#linkStore = linkStore
     this.#operation = operation
     this.#sink = sink
     this.#after = operation.variables?.after
@@ -58,6 +67,10 @@ class Execution {
 
   start(): void {
     const { state } = this.#link.snapshot
+    if (state === 'failed') {
+      this.#refused()
+      return
+    }
     // Whoever is told of it an hour later does not want it any more.
     if (this.#operation.kind === 'mutation' && state !== 'open' && state !== 'connecting') {
       this.#fail(closed('There is no connection.'))
@@ -71,16 +84,20 @@ class Execution {
         if (generation < this.#generation) return
         this.#after = position
         this.#isBeyondAfter = false
+        this.#failures = 0
       },
     })
     // It may have been over before it had begun.
-    if (this.#isOver) unfollow()
-    else this.#unfollowLink = unfollow
+    if (this.#isOver) return void unfollow()
+    this.#unfollowLink = unfollow
+    this.#unsubscribe = this.#linkStore.subscribe(() => this.#refused())
   }
 
   stop(): void {
     this.#isOver = true
+    clearTimeout(this.#retry)
     this.#unfollowLink()
+    this.#unsubscribe()
     this.#stopSending()
   }
 
@@ -97,11 +114,7 @@ class Execution {
           this.#note(result)
           this.#sink.next(result)
         },
-        end: (errors) => {
-          if (errors) return this.#fail(errors)
-          this.stop()
-          this.#sink.complete()
-        },
+        end: (errors) => this.#ended(connection, errors),
       },
     )
     if (kind === 'subscription') this.#generation = this.#link.confirm()
@@ -114,18 +127,49 @@ class Execution {
     else this.#isBeyondAfter = true
   }
 
-  #lost(): void {
-    const { kind, query } = this.#operation
+  #ended(connection: Connection, errors: unknown): void {
+    // A subscription that is complete was ended by a process that stops.
+    const isSubscription = this.#operation.kind === 'subscription'
+    const cause = errors ?? (isSubscription ? ENDED : null)
+    if (cause === null) {
+      this.stop()
+      this.#sink.complete()
+      return
+    }
+    const error = errorOf(cause)
+    if (!isSubscription || !isPassing(error) || this.#isGap()) {
+      this.#fail(cause)
+      return
+    }
     this.#generation = NOT_SENT
-    if (kind === 'mutation') {
+    const ms = (error.retryAfterMs ?? 0) + retryMs(this.#failures, Math.random())
+    this.#failures += 1
+    this.#retry = setTimeout(() => this.#send(connection), ms)
+  }
+
+  #lost(): void {
+    clearTimeout(this.#retry)
+    this.#generation = NOT_SENT
+    if (this.#operation.kind === 'mutation') {
       this.#fail(closed('The connection ended before the answer came.'))
       return
     }
-    const isGap = /\bpresenceChanged\b/.test(query) && (!resumes(query) || this.#isBeyondAfter || !this.#after)
-    if (kind === 'subscription' && isGap) {
+    if (this.#operation.kind === 'subscription' && this.#isGap()) {
       const reason = 'The connection was lost. To go on without a gap the subscription needs $after, and `position`.'
       this.#fail(new RollcallError('POSITION_EXPIRED', `${reason} Read again.`))
     }
+  }
+
+  /** Whether a subscription that begins again would miss what happened meanwhile. */
+  #isGap(): boolean {
+    const { query } = this.#operation
+    return /\bpresenceChanged\b/.test(query) && (!resumes(query) || this.#isBeyondAfter || !this.#after)
+  }
+
+  /** Nothing connects any more: an answer would never come. */
+  #refused(): void {
+    const { state, error } = this.#link.snapshot
+    if (state === 'failed') this.#fail(error)
   }
 
   #fail(error: unknown): void {

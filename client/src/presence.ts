@@ -27,6 +27,7 @@ import type {
   OnlineUsersStore,
   StatusChoice,
   Store,
+  User,
   UserSnapshot,
   UsersSnapshot,
   Viewer,
@@ -115,6 +116,19 @@ export function linkOf(presence: Presence): Link {
   return link
 }
 
+const directories = new WeakMap<Presence, UserDirectory>()
+
+/**
+ * For bindings: who leaves a list that is followed, as others see them since. No store has it: a list forgets those who
+ * left. A presence for tests calls nobody.
+ *
+ * @param listener - called before the store of the list
+ * @returns a function that ends it
+ */
+export function onLeave(presence: Presence, listener: (user: User, room: string | null) => void): () => void {
+  return directories.get(presence)?.onLeave(listener) ?? (() => {})
+}
+
 class ConnectedPresence implements Presence {
   readonly link: Store<LinkSnapshot>
   readonly me: Store<MeSnapshot>
@@ -156,6 +170,7 @@ class ConnectedPresence implements Presence {
     )
     this.link = link
     this.#users = new UserDirectory(this.#link)
+    directories.set(this, this.#users)
     this.#rooms = new Rooms(() => this.#link.connection)
     this.#activity = new Activity({
       intervalMs: () => (this.#link.acknowledgement?.sessionId ? this.#link.acknowledgement.heartbeatIntervalMs : null),

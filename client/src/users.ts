@@ -21,15 +21,20 @@ import { WatchList } from './watch-list.ts'
 const MAX_ID_BYTES = 128
 
 interface Followed {
+  readonly room: string | null
   readonly list: OnlineList
   readonly users: ComputedStore<OnlineUsersSnapshot>
   readonly ids: ComputedStore<OnlineIdsSnapshot>
 }
 
+/** A user who left a list that is followed, as others see them since. */
+type LeaveListener = (user: User, room: string | null) => void
+
 export class UserDirectory {
   readonly #link: Link
   readonly #watchList: WatchList
   readonly #followed = new Set<Followed>()
+  readonly #leaveListeners = new Set<LeaveListener>()
   readonly #listStores = new Map<string | null, OnlineUsersStore>()
   readonly #userStores = new StoreCache<UserSnapshot>()
   readonly #usersStores = new StoreCache<UsersSnapshot>()
@@ -86,6 +91,12 @@ export class UserDirectory {
     })
   }
 
+  /** @param listener - called before the list's own store. @returns a function that ends it */
+  onLeave(listener: LeaveListener): () => void {
+    this.#leaveListeners.add(listener)
+    return () => this.#leaveListeners.delete(listener)
+  }
+
   #listStore(room: string | null): OnlineUsersStore {
     let followed: Followed | null = null
     let readers = 0
@@ -93,7 +104,7 @@ export class UserDirectory {
       readers += 1
       if (followed === null) {
         const list = new OnlineList({ link: this.#link, room, changed: (change) => this.#listChanged(own, change) })
-        const own: Followed = { list, users, ids }
+        const own: Followed = { room, list, users, ids }
         followed = own
         this.#followed.add(own)
         list.start()
@@ -124,7 +135,8 @@ export class UserDirectory {
     return Object.assign(users, { ids })
   }
 
-  #listChanged({ users, ids }: Followed, change: Change | null): void {
+  #listChanged({ room, users, ids }: Followed, change: Change | null): void {
+    if (change?.kind === 'LEAVE') for (const listener of this.#leaveListeners) listener(change.user, room)
     users.changed()
     ids.changed()
     if (change?.kind === 'LEAVE') this.#watchList.remember(change.user)

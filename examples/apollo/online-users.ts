@@ -1,15 +1,28 @@
 /**
- * Who is online, with Apollo Client 4: queries and mutations over HTTP, subscriptions over a graphql-ws socket.
+ * Who is online, with Apollo Client 4: queries and mutations over HTTP, subscriptions over the connection of the client
+ * kit, which keeps presence in Apollo's cache right.
  */
-import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCache } from '@apollo/client'
-import { GraphQLWsLink } from '@apollo/client/link/subscriptions'
+import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client'
+import { createPresence, type Presence, type PresenceOptions } from '@rollcall/client'
+import { followPresence, presenceLink, sessionLink, typePolicies } from '@rollcall/client/apollo'
 import { OperationTypeNode } from 'graphql'
-import { Heartbeat, type ListedUser, OnlineUsers, PresenceChanged } from '../operations.ts'
-import { type ConnectOptions, openSocket } from '../socket.ts'
+import { type ListedUser, OnlineUsers } from '../operations.ts'
 
-export function connect(options: ConnectOptions) {
+export interface ConnectOptions extends PresenceOptions {
+  /** Asked again at each request and each connection, so that it may be a fresh one. */
+  readonly token: () => string
+}
+
+export interface App {
+  readonly client: ApolloClient
+  readonly presence: Presence
+  /** Closes the connection, and with it, a moment later, the session. */
+  close(): void
+}
+
+export function connect(options: ConnectOptions): App {
   const { url, token } = options
-  const socket = openSocket(options)
+  const presence = createPresence(options)
   const http = new HttpLink({
     uri: url,
     fetch: (input, init) => {
@@ -19,112 +32,46 @@ export function connect(options: ConnectOptions) {
     },
   })
   const client = new ApolloClient({
-    cache: new InMemoryCache(),
+    cache: new InMemoryCache({ typePolicies }),
     link: ApolloLink.split(
       ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
-      new GraphQLWsLink(socket),
-      http,
+      presenceLink(presence),
+      sessionLink(presence).concat(http),
     ),
   })
   return {
     client,
-    /** Closes the socket, and with it, a moment later, the session. */
+    presence,
     close() {
       client.stop()
-      // It rejects where a connection was just being made.
-      Promise.resolve(socket.dispose()).catch(() => {})
+      presence.close()
     },
   }
 }
 
 /**
- * Keeps the list of who is online: reads its position with the first page, reads the other pages, and follows what
- * changed after that position.
+ * Shows who is online, at each change. A component has the same by `useQuery(OnlineUsers)` and `followPresence` in an
+ * effect: docs/recipes.md.
  *
  * @param room - null: everyone
- * @param show - told after each step; the map is the list's own
  * @param fail - told of what trying again does not help against
  * @returns what stops it
  */
 export function followOnline(
-  client: ApolloClient,
+  { client, presence }: App,
   room: string | null,
-  show: (users: ReadonlyMap<string, ListedUser>) => void,
+  show: (users: readonly ListedUser[]) => void,
   fail: (error: unknown) => void,
 ): () => void {
-  let isStopped = false
-  let stopStream = (): void => {}
-
-  async function start(): Promise<void> {
-    try {
-      const { users, position } = await readPages(client, room)
-      if (isStopped) return
-      show(users)
-
-      const subscription = client
-        .subscribe({ query: PresenceChanged, variables: { room, after: position }, fetchPolicy: 'no-cache' })
-        .subscribe(({ data, error }) => {
-          if (error !== undefined) return again(error)
-          const change = data?.presenceChanged
-          if (change === undefined) return
-          // An upsert or a removal, never a count: then nothing is wrong where a change comes twice.
-          if (change.kind === 'LEAVE') users.delete(change.user.id)
-          else users.set(change.user.id, change.user)
-          show(users)
-        })
-      stopStream = () => subscription.unsubscribe()
-    } catch (error) {
-      again(error)
-    }
-  }
-
-  function again(error: unknown): void {
-    if (isStopped) return
-    stopStream()
-    const code = CombinedGraphQLErrors.is(error) ? error.errors[0]?.extensions?.code : 'UNAVAILABLE'
-    // Away for longer than the server remembers: the list is read again.
-    if (code === 'POSITION_EXPIRED') void start()
-    else if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED') setTimeout(() => void (isStopped || start()), 2000)
-    else fail(error)
-  }
-
-  void start()
+  const stop = followPresence(client, presence, { room })
+  const list = client
+    .watchQuery({ query: OnlineUsers, variables: { room } })
+    .subscribe(({ data, dataState, error }) => {
+      if (error) fail(error)
+      else if (dataState === 'complete') show(data.onlineUsers.nodes)
+    })
   return () => {
-    isStopped = true
-    stopStream()
+    list.unsubscribe()
+    stop()
   }
-}
-
-async function readPages(client: ApolloClient, room: string | null) {
-  const users = new Map<string, ListedUser>()
-  let position: string | null = null
-  let after: string | null = null
-  for (;;) {
-    const page: Awaited<ReturnType<typeof readPage>> = await readPage(client, room, after)
-    position ??= page.position
-    for (const user of page.nodes) users.set(user.id, user)
-    if (!page.pageInfo.hasNextPage) return { users, position }
-    after = page.pageInfo.endCursor
-  }
-}
-
-async function readPage(client: ApolloClient, room: string | null, after: string | null) {
-  const { data } = await client.query({
-    query: OnlineUsers,
-    variables: { room, after },
-    // A page from the cache would be older than the position that it is asked for.
-    fetchPolicy: 'no-cache',
-  })
-  if (data === undefined) throw new Error('The answer has no data.')
-  return data.onlineUsers
-}
-
-/**
- * Tells that the person is there. It goes over HTTP, as Apollo sends all mutations, and counts for the socket's
- * session: send it when they did something, and not more often than `nextHeartbeatInMs` says.
- */
-export async function heartbeat(client: ApolloClient) {
-  const { data } = await client.mutate({ mutation: Heartbeat })
-  if (data === undefined) throw new Error('The answer has no data.')
-  return data.heartbeat
 }

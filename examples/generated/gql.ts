@@ -17,13 +17,11 @@ type Documents = {
     "\n  fragment ListedUser on User {\n    id\n    name\n    status\n    statusMessage\n    onlineSince\n  }\n": typeof types.ListedUserFragmentDoc,
     "\n  query OnlineUsers($room: ID, $after: String) {\n    onlineUsers(room: $room, first: 500, after: $after) {\n      position\n      pageInfo {\n        hasNextPage\n        endCursor\n      }\n      nodes {\n        ...ListedUser\n      }\n    }\n  }\n": typeof types.OnlineUsersDocument,
     "\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      user {\n        ...ListedUser\n      }\n    }\n  }\n": typeof types.PresenceChangedDocument,
-    "\n  mutation Heartbeat {\n    heartbeat {\n      nextHeartbeatInMs\n      session {\n        id\n      }\n      viewer {\n        status\n      }\n    }\n  }\n": typeof types.HeartbeatDocument,
 };
 const documents: Documents = {
     "\n  fragment ListedUser on User {\n    id\n    name\n    status\n    statusMessage\n    onlineSince\n  }\n": types.ListedUserFragmentDoc,
     "\n  query OnlineUsers($room: ID, $after: String) {\n    onlineUsers(room: $room, first: 500, after: $after) {\n      position\n      pageInfo {\n        hasNextPage\n        endCursor\n      }\n      nodes {\n        ...ListedUser\n      }\n    }\n  }\n": types.OnlineUsersDocument,
     "\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      user {\n        ...ListedUser\n      }\n    }\n  }\n": types.PresenceChangedDocument,
-    "\n  mutation Heartbeat {\n    heartbeat {\n      nextHeartbeatInMs\n      session {\n        id\n      }\n      viewer {\n        status\n      }\n    }\n  }\n": types.HeartbeatDocument,
 };
 
 /**
@@ -52,10 +50,6 @@ export function graphql(source: "\n  query OnlineUsers($room: ID, $after: String
  * The graphql function is used to parse GraphQL queries into a document that can be used by GraphQL clients.
  */
 export function graphql(source: "\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      user {\n        ...ListedUser\n      }\n    }\n  }\n"): (typeof documents)["\n  subscription PresenceChanged($room: ID, $after: String) {\n    presenceChanged(room: $room, after: $after) {\n      kind\n      position\n      user {\n        ...ListedUser\n      }\n    }\n  }\n"];
-/**
- * The graphql function is used to parse GraphQL queries into a document that can be used by GraphQL clients.
- */
-export function graphql(source: "\n  mutation Heartbeat {\n    heartbeat {\n      nextHeartbeatInMs\n      session {\n        id\n      }\n      viewer {\n        status\n      }\n    }\n  }\n"): (typeof documents)["\n  mutation Heartbeat {\n    heartbeat {\n      nextHeartbeatInMs\n      session {\n        id\n      }\n      viewer {\n        status\n      }\n    }\n  }\n"];
 
 export function graphql(source: string) {
   return (documents as any)[source] ?? {};

@@ -1,123 +1,98 @@
 /**
- * Who is online, with urql 5: queries and mutations over HTTP, subscriptions over a graphql-ws socket.
+ * Who is online, with urql 5 and its normalised cache: queries and mutations over HTTP, subscriptions over the connection of
+ * the client kit.
  */
+import { createPresence, type Presence, type PresenceOptions } from '@rollcall/client'
+import { graphcache, presenceExchange, sessionFetchOptions } from '@rollcall/client/urql'
+import { cacheExchange } from '@urql/exchange-graphcache'
+import { Client, type CombinedError, fetchExchange } from 'urql'
+import { type ListedUser, OnlineUsers, PresenceChanged } from '../operations.ts'
 
-import type { Sink } from 'graphql-ws'
-import { Client, type CombinedError, fetchExchange, subscriptionExchange } from 'urql'
-import { Heartbeat, type ListedUser, OnlineUsers, PresenceChanged } from '../operations.ts'
-import { type ConnectOptions, openSocket } from '../socket.ts'
+export interface ConnectOptions extends PresenceOptions {
+  /** Asked again at each request and each connection, so that it may be a fresh one. */
+  readonly token: () => string
+}
 
-export function connect(options: ConnectOptions) {
+export interface App {
+  readonly client: Client
+  readonly presence: Presence
+  /** Closes the connection, and with it, a moment later, the session. */
+  close(): void
+}
+
+export function connect(options: ConnectOptions): App {
   const { url, token } = options
-  const socket = openSocket(options)
+  const presence = createPresence(options)
   const client = new Client({
     url,
     preferGetMethod: false,
-    fetchOptions: () => ({ headers: { authorization: `Bearer ${token()}` } }),
-    exchanges: [
-      fetchExchange,
-      subscriptionExchange({
-        forwardSubscription: ({ query = '', variables }) => ({
-          subscribe: (sink) => ({
-            // Their types of a result differ in what may be undefined, and in nothing else.
-            unsubscribe: socket.subscribe({ query, variables: { ...variables } }, sink as Sink),
-          }),
-        }),
-      }),
-    ],
+    fetchOptions: sessionFetchOptions(presence, () => ({ headers: { authorization: `Bearer ${token()}` } })),
+    exchanges: [cacheExchange({ ...graphcache }), presenceExchange(presence), fetchExchange],
   })
-  return {
-    client,
-    /** Closes the socket, and with it, a moment later, the session. */
-    close() {
-      // It rejects where a connection was just being made.
-      Promise.resolve(socket.dispose()).catch(() => {})
-    },
-  }
+  return { client, presence, close: () => presence.close() }
 }
 
 /**
- * Keeps the list of who is online: reads its position with the first page, reads the other pages, and follows what
- * changed after that position.
+ * Shows who is online, at each change: reads the pages, follows what changed after the first one, and reads again where the
+ * server does not know that position any more. A component has the same by `useQuery` and `useSubscription`:
+ * docs/recipes.md.
  *
  * @param room - null: everyone
- * @param show - told after each step; the map is the list's own
  * @param fail - told of what trying again does not help against
  * @returns what stops it
  */
 export function followOnline(
-  client: Client,
+  { client }: App,
   room: string | null,
-  show: (users: ReadonlyMap<string, ListedUser>) => void,
+  show: (users: readonly ListedUser[]) => void,
   fail: (error: unknown) => void,
 ): () => void {
-  let isStopped = false
-  let stopStream = (): void => {}
+  const stops: (() => void)[] = []
+  let retry: ReturnType<typeof setTimeout> | undefined
 
-  async function start(): Promise<void> {
-    const read = await readPages(client, room)
-    if (isStopped) return
-    if ('error' in read) return again(read.error)
-    const { users, position } = read
-    show(users)
+  function start(): void {
+    const pages: (readonly ListedUser[])[] = []
+    readPage(null)
 
-    const subscription = client
-      .subscription(PresenceChanged, { room, after: position })
-      .subscribe(({ data, error }) => {
-        if (error !== undefined) return again(error)
-        const change = data?.presenceChanged
-        if (change === undefined) return
-        // An upsert or a removal, never a count: then nothing is wrong where a change comes twice.
-        if (change.kind === 'LEAVE') users.delete(change.user.id)
-        else users.set(change.user.id, change.user)
-        show(users)
+    function readPage(after: string | null): void {
+      const index = pages.push([]) - 1
+      let isFirst = true
+      const page = client.query(OnlineUsers, { room, after }, { requestPolicy: 'network-only' })
+      const { unsubscribe } = page.subscribe(({ data, error }) => {
+        if (error) return again(error)
+        if (!data) return
+        const { nodes, pageInfo, position } = data.onlineUsers
+        pages[index] = nodes
+        if (isFirst && after === null) follow(position)
+        if (isFirst && pageInfo.hasNextPage) readPage(pageInfo.endCursor)
+        isFirst = false
+        show(pages.flat())
       })
-    stopStream = () => subscription.unsubscribe()
+      stops.push(unsubscribe)
+    }
+  }
+
+  /** What comes is in the pages by itself: the cache adds who joins, and removes who leaves. */
+  function follow(position: string): void {
+    const changes = client.subscription(PresenceChanged, { room, after: position })
+    const { unsubscribe } = changes.subscribe(({ error }) => error && again(error))
+    stops.push(unsubscribe)
   }
 
   function again(error: CombinedError): void {
-    if (isStopped) return
-    stopStream()
+    stop()
     const code = error.graphQLErrors[0]?.extensions.code ?? 'UNAVAILABLE'
-    // Away for longer than the server remembers: the list is read again.
-    if (code === 'POSITION_EXPIRED') void start()
-    else if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED') setTimeout(() => void (isStopped || start()), 2000)
+    // Away for longer than the server remembers.
+    if (code === 'POSITION_EXPIRED') start()
+    else if (code === 'UNAVAILABLE' || code === 'RATE_LIMITED') retry = setTimeout(start, 2000)
     else fail(error)
   }
 
-  void start()
-  return () => {
-    isStopped = true
-    stopStream()
+  function stop(): void {
+    clearTimeout(retry)
+    for (const unsubscribe of stops.splice(0)) unsubscribe()
   }
-}
 
-async function readPages(client: Client, room: string | null) {
-  const users = new Map<string, ListedUser>()
-  let position: string | null = null
-  let after: string | null = null
-  for (;;) {
-    const result: Awaited<ReturnType<typeof readPage>> = await readPage(client, room, after)
-    if (result.error !== undefined) return { error: result.error }
-    if (result.data === undefined) throw new Error('The answer has no data.')
-    const { onlineUsers: page } = result.data
-    position ??= page.position
-    for (const user of page.nodes) users.set(user.id, user)
-    if (!page.pageInfo.hasNextPage) return { users, position }
-    after = page.pageInfo.endCursor
-  }
-}
-
-function readPage(client: Client, room: string | null, after: string | null) {
-  return client.query(OnlineUsers, { room, after }).toPromise()
-}
-
-/**
- * Tells that the person is there. It goes over HTTP, as urql sends all mutations, and counts for the socket's
- * session: send it when they did something, and not more often than `nextHeartbeatInMs` says.
- */
-export async function heartbeat(client: Client) {
-  const { data, error } = await client.mutation(Heartbeat, {}).toPromise()
-  if (data === undefined) throw error
-  return data.heartbeat
+  start()
+  return stop
 }

@@ -6,11 +6,14 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
+import { ApolloProvider } from '@apollo/client/react'
 import { cleanup, render } from '@testing-library/react'
 import { build } from 'esbuild'
-import type { ComponentType, ReactNode } from 'react'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { ComponentType, ReactElement, ReactNode } from 'react'
+import { Provider } from 'urql'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { TestPresence } from '../../client/src/testing/index.ts'
+import { until } from '../support/wait.ts'
 import { installPage, removePage } from './dom.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -26,9 +29,21 @@ const PROPS: Readonly<Record<string, object>> = {
   Viewers: { room: 'doc:7' },
   Freshness: {},
   SignOut: { onDone() {} },
+  ApolloLobby: { room: 'lobby' },
+  UrqlLobby: { room: 'lobby' },
 }
 /** What connects to a server: a browser test runs the App of docs/start.md. */
-const CONNECTED = ['App', 'App', 'Presence', 'Team', 'follow']
+const CONNECTED = ['App', 'App', 'Presence', 'Team', 'follow', 'createApolloClient', 'createUrqlClient']
+/** What stays outside of the bundle: there is one of each, the test's own too. */
+const EXTERNAL = [
+  'react',
+  'react/jsx-runtime',
+  '@testing-library/react',
+  '@apollo/client',
+  'urql',
+  '@urql/*',
+  'graphql',
+]
 
 interface Bundle {
   readonly blocks: readonly Readonly<Record<string, unknown>>[]
@@ -79,13 +94,16 @@ describe('the blocks of the pages about the client kit', () => {
       bundle: true,
       format: 'esm',
       jsx: 'automatic',
-      external: ['react', 'react/jsx-runtime', '@testing-library/react'],
+      external: EXTERNAL,
       outfile,
       logLevel: 'silent',
     })
     bundle = await import(/* @vite-ignore */ pathToFileURL(outfile).href)
   })
-  afterEach(cleanup)
+  afterEach(() => {
+    vi.restoreAllMocks()
+    cleanup()
+  })
   afterAll(async () => {
     await rm(folder, { recursive: true, force: true })
     removePage()
@@ -104,17 +122,33 @@ describe('the blocks of the pages about the client kit', () => {
     expect(names.sort()).toEqual([...Object.keys(PROPS), ...CONNECTED, 'testOfADot'].sort())
   })
 
-  it.each(Object.keys(PROPS))('render: %s', (name) => {
+  /** Around a component of Apollo or urql stands its client, by the function of the same block. */
+  function around(name: string, presence: TestPresence, component: ReactElement): ReactElement {
+    const make = bundle.blocks.find((block) => name in block) as any
+    const at = ['http://localhost:1/graphql', () => 'dev:alice'] as const
+    if (make.createApolloClient)
+      return <ApolloProvider client={make.createApolloClient(presence, ...at)}>{component}</ApolloProvider>
+    if (make.createUrqlClient) return <Provider value={make.createUrqlClient(presence, ...at)}>{component}</Provider>
+    return component
+  }
+
+  it.each(Object.keys(PROPS))('render: %s', async (name) => {
+    const onlineUsers = {
+      __typename: 'OnlineUsersConnection',
+      position: '1',
+      nodes: [{ __typename: 'User', id: 'bob' }],
+    }
+    Object.assign(onlineUsers.nodes[0] as object, { name: 'Bob', status: 'ONLINE' })
+    vi.spyOn(globalThis, 'fetch').mockImplementation(async () => Response.json({ data: { onlineUsers } }))
     const Component = bundle.blocks.find((block) => name in block)?.[name] as ComponentType
     const presence = bundle.createTestPresence({ me: { id: 'alice' }, users: [{ id: 'bob' }] })
+    for (const id of ['alice', 'bob']) presence.show({ id, rooms: ['lobby'] })
     presence.become(name === 'Freshness' ? 'stale' : 'live')
     const { PresenceProvider } = bundle
     const { container } = render(
-      <PresenceProvider presence={presence}>
-        <Component {...PROPS[name]} />
-      </PresenceProvider>,
+      <PresenceProvider presence={presence}>{around(name, presence, <Component {...PROPS[name]} />)}</PresenceProvider>,
     )
-    expect(container.textContent).not.toBe('')
+    await until(() => container.textContent !== '')
   })
 
   it('test what they say they test', () => {

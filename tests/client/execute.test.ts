@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import { type AppOperation, type AppResult, execute } from '../../client/src/execute.ts'
 import type { Presence } from '../../client/src/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
@@ -110,6 +111,45 @@ describe("an app's own operation over the kit's connection", () => {
     expect(count.errors).toEqual([])
   })
 
+  it('begins a subscription again, after its last position, where the server could not go on with it', async () => {
+    const sockets: WebSocket[] = []
+    const sent: string[] = []
+    class Recording extends WebSocket {
+      constructor(...args: ConstructorParameters<typeof WebSocket>) {
+        super(...args)
+        sockets.push(this)
+      }
+      override send(text: any, ...rest: any[]): void {
+        sent.push(String(text))
+        super.send(text, ...rest)
+      }
+    }
+    const presence = presenceOf(server, 'cora', { webSocketImpl: Recording })
+    const query = 'subscription ($after: String) { presenceChanged(room: "retry", after: $after) { kind position } }'
+    const changes = run(presence, { kind: 'subscription', query })
+    const count = run(presence, {
+      kind: 'subscription',
+      query: 'subscription { onlineCountChanged(room: "retry") { count } }',
+    })
+    const begins = (part: string) =>
+      sent.map((text) => JSON.parse(text)).filter((one) => one.payload?.query?.includes(part))
+    await until(() => presence.link.getSnapshot().state === 'open')
+    await openTab(server, 'curt', { rooms: ['retry'] })
+    await until(() => changes.results.length > 0)
+    const position = (changes.results[0] as any).data.presenceChanged.position
+
+    // As the server does while Redis is away, and when its process stops.
+    const payload = [{ message: 'Away.', extensions: { code: 'UNAVAILABLE', retryAfterMs: 50 } }]
+    const tell = (message: object) => sockets[0]?.onmessage?.({ data: JSON.stringify(message) } as any)
+    tell({ type: 'error', id: begins('presenceChanged')[0].id, payload })
+    tell({ type: 'complete', id: begins('onlineCountChanged')[0].id })
+    await until(() => begins('presenceChanged').length === 2 && begins('onlineCountChanged').length === 2)
+    expect(begins('presenceChanged')[1].payload.variables).toEqual({ after: position })
+    await openTab(server, 'conny', { rooms: ['retry'] })
+    await until(() => changes.results.length > 1)
+    expect([changes.errors, count.errors, changes.isComplete(), count.isComplete()]).toEqual([[], [], false, false])
+  })
+
   it("hands on the server's errors as they came", async () => {
     const presence = connect('dora')
     const refused = run(presence, {
@@ -119,6 +159,14 @@ describe("an app's own operation over the kit's connection", () => {
     await until(() => refused.errors.length > 0)
     expect(refused.errors).toMatchObject([[{ extensions: { code: 'BAD_USER_INPUT', argument: 'room' } }]])
     await post(server, 'dev:dora', '{ onlineCount }')
+  })
+
+  it('ends with the reason where the server refuses this client for good', async () => {
+    const presence = presenceOf({ url: `http://127.0.0.1:${wire.port}` }, 'emma', { token: 'of nobody' })
+    const early = run(presence, { kind: 'query', query: '{ onlineCount }' })
+    await until(() => early.errors.length > 0)
+    const late = run(presence, { kind: 'subscription', query: 'subscription { onlineCountChanged { count } }' })
+    expect([early.errors, late.errors]).toMatchObject([[{ code: 'UNAUTHENTICATED' }], [{ code: 'UNAUTHENTICATED' }]])
   })
 
   it('says that a presence for tests has no connection', () => {

@@ -87,7 +87,8 @@ describe('the list of who is online', () => {
         })
       }
     }
-    const { presence } = open('alice', { rooms: ['lobby'], webSocketImpl: HearingSocket })
+    const { presence } = open('alice', { webSocketImpl: HearingSocket })
+    presence.joinRoom('lobby')
     const list = read(presence.onlineUsers({ room: 'lobby' }))
     await until(() => list.now().state === 'live' && list.now().ids.length === 1)
     await chatter(bob)
@@ -123,7 +124,8 @@ describe('the list of who is online', () => {
   })
 
   it('comes back into its room', async () => {
-    const { presence } = open('alice', { rooms: ['lobby'] })
+    const { presence } = open('alice')
+    presence.joinRoom('lobby')
     await until(async () => (await onlineIds(server, 'dev:reader', 'lobby')).includes('alice'))
     await presence.goOffline()
     expect(await onlineIds(server, 'dev:reader')).not.toContain('alice')

@@ -211,6 +211,7 @@ const NOBODY = {
   statusMessage: null,
   onlineSince: null,
   lastActive: null,
+  lastSeen: null,
 } as const
 
 function nameless(id: string): { readonly id: string; readonly name: string } {

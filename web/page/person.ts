@@ -41,15 +41,15 @@ export function usePerson({ token, room, sessionId, startsOffline, onLeft }: Per
         url: 'graphql',
         token,
         device: 'Demo page',
-        rooms: room === null ? [] : [room],
         observer: isObserver,
         webSocketImpl: cable.webSocketImpl,
         autoConnect: false,
         ...(sessionId === undefined ? {} : { sessionId }),
       }),
-    [token, room, isObserver, cable, sessionId],
+    [token, isObserver, cable, sessionId],
   )
   useEffect(() => presence.connect(), [presence])
+  useEffect(() => (room === null ? undefined : presence.joinRoom(room)), [presence, room])
 
   const setLeft = useCallback(
     (next: boolean) => {

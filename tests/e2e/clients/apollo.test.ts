@@ -1,11 +1,13 @@
-import { afterAll, beforeAll, describe, vi } from 'vitest'
-import { WebSocket } from 'ws'
-import { connect, followOnline, heartbeat } from '../../../examples/apollo/online-users.ts'
+import { describe } from 'vitest'
+import { type App, connect, followOnline } from '../../../examples/apollo/online-users.ts'
 import { testClientLibrary } from './clients.ts'
 
-describe('Apollo Client', () => {
-  // Its link needs the global class to tell errors apart: docs/clients.md. Node has one since 22.
-  beforeAll(() => void vi.stubGlobal('WebSocket', WebSocket))
-  afterAll(() => void vi.unstubAllGlobals())
-  testClientLibrary({ connect, followOnline, heartbeat })
+describe("Apollo Client, by the kit's binding", () => {
+  testClientLibrary<App>({
+    connect: (options) => {
+      const app = connect(options)
+      return { client: app, close: app.close }
+    },
+    followOnline,
+  })
 })

@@ -5,8 +5,7 @@
  * `DEPLOY_CLIENTS=100 DEPLOY_KINDS='urql|relay-runtime' npx vitest run --project tests tests/e2e/clients/deploy.test.ts` is
  * the long form, for some kinds at a time: one process has to be all of the clients.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest'
-import { WebSocket } from 'ws'
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { closeTabs, openTab, post } from '../../support/clients.ts'
 import { freePort } from '../../support/free-port.ts'
 import { launchProcess, type StartingProcess } from '../../support/process.ts'
@@ -30,13 +29,10 @@ beforeAll(async () => {
   herd = await openHerd()
 }, 300_000)
 afterAll(() => herd.close())
-// Apollo's link asks for the global class where it looks at an error, and Node has one since 22.
-beforeEach(() => void vi.stubGlobal('WebSocket', WebSocket))
 afterEach(async () => {
   for (const { close } of listeners) close()
   closeTabs()
   for (const close of closers.splice(0).reverse()) await close()
-  vi.unstubAllGlobals()
 })
 
 async function listed(): Promise<readonly string[]> {

@@ -259,21 +259,22 @@ function openFollower(kind: string, follow: Follow, at: Address, name: string): 
 }
 
 /** Those that follow the list in a cache of their own, as sessions of their users. */
+type RelayArguments = Parameters<typeof relay.followOnline> extends [unknown, ...infer Rest] ? Rest : never
 type Library = Pick<typeof apollo, 'connect' | 'followOnline'>
 
 function openLibrary(kind: string, { connect, followOnline }: Library, { url }: Address, name: string): Listener {
   const failures: unknown[] = []
   let users: readonly string[] = []
-  const { client, close } = connect({
+  const app = connect({
     url: `${url}/graphql`,
     token: () => `dev:${name}`,
     sessionId: randomUUID(),
     webSocketImpl: WebSocket,
   })
-  const show = (shown: ReadonlyMap<string, unknown>) => {
-    users = [...shown.keys()].sort()
+  const show = (shown: readonly { readonly id: string }[]) => {
+    users = shown.map(({ id }) => id).sort()
   }
-  const stop = followOnline(client, null, show, (error) => failures.push(error))
+  const stop = followOnline(app, null, show, (error) => failures.push(error))
   return {
     name: `${kind} ${name}`,
     shown: () => users,
@@ -281,7 +282,7 @@ function openLibrary(kind: string, { connect, followOnline }: Library, { url }: 
     story: [],
     close() {
       stop()
-      close()
+      app.close()
     },
   }
 }
@@ -319,7 +320,11 @@ export async function openHerd(): Promise<Herd> {
   const libraries: Record<string, Library> = {
     'Apollo Client': apollo,
     urql: urql as unknown as Library,
-    'relay-runtime': { connect: relay.connectWith(artifacts), followOnline: relay.followOnline } as unknown as Library,
+    'relay-runtime': {
+      connect: relay.connectWith(artifacts),
+      followOnline: ({ client }: { client: relay.RelayClient }, ...rest: RelayArguments) =>
+        relay.followOnline(client, ...rest),
+    } as unknown as Library,
   }
   let gateway: Gateway | null = null
   return {

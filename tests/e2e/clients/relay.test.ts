@@ -208,7 +208,7 @@ describe('Relay, as its documentation sets it up', () => {
       connected.client,
       null,
       (users) => {
-        seen.ids = [...users.keys()].sort()
+        seen.ids = users.map(({ id }) => id).sort()
       },
       (error) => seen.failures.push(error),
     )

@@ -1,7 +1,13 @@
 import { describe } from 'vitest'
-import { connect, followOnline, heartbeat } from '../../../examples/urql/online-users.ts'
+import { type App, connect, followOnline } from '../../../examples/urql/online-users.ts'
 import { testClientLibrary } from './clients.ts'
 
-describe('urql', () => {
-  testClientLibrary({ connect, followOnline, heartbeat })
+describe("urql, by the kit's binding", () => {
+  testClientLibrary<App>({
+    connect: (options) => {
+      const app = connect(options)
+      return { client: app, close: app.close }
+    },
+    followOnline,
+  })
 })

@@ -98,7 +98,7 @@ export async function mutate({ environment, artifacts }: RelayClient, name: stri
 export function followOnline(
   client: RelayClient,
   room: string | null,
-  show: (users: ReadonlyMap<string, ListedUser>) => void,
+  show: (users: readonly ListedUser[]) => void,
   fail: (error: unknown) => void,
 ): () => void {
   const { environment, artifacts } = client
@@ -130,8 +130,7 @@ export function followOnline(
       if (isStopped) return
 
       function showList(data: any): void {
-        const users = data.onlineUsers.edges.map(({ node }: { node: unknown }) => readFragment(client, user, node))
-        show(new Map(users.map((one: ListedUser) => [one.id, one])))
+        show(data.onlineUsers.edges.map(({ node }: { node: unknown }) => readFragment(client, user, node)))
       }
       showList(environment.lookup(selector).data)
       const subscribed = requestSubscription(environment, {

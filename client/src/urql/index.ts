@@ -1,0 +1,2 @@
+export { type PresenceExchangeOptions, presenceExchange, sessionFetchOptions } from './exchange.ts'
+export { graphcache } from './graphcache.ts'
