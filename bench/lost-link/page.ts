@@ -17,7 +17,6 @@ const COUNT_QUERY = 'subscription ($room: ID) { onlineCountChanged(room: $room) 
 const params = new URLSearchParams(location.search)
 const clients = Number(params.get('clients'))
 const room = String(params.get('room'))
-const ports: Record<string, string> = Object.fromEntries([...params].filter(([name]) => name.endsWith('Port')))
 const shown: Shown = {}
 Object.assign(window, { shown })
 
@@ -26,10 +25,10 @@ function show(kind: string, index: number, value: string | null): void {
   shown[kind][index] = value
 }
 
-const CLIENTS: Record<string, (index: number, port: string) => void> = {
-  'the kit': (index, port) => {
+const CLIENTS: Record<string, (index: number, at: string) => void> = {
+  'the kit': (index, at) => {
     const presence = createPresence({
-      url: `http://127.0.0.1:${port}/graphql`,
+      url: `http://${at}/graphql`,
       token: `dev:kit-${index}`,
       observer: true,
       sessionId: crypto.randomUUID(),
@@ -43,9 +42,9 @@ const CLIENTS: Record<string, (index: number, port: string) => void> = {
     tell()
   },
 
-  'graphql-ws': (index, port) => {
+  'graphql-ws': (index, at) => {
     const client = createClient({
-      url: `ws://127.0.0.1:${port}/graphql`,
+      url: `ws://${at}/graphql`,
       connectionParams: { authorization: `Bearer dev:stock-${index}`, observer: true },
       // Its own recipes for clients that must not give up, and that notice a silent link.
       retryAttempts: Number.POSITIVE_INFINITY,
@@ -77,21 +76,21 @@ const CLIENTS: Record<string, (index: number, port: string) => void> = {
     )
   },
 
-  'Socket.IO': (index, port) => {
-    const socket = io(`http://127.0.0.1:${port}`, { forceNew: true, transports: ['websocket'] })
+  'Socket.IO': (index, at) => {
+    const socket = io(`http://${at}`, { forceNew: true, transports: ['websocket'] })
     socket.on('count', (count: number) => show('Socket.IO', index, String(count)))
   },
 
-  Phoenix: (index, port) => {
-    const socket = new PhoenixSocket(`ws://127.0.0.1:${port}/socket`)
+  Phoenix: (index, at) => {
+    const socket = new PhoenixSocket(`ws://${at}/socket`)
     socket.connect()
     const channel = socket.channel('room:1')
     channel.on('count', ({ count }: { count: number }) => show('Phoenix', index, String(count)))
     channel.join().receive('ok', ({ count }: { count: number }) => show('Phoenix', index, String(count)))
   },
 
-  Centrifugo: (index, port) => {
-    const centrifuge = new Centrifuge(`ws://127.0.0.1:${port}/connection/websocket`)
+  Centrifugo: (index, at) => {
+    const centrifuge = new Centrifuge(`ws://${at}/connection/websocket`)
     const subscription = centrifuge.newSubscription('room')
     subscription.on('publication', ({ data }) => show('Centrifugo', index, String(data.count)))
     subscription.on('subscribed', ({ data }) => show('Centrifugo', index, String(data.count)))
@@ -101,5 +100,5 @@ const CLIENTS: Record<string, (index: number, port: string) => void> = {
 }
 
 for (const [kind, start] of Object.entries(CLIENTS)) {
-  for (let index = 0; index < clients; index += 1) start(index, String(ports[`${kind}Port`]))
+  for (let index = 0; index < clients; index += 1) start(index, String(params.get(`${kind} at`)))
 }

@@ -37,15 +37,20 @@ export interface TcpProxy {
   close(): Promise<void>
 }
 
-/** @param at - the port to listen on; a free one, where it is left out */
+/**
+ * @param at - the port to listen on; a free one, where it is left out
+ * @param on - the address to listen on
+ */
 export async function openTcpProxy({
   host,
   port,
   at = 0,
+  on = '127.0.0.1',
 }: {
   readonly host: string
   readonly port: number
   readonly at?: number
+  readonly on?: string
 }): Promise<TcpProxy> {
   /** Each with the way of the bytes that are read from it. */
   const sockets = new Map<Socket, Way>()
@@ -81,7 +86,7 @@ export async function openTcpProxy({
     far.on('close', () => void (!isSilent() && end(near, 'down')))
     stopReadingHeld()
   })
-  server.listen(at, '127.0.0.1')
+  server.listen(at, on)
   await once(server, 'listening')
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('No port was given.')
