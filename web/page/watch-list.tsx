@@ -20,7 +20,7 @@ export function WatchList({ start }: { readonly start: readonly string[] }): Rea
   }
 
   return (
-    <section className="card" aria-labelledby="watch-heading">
+    <section className="card" aria-labelledby="watch-heading" data-state={freshness.state}>
       <div className="card-top">
         <h2 id="watch-heading">Watch list</h2>
         {ids.length > 0 && <FreshnessMark freshness={freshness} />}
