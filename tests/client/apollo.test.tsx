@@ -270,6 +270,8 @@ describe("Apollo Client's binding", () => {
       await openTab(server, 'elke', { rooms: ['end'] })
       const stops = [follow(client, presence, { room: 'end' }), follow(client, presence, { userIds: ['elke'] })]
       await until(() => cachedList(client, 'end') && presence.users(['elke']).getSnapshot().state === 'live')
+      await openTab(server, 'elsa', { rooms: ['end'] })
+      await until(() => cachedList(client, 'end')?.length === 2)
       const answer = {
         users: [{ __typename: 'User', id: 'elke', status: 'AWAY', isOnline: true, statusMessage: 'by HTTP' }],
       }
@@ -282,6 +284,47 @@ describe("Apollo Client's binding", () => {
       stops[1]?.()
       write()
       expect(cachedUser(client, 'elke')).toMatchObject({ status: 'AWAY', statusMessage: 'by HTTP' })
+    })
+
+    it('keeps a list until nobody follows it any more, and no list of another room', () => {
+      const presence = createTestPresence({ users: [{ id: 'kim', rooms: ['here', 'there'] }] })
+      const client = clientOf(presence, noRequest)
+      const none = { __typename: 'OnlineUsersConnection', position: '1', totalCount: 0, nodes: [] }
+      const pageInfo = { __typename: 'PageInfo', hasNextPage: true, endCursor: 'one' }
+      const answer = (room: string) =>
+        client.writeQuery({ query: LIST, variables: { room }, data: { onlineUsers: { ...none, pageInfo } } })
+      answer('there')
+      const stops = [follow(client, presence, { room: 'here' }), follow(client, presence, { room: 'here' })]
+      presence.show({ id: 'kurt', rooms: ['here'] })
+      expect([cachedList(client, 'here'), cachedList(client, 'there')]).toEqual([
+        ['kim ONLINE null', 'kurt ONLINE null'],
+        [],
+      ])
+      stops[0]?.()
+      answer('here')
+      expect(cachedList(client, 'here')).toHaveLength(2)
+      expect(client.readQuery<any>({ query: LIST, variables: { room: 'here' } }).onlineUsers).toMatchObject({
+        totalCount: 2,
+        pageInfo: { hasNextPage: false },
+      })
+      stops[1]?.()
+      answer('here')
+      expect(cachedList(client, 'here')).toEqual([])
+    })
+
+    it('takes the last moment of activity from whatever tells it', () => {
+      const [early, late] = ['2026-01-01T10:00:00.000Z', '2026-01-01T11:00:00.000Z']
+      const presence = createTestPresence({ users: [{ id: 'kira', lastActive: early }] })
+      const client = clientOf(presence, noRequest)
+      follow(client, presence, { userIds: ['kira'] })
+      const fragment = gql`fragment Active on User { status lastActive }`
+      const [id, __typename] = ['User:kira', 'User']
+      client.writeFragment({ id, fragment, data: { __typename, status: 'AWAY', lastActive: late } })
+      presence.show({ id: 'kira', status: 'BUSY' })
+      expect(client.readFragment<any>({ id, fragment })).toMatchObject({ status: 'BUSY', lastActive: late })
+      // They hide it.
+      presence.show({ id: 'kira', lastActive: null })
+      expect(client.readFragment<any>({ id, fragment }).lastActive).toBeNull()
     })
 
     it('follows users by their ids, and one who hides is offline', async () => {
@@ -367,6 +410,20 @@ describe("Apollo Client's binding", () => {
       expect(cachedList(client, 'clear')).toEqual(['jutta ONLINE null'])
       await client.resetStore()
       expect(cachedList(client, 'clear')).toEqual(['jutta ONLINE null'])
+    })
+
+    it('leaves to the garbage collection of the cache whom nothing shows any more', () => {
+      const presence = createTestPresence({ me: { id: 'me', rooms: ['gc'] }, users: [{ id: 'lea' }, { id: 'leo' }] })
+      const client = clientOf(presence, noRequest)
+      const stop = follow(client, presence, { userIds: ['lea', 'leo'] })
+      for (const status of ['BUSY', 'AWAY'] as const) presence.show({ id: 'lea', status })
+      follow(client, presence, { room: 'gc' })
+      presence.show({ id: 'lutz', rooms: ['gc'] })
+      expect(client.cache.gc()).toEqual([])
+      presence.show({ id: 'lutz', status: 'OFFLINE' })
+      expect(client.cache.gc()).toEqual(['User:lutz'])
+      stop()
+      expect(client.cache.gc().sort()).toEqual(['User:lea', 'User:leo'])
     })
 
     it('works with a presence for tests', () => {

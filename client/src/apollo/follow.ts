@@ -1,5 +1,5 @@
 /** Writes what the kit knows into the cache of Apollo Client. */
-import { type ApolloCache, type ApolloClient, gql } from '@apollo/client'
+import { type ApolloCache, type ApolloClient, gql, type InMemoryCache } from '@apollo/client'
 import { onLeave, type Presence } from '../presence.ts'
 import type { OnlineUsersSnapshot, Store, User, UsersSnapshot } from '../types.ts'
 import { type KnownOfCache, knownOf } from './known.ts'
@@ -91,6 +91,7 @@ class Following {
       stopLeaves()
       for (const end of this.#lookups) end()
       this.#doubt()
+      for (const id of this.#written.keys()) this.#letGo(id)
     }
   }
 
@@ -117,10 +118,12 @@ class Following {
     this.#cache.batch({
       update: (cache) => {
         for (const user of changed) {
+          // Apollo counts each writing.
+          if (this.#written.has(user.id)) this.#letGo(user.id)
           this.#keep(user)
           this.#writeUser(cache, user)
         }
-        for (const user of gone) this.#writeUser(cache, user)
+        for (const user of gone) this.#writeOnce(cache, user)
         if (ids) this.#writeList(cache, ids)
       },
     })
@@ -154,13 +157,18 @@ class Following {
       end()
       this.#cache.batch({
         update: (cache) => {
-          for (const user of users) if (user && !this.#written.has(user.id)) this.#writeUser(cache, user)
+          for (const user of users) if (user && !this.#written.has(user.id)) this.#writeOnce(cache, user)
         },
       })
     }
     const stop = store.subscribe(look)
     this.#lookups.add(end)
     look()
+  }
+
+  #writeOnce(cache: ApolloCache, user: User): void {
+    this.#writeUser(cache, user)
+    this.#letGo(user.id)
   }
 
   #writeUser(cache: ApolloCache, user: User): void {
@@ -227,8 +235,15 @@ class Following {
     this.#written.set(user.id, user)
   }
 
+  /** The garbage collection of `InMemoryCache` spares what was written by its id, until that is released. */
+  #letGo(id: string): void {
+    const cacheId = this.#cache.identify({ __typename: 'User', id })
+    if (cacheId !== undefined && 'release' in this.#cache) (this.#cache as InMemoryCache).release(cacheId)
+  }
+
   #release(id: string): void {
     this.#written.delete(id)
+    this.#letGo(id)
     if (this.#isCertain) add(this.#known.users, id, -1)
   }
 }
