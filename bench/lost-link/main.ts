@@ -1,7 +1,7 @@
 /**
  * How soon a page is right again after its network was black, in a browser, with the peers beside it.
  *
- * `node --import tsx bench/lost-link/main.ts [--browser chromium|firefox] [--seconds 5,30,150] [--clients 5] [--rounds 1]`
+ * `node --import tsx bench/lost-link/main.ts [--browser chromium|firefox] [--seconds 5,30,150] [--clients 5] [--rounds 1] [--kinds 'the kit,Phoenix']`
  *
  * Nothing that is open gets a byte through any more, for ever, as for a machine that is in another network now; new
  * connections are whole when the time is over. No event of the browser says so. Meanwhile the number that all clients show
@@ -33,6 +33,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '5,30,150' },
     clients: { type: 'string', default: '5' },
     rounds: { type: 'string', default: '1' },
+    kinds: { type: 'string' },
   },
 })
 
@@ -42,11 +43,15 @@ await rollcall.ready
 const server = await listen(rollcall)
 const rollcallPort = Number(new URL(server.url).port)
 const peers = { 'Socket.IO': await startSocketIo(), Phoenix: await startPhoenix(), Centrifugo: await startCentrifugo() }
-const ports: Readonly<Record<string, number>> = {
+const all = {
   'the kit': rollcallPort,
   'graphql-ws': rollcallPort,
   ...Object.fromEntries(Object.entries(peers).map(([kind, { port }]) => [kind, port])),
 }
+const kinds = values.kinds?.split(',') ?? Object.keys(all)
+const ports: Readonly<Record<string, number>> = Object.fromEntries(
+  Object.entries(all).filter(([kind]) => kinds.includes(kind)),
+)
 
 const sessions: string[] = []
 /** The number that everybody shows: how many are in the room. */
@@ -101,7 +106,7 @@ const site = await serve((request, response) => {
 })
 const engine = await (values.browser === 'firefox' ? startFirefox() : startChromium())
 process.stdout.write(
-  `${engine.name}\n| black for | ${Object.keys(ports).join(' | ')} |\n| --- |${' --- |'.repeat(5)}\n`,
+  `${engine.name}\n| black for | ${Object.keys(ports).join(' | ')} |\n| --- |${' --- |'.repeat(kinds.length)}\n`,
 )
 
 try {

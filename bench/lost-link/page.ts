@@ -100,5 +100,6 @@ const CLIENTS: Record<string, (index: number, at: string) => void> = {
 }
 
 for (const [kind, start] of Object.entries(CLIENTS)) {
+  if (!params.has(`${kind} at`)) continue
   for (let index = 0; index < clients; index += 1) start(index, String(params.get(`${kind} at`)))
 }

@@ -47,6 +47,8 @@ const CHECK_MS = 500
 const MAX_REFUSED_TOKENS = 3
 /** `iat` counts whole seconds: a token of the second in which its user was disconnected is refused. */
 const TOKEN_SECOND_MS = 1000
+/** Where something has just answered: the browser may let the handshake wait. */
+const PROBED_LIMIT_MS = 15_000
 /** A handshake this young has begun on the network that is there now. */
 const NEW_NETWORK_MS = 500
 
@@ -66,6 +68,8 @@ export interface LinkOptions {
   readonly params: () => Record<string, unknown>
   readonly webSocketImpl: WebSocketClass | undefined
   readonly isOffline: () => boolean
+  /** Null where a WebSocket may be tried at once. Else it resolves with whether anything answers there. */
+  readonly probe: (() => Promise<boolean>) | null
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
 }
 
@@ -216,6 +220,13 @@ export class Link {
     }
     if (attempt !== this.#attempt) return
     if (token === null) return this.#fail(new RollcallError('UNAUTHENTICATED', 'Nobody is signed in.'))
+    const probe = this.#failures > 0 ? this.#options.probe : null
+    if (probe) {
+      this.#limit(HANDSHAKE_LIMIT_MS)
+      const isAnswered = await probe()
+      if (attempt !== this.#attempt) return
+      if (!isAnswered) return this.#lose('broken')
+    }
     try {
       const connection = openConnection({
         url: this.#options.url(),
@@ -230,7 +241,7 @@ export class Link {
         },
       })
       this.#connection = connection
-      this.#limit(HANDSHAKE_LIMIT_MS, () => {
+      this.#limit(probe ? PROBED_LIMIT_MS : HANDSHAKE_LIMIT_MS, () => {
         this.#endLate()
         this.#late = connection
         this.#connection = null

@@ -48,3 +48,20 @@ export function followPage({ onActivity, onWake, onHide, onShow }: PageEvents): 
     for (const stop of stops) stop()
   }
 }
+
+/**
+ * Firefox waits between two WebSockets to one host, longer after each that failed and at last for a minute, and lets one
+ * handshake at a time begin: one that is given up after 3 s then never gets its turn (seen with Firefox ESR 153). So there
+ * the network is asked over HTTP, and a WebSocket is made when something answers.
+ */
+export function needsProbe(): boolean {
+  return typeof navigator !== 'undefined' && / Firefox\//.test(navigator.userAgent)
+}
+
+/** @returns whether anything answers, whatever it says */
+export function isAnswered(url: string): Promise<boolean> {
+  return fetch(url, { method: 'HEAD', mode: 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(3000) }).then(
+    () => true,
+    () => false,
+  )
+}

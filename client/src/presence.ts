@@ -15,7 +15,7 @@ import {
   ViewerChanged,
   Viewer as ViewerQuery,
 } from './operations.ts'
-import { followPage, isOffline, isVisible } from './page.ts'
+import { followPage, isAnswered, isOffline, isVisible, needsProbe } from './page.ts'
 import { Rooms } from './rooms.ts'
 import { keep } from './same.ts'
 import { forgetSessionId, tabSessionId } from './session-id.ts'
@@ -159,6 +159,7 @@ class ConnectedPresence implements Presence {
         params: () => this.#params(),
         webSocketImpl: (options.webSocketImpl ?? globalThis.WebSocket) as WebSocketClass | undefined,
         isOffline,
+        probe: needsProbe() ? () => isAnswered(addressOf(options.url, 'http')) : null,
         onAcknowledged: (acknowledgement) => this.#acknowledged(acknowledgement),
       },
       () => link.changed(),
@@ -298,7 +299,8 @@ class ConnectedPresence implements Presence {
     const { connection } = this.#link
     const sessionId = this.#sessionId
     const isGone = connection ? await within(connection.ask(GoOffline, {})) : false
-    if (!isGone && sessionId) await within(this.#goOfflineOverHttp(sessionId))
+    const isRefused = this.#link.snapshot.state === 'failed'
+    if (!isGone && sessionId && !isRefused) await within(this.#goOfflineOverHttp(sessionId))
     this.#sessionId = this.#options.sessionId ?? null
     forgetSessionId()
     this.close()

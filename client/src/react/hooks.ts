@@ -39,8 +39,8 @@ export function useOnlineUsers({ room = null, suspense = false }: InRoom = {}): 
     if (readsUsers.current && source !== store) renderAgain()
   })
   const snapshot = { ...list }
+  // Not enumerable: who spreads the snapshot, or logs it, does not read it.
   Object.defineProperty(snapshot, 'users', {
-    enumerable: true,
     get() {
       readsUsers.current = true
       return 'users' in list ? list.users : store.getSnapshot().users
