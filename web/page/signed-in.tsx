@@ -35,8 +35,6 @@ export function SignedIn({ memory, takesFocus, onRemember, onSignedOut }: Signed
   const { presence, hasLeft } = person
 
   function move(next: string | null): void {
-    // The client of the next room takes the session over.
-    presence.close()
     onRemember({ identity, room: next, hasLeft })
     setRoom(next)
   }
