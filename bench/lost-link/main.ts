@@ -4,8 +4,8 @@
  * `node --import tsx bench/lost-link/main.ts [--browser chromium|firefox] [--seconds 5,30,150] [--clients 5] [--rounds 1] [--kinds 'the kit,Phoenix']`
  *
  * Nothing that is open gets a byte through any more, for ever, as for a machine that is in another network now; new
- * connections are whole when the time is over. No event of the browser says so. Meanwhile the number that all clients show
- * has changed. Printed is how long after the return each shows the new one. The page is visible all the while.
+ * connections are whole when the time is over. No event of the browser says so. During that time the number that all clients
+ * show changes. Printed is how long after the return each shows the new one. The page is visible all the while.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -71,7 +71,7 @@ class Execution {
       this.#refused()
       return
     }
-    // Whoever is told of it an hour later does not want it any more.
+    // A mutation that is sent an hour later is no longer wanted.
     if (this.#operation.kind === 'mutation' && state !== 'open' && state !== 'connecting') {
       this.#fail(closed('There is no connection.'))
       return
@@ -142,7 +142,7 @@ class Execution {
       return
     }
     this.#generation = NOT_SENT
-    const ms = (error.retryAfterMs ?? 0) + retryMs(this.#failures, Math.random())
+    const ms = retryMs(this.#failures, Math.random(), error.retryAfterMs)
     this.#failures += 1
     this.#retry = setTimeout(() => this.#send(connection), ms)
   }
@@ -160,7 +160,7 @@ class Execution {
     }
   }
 
-  /** Whether a subscription that begins again would miss what happened meanwhile. */
+  /** Whether a subscription that begins again would miss changes. */
   #isGap(): boolean {
     const { query } = this.#operation
     return /\bpresenceChanged\b/.test(query) && (!resumes(query) || this.#isBeyondAfter || !this.#after)

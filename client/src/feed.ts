@@ -19,7 +19,7 @@ export interface FeedOptions {
   readonly link: Link
   /** `room` or `userIds` of the subscription. */
   readonly variables: Variables
-  /** Reads everything anew, and puts it in place when all of it is there. @returns its position */
+  /** Reads all pages, and replaces what is known when the last one has come. @returns the position of the first */
   readonly read: (connection: Connection) => Promise<string>
   readonly apply: (change: Change) => void
   /** `freshness` is another one. */
@@ -115,8 +115,9 @@ export class Feed implements Follower {
     this.doubted()
     if (this.#error) return
     // Reading again helps at once, but not where it expires again.
-    const ms = isExpired && this.#failures === 0 ? 0 : retryMs(this.#failures, Math.random())
+    const random = isExpired && this.#failures === 0 ? 0 : Math.random()
+    const ms = retryMs(this.#failures, random, error.retryAfterMs)
     this.#failures += 1
-    this.#retry = setTimeout(() => void this.#begin(connection), (error.retryAfterMs ?? 0) + ms)
+    this.#retry = setTimeout(() => void this.#begin(connection), ms)
   }
 }

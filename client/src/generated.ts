@@ -38,7 +38,7 @@ export type Visibility =
   /** Nobody but the user: to all others they look offline. */
   | 'NOBODY';
 
-export type UserFieldsFragment = { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null };
+export type RollcallUserFragment = { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null };
 
 export type ViewerFieldsFragment = { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> };
 

@@ -90,7 +90,7 @@ export class Latest<Value, Snapshot> implements Follower {
         if (!isPassing(error)) this.#error = error
         this.doubted()
         if (this.#error) return
-        const ms = (error.retryAfterMs ?? 0) + retryMs(this.#failures, Math.random())
+        const ms = retryMs(this.#failures, Math.random(), error.retryAfterMs)
         this.#failures += 1
         this.#retry = setTimeout(() => this.#begin(connection), ms)
       },

@@ -199,7 +199,6 @@ export class Link {
     // A server that said to come back later is not asked earlier because somebody looks.
     if (state === 'waiting' && !this.#isRefused) this.retryNow()
     else if (state === 'connecting' && isNetworkNew && elapsedMs(this.#attemptAt) > NEW_NETWORK_MS) {
-      this.#end()
       void this.#connect()
     } else if (state === 'open' && elapsedMs(this.#heardAt) > CHECK_MS) this.#doubt()
   }

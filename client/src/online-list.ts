@@ -97,7 +97,7 @@ export class OnlineList {
   }
 }
 
-/** Sorting 10,000 ids anew at each coming and going takes 100 times as long. */
+/** Inserts or removes one id: sorting all 10,000 at each JOIN and LEAVE takes longer. */
 function changedIds(ids: readonly string[] | null, id: string, isLeaving: boolean): readonly string[] | null {
   if (ids === null) return null
   let low = 0

@@ -35,8 +35,9 @@ export interface Variables {
   readonly [name: string]: unknown
 }
 
-const userFields = /* GraphQL */ `
-  fragment UserFields on User {
+/** What everyone sees of a user, for a cache too: so its name is one that no app has. */
+export const userFields = /* GraphQL */ `
+  fragment RollcallUser on User {
     id
     name
     avatarUrl
@@ -52,7 +53,7 @@ const userFields = /* GraphQL */ `
 const viewerFields = /* GraphQL */ `
   fragment ViewerFields on Viewer {
     user {
-      ...UserFields
+      ...RollcallUser
     }
     isOnline
     status
@@ -85,7 +86,7 @@ export const OnlineUsers = operation<OnlineUsersQuery, OnlineUsersQueryVariables
           endCursor
         }
         nodes {
-          ...UserFields
+          ...RollcallUser
         }
       }
     }
@@ -98,7 +99,7 @@ export const Users = operation<UsersQuery, UsersQueryVariables>(
     query Users($ids: [ID!]!) {
       position
       users(ids: $ids) {
-        ...UserFields
+        ...RollcallUser
       }
     }
   `,
@@ -112,7 +113,7 @@ export const Presence = operation<PresenceSubscription, PresenceSubscriptionVari
         kind
         position
         user {
-          ...UserFields
+          ...RollcallUser
         }
       }
     }

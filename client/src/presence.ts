@@ -386,7 +386,7 @@ class ConnectedPresence implements Presence {
     const authorization = `Bearer ${typeof token === 'string' ? token : await token()}`
     await fetch(addressOf(url, 'http'), {
       method: 'POST',
-      // It goes on where the page is left meanwhile.
+      // The browser sends it even if the page closes before the answer.
       keepalive: true,
       headers: { 'content-type': 'application/json', authorization },
       body: JSON.stringify({ query: GoOffline, variables: { sessionId } }),

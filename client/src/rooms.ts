@@ -74,8 +74,7 @@ export class Rooms {
         this.#asked.delete(room)
         // The list of the room says why.
         if (!isPassing(error)) this.#refused.add(room)
-        else
-          setTimeout(() => this.#join(room, failures + 1), (error.retryAfterMs ?? 0) + retryMs(failures, Math.random()))
+        else setTimeout(() => this.#join(room, failures + 1), retryMs(failures, Math.random(), error.retryAfterMs))
       },
     )
   }

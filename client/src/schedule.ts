@@ -36,14 +36,22 @@ const WAITS = {
  * @param random - from 0 to 1
  */
 export function waitMs(loss: Loss, attempts: number, random: number): number {
-  const { firstMs, longestMs } = WAITS[loss]
-  return Math.min(longestMs, firstMs * 2 ** Math.min(attempts, 10)) * random
+  return backoffMs(WAITS[loss], attempts, random)
 }
 
-const FIRST_RETRY_MS = 500
-const LONGEST_RETRY_MS = 15_000
+const RETRY = { firstMs: 500, longestMs: 15_000 }
 
-/** Of a question on an open connection, with full jitter: those who were refused together do not come back together. */
-export function retryMs(failures: number, random: number): number {
-  return Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures, 10)) * random
+/**
+ * Before a question is asked again on an open connection, with full jitter: clients that were refused together do not
+ * retry together.
+ *
+ * @param retryAfterMs - what the server asked to wait first
+ */
+export function retryMs(failures: number, random: number, retryAfterMs: number | null = null): number {
+  return (retryAfterMs ?? 0) + backoffMs(RETRY, failures, random)
+}
+
+/** The bound doubles with each failure. */
+function backoffMs(bound: { firstMs: number; longestMs: number }, failures: number, random: number): number {
+  return Math.min(bound.longestMs, bound.firstMs * 2 ** failures) * random
 }

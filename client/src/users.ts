@@ -145,7 +145,7 @@ export class UserDirectory {
       return
     }
     this.#watchList.review()
-    // Whoever the list showed before, or shows now.
+    // Any user may have been in the list before, or be in it now.
     this.#userStores.someChanged()
     this.#usersStores.someChanged()
   }

@@ -1,4 +1,6 @@
 /** What this tab remembers across a reload. Another tab of the same browser is somebody else, or another session. */
+import { newUuid } from '../../client/src/uuid.ts'
+
 const SIGNED_IN_KEY = 'rollcall'
 const PAIR_KEY = 'rollcall:pair'
 
@@ -102,14 +104,4 @@ function isPairMemory(value: unknown): value is PairMemory {
     typeof hasLeft?.alice === 'boolean' &&
     typeof hasLeft.bob === 'boolean'
   )
-}
-
-/** `crypto.randomUUID` exists only on https and localhost, and a phone in the same network has neither. */
-function newUuid(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16))
-  // RFC 9562: version 4, variant 10.
-  bytes[6] = (Number(bytes[6]) & 0x0f) | 0x40
-  bytes[8] = (Number(bytes[8]) & 0x3f) | 0x80
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }

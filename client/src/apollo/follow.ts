@@ -1,23 +1,12 @@
 /** Writes what the kit knows into the cache of Apollo Client. */
 import { type ApolloCache, type ApolloClient, gql, type InMemoryCache } from '@apollo/client'
+import { userFields } from '../operations.ts'
 import { onLeave, type Presence } from '../presence.ts'
 import type { OnlineUsersSnapshot, Store, User, UsersSnapshot } from '../types.ts'
 import { type KnownOfCache, knownOf } from './known.ts'
 import { fieldOf, type StoredList, whole } from './type-policies.ts'
 
-const PRESENCE = gql`
-  fragment RollcallPresence on User {
-    id
-    name
-    avatarUrl
-    isOnline
-    status
-    statusMessage
-    onlineSince
-    lastActive
-    lastSeen
-  }
-`
+const PRESENCE = gql(userFields)
 
 const LIST = gql`
   query RollcallOnlineUsers($room: ID) {
