@@ -10,12 +10,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import { followPresence, presenceLink, sessionLink, typePolicies } from '../../client/src/apollo/index.ts'
 import type { Presence, PresenceOptions } from '../../client/src/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
-import { closeTabs, openTab, post } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { openTab, post } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
 import { installPage, removePage } from './dom.ts'
-import { closeAll, presenceOf } from './kit.ts'
+import { presenceOf, serverForTests } from './kit.ts'
 
 const LIST = gql`
   query ($room: ID, $first: Int, $after: String) {
@@ -31,37 +29,20 @@ const USERS = gql`query ($ids: [ID!]!) { users(ids: $ids) { id status isOnline s
 const STATUS = gql`fragment Status on User { id status statusMessage }`
 
 describe("Apollo Client's binding", () => {
-  let server: TestServer
-  let wire: TcpProxy
   const opened: (() => void)[] = []
-  beforeAll(async () => {
-    installPage()
-    server = await startServer({
-      SESSION_TTL: '60s',
-      CLOSE_GRACE: '0ms',
-      RECONNECT_GRACE: '60s',
-      CHANGE_LOG_COUNT: '100',
-    })
-    wire = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
-  })
+  beforeAll(installPage)
+  afterAll(removePage)
+  const at = serverForTests({ SESSION_TTL: '60s', CLOSE_GRACE: '0ms', RECONNECT_GRACE: '60s', CHANGE_LOG_COUNT: '100' })
   afterEach(() => {
     vi.restoreAllMocks()
     cleanup()
     for (const close of opened.splice(0).reverse()) close()
-    wire.mend()
-    closeAll()
-    closeTabs()
-  })
-  afterAll(async () => {
-    await wire.close()
-    await server.stop()
-    removePage()
   })
 
   /** As an app sets it up: subscriptions over the kit's connection, which tests cut, and the rest over HTTP. */
   function open(userId: string, options: Partial<PresenceOptions> = {}) {
-    const presence = presenceOf({ url: `http://127.0.0.1:${wire.port}` }, userId, options)
-    const http = new HttpLink({ uri: `${server.url}/graphql`, headers: { authorization: `Bearer dev:${userId}` } })
+    const presence = presenceOf(at.near, userId, options)
+    const http = new HttpLink({ uri: `${at.server.url}/graphql`, headers: { authorization: `Bearer dev:${userId}` } })
     return { presence, client: clientOf(presence, sessionLink(presence).concat(http)) }
   }
 
@@ -99,19 +80,19 @@ describe("Apollo Client's binding", () => {
   /** As the server has it. */
   async function listed(room: string): Promise<string[]> {
     const query = 'query ($room: ID) { onlineUsers(room: $room, first: 500) { nodes { id status statusMessage } } }'
-    const { data } = await post(server, 'dev:reader', query, { room })
+    const { data } = await post(at.server, 'dev:reader', query, { room })
     return data?.onlineUsers.nodes.map(({ id, status, statusMessage }: any) => `${id} ${status} ${statusMessage}`)
   }
 
   function say(userId: string, message: string): Promise<unknown> {
     const mutation = 'mutation ($message: String) { setStatus(status: BUSY, message: $message) { viewer { id } } }'
-    return post(server, `dev:${userId}`, mutation, { message })
+    return post(at.server, `dev:${userId}`, mutation, { message })
   }
 
   describe('presenceLink', () => {
     it("runs each kind of operation over the kit's connection", async () => {
       const requests = vi.spyOn(globalThis, 'fetch')
-      const presence = presenceOf(server, 'alice')
+      const presence = presenceOf(at.server, 'alice')
       const client = new ApolloClient({ cache: new InMemoryCache(), link: presenceLink(presence) })
       const counts: number[] = []
       const counted = client
@@ -147,7 +128,7 @@ describe("Apollo Client's binding", () => {
       })
       expect(CombinedGraphQLErrors.is(told) && told.errors[0]?.extensions?.code).toBe('POSITION_EXPIRED')
 
-      const nobody = presenceOf(server, 'anna', { token: 'of nobody' })
+      const nobody = presenceOf(at.server, 'anna', { token: 'of nobody' })
       const shut = new ApolloClient({ cache: new InMemoryCache(), link: presenceLink(nobody) })
       await expect(shut.query({ query: gql`{ onlineCount }` })).rejects.toMatchObject({
         name: 'RollcallError',
@@ -186,12 +167,12 @@ describe("Apollo Client's binding", () => {
       })
       opened.push(() => subscription.unsubscribe())
       await until(() => presence.link.getSnapshot().state === 'open')
-      await openTab(server, 'bob', { rooms: ['gap'] })
+      await openTab(at.server, 'bob', { rooms: ['gap'] })
       await until(() => seen.length > 0)
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.link.getSnapshot().state === 'waiting')
-      await openTab(server, 'bert', { rooms: ['gap'] })
-      wire.mend()
+      await openTab(at.server, 'bert', { rooms: ['gap'] })
+      at.wire.mend()
       await until(() => seen.length > 1)
       expect(seen).toEqual(['JOIN bob', 'JOIN bert'])
     })
@@ -202,13 +183,13 @@ describe("Apollo Client's binding", () => {
       const { client, presence } = open('carl')
       await until(() => presence.link.getSnapshot().state === 'open')
       await client.mutate({ mutation: gql`mutation { joinRoom(room: "cellar") { session { id } } }` })
-      const { data } = await post(server, 'dev:carl', '{ viewer { sessions { id rooms } } }')
+      const { data } = await post(at.server, 'dev:carl', '{ viewer { sessions { id rooms } } }')
       expect(data?.viewer.sessions).toEqual([{ id: presence.sessionId, rooms: ['cellar'] }])
     })
 
     it('names no session before there is one, and keeps the headers of others', async () => {
       const seen: any[] = []
-      const presence = presenceOf(server, 'cleo', { autoConnect: false })
+      const presence = presenceOf(at.server, 'cleo', { autoConnect: false })
       const rest = new ApolloLink((operation) => {
         seen.push(operation.getContext().headers)
         return ApolloLink.empty().request(operation, () => noRequest.request(operation, (() => {}) as any)) as any
@@ -229,13 +210,13 @@ describe("Apollo Client's binding", () => {
     it('keeps the list of a room and its users, without a request of its own over HTTP', async () => {
       const requests = vi.spyOn(globalThis, 'fetch')
       const { client, presence } = open('dan')
-      await openTab(server, 'dora', { rooms: ['den'] })
+      await openTab(at.server, 'dora', { rooms: ['den'] })
       follow(client, presence, { room: 'den' })
       await until(() => cachedList(client, 'den'))
       expect(cachedList(client, 'den')).toEqual(['dora ONLINE null'])
       expect(requests).not.toHaveBeenCalled()
 
-      const dirk = await openTab(server, 'dirk', { rooms: ['den'] })
+      const dirk = await openTab(at.server, 'dirk', { rooms: ['den'] })
       await until(() => cachedList(client, 'den')?.length === 2)
       await say('dora', 'Lunch')
       await until(() => cachedList(client, 'den')?.[1] === 'dora BUSY Lunch')
@@ -248,8 +229,8 @@ describe("Apollo Client's binding", () => {
     it("corrects an answer to the app's own query that comes later, and was read before", async () => {
       const { client, presence } = open('emil')
       const [eva] = await Promise.all([
-        openTab(server, 'eva', { rooms: ['old'] }),
-        openTab(server, 'egon', { rooms: ['old'] }),
+        openTab(at.server, 'eva', { rooms: ['old'] }),
+        openTab(at.server, 'egon', { rooms: ['old'] }),
       ])
       const early = await client.query<any>({ query: LIST, variables: { room: 'old' } })
       follow(client, presence, { room: 'old' })
@@ -267,10 +248,10 @@ describe("Apollo Client's binding", () => {
 
     it('lets answers count again after its end', async () => {
       const { client, presence } = open('erna')
-      await openTab(server, 'elke', { rooms: ['end'] })
+      await openTab(at.server, 'elke', { rooms: ['end'] })
       const stops = [follow(client, presence, { room: 'end' }), follow(client, presence, { userIds: ['elke'] })]
       await until(() => cachedList(client, 'end') && presence.users(['elke']).getSnapshot().state === 'live')
-      await openTab(server, 'elsa', { rooms: ['end'] })
+      await openTab(at.server, 'elsa', { rooms: ['end'] })
       await until(() => cachedList(client, 'end')?.length === 2)
       const answer = {
         users: [{ __typename: 'User', id: 'elke', status: 'AWAY', isOnline: true, statusMessage: 'by HTTP' }],
@@ -329,32 +310,32 @@ describe("Apollo Client's binding", () => {
 
     it('follows users by their ids, and one who hides is offline', async () => {
       const { client, presence } = open('fred')
-      await openTab(server, 'fee')
+      await openTab(at.server, 'fee')
       follow(client, presence, { userIds: ['fee', 'fritz'] })
       await until(() => cachedUser(client, 'fee')?.status === 'ONLINE')
-      await openTab(server, 'fritz')
+      await openTab(at.server, 'fritz')
       await until(() => cachedUser(client, 'fritz')?.status === 'ONLINE')
-      await post(server, 'dev:fee', 'mutation { setVisibility(visibility: NOBODY) { viewer { id } } }')
+      await post(at.server, 'dev:fee', 'mutation { setVisibility(visibility: NOBODY) { viewer { id } } }')
       await until(() => cachedUser(client, 'fee')?.status === 'OFFLINE')
     })
 
     it('is right again after a lost connection, and takes answers meanwhile', async () => {
       const { client, presence } = open('gert')
-      const gabi = await openTab(server, 'gabi', { rooms: ['lost'] })
-      await openTab(server, 'gina', { rooms: ['lost'] })
+      const gabi = await openTab(at.server, 'gabi', { rooms: ['lost'] })
+      await openTab(at.server, 'gina', { rooms: ['lost'] })
       follow(client, presence, { room: 'lost' })
       await until(() => cachedList(client, 'lost')?.length === 2)
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.onlineUsers({ room: 'lost' }).getSnapshot().state === 'stale')
       await gabi.close()
-      await openTab(server, 'gerd', { rooms: ['lost'] })
+      await openTab(at.server, 'gerd', { rooms: ['lost'] })
       await client.query({ query: USERS, variables: { ids: ['gina'] } })
       const answer = {
         users: [{ __typename: 'User', id: 'gina', status: 'AWAY', isOnline: true, statusMessage: 'old' }],
       }
       client.writeQuery({ query: USERS, variables: { ids: ['gina'] }, data: answer })
       expect(cachedUser(client, 'gina').statusMessage).toBe('old')
-      wire.mend()
+      at.wire.mend()
       await until(() => presence.onlineUsers({ room: 'lost' }).getSnapshot().state === 'live')
       expect(cachedList(client, 'lost')).toEqual(['gerd ONLINE null', 'gina ONLINE null'])
       expect(cachedList(client, 'lost')).toEqual(await listed('lost'))
@@ -363,23 +344,23 @@ describe("Apollo Client's binding", () => {
 
     it('is right again after the server lost the log, also about those who left meanwhile', async () => {
       const { client, presence } = open('hugo')
-      const hans = await openTab(server, 'hans', { rooms: ['log'] })
-      await openTab(server, 'hilde', { rooms: ['log'] })
+      const hans = await openTab(at.server, 'hans', { rooms: ['log'] })
+      await openTab(at.server, 'hilde', { rooms: ['log'] })
       follow(client, presence, { room: 'log' })
       await until(() => cachedList(client, 'log')?.length === 2)
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.link.getSnapshot().state !== 'open')
       await hans.close()
       // More than the log keeps.
       for (let index = 0; index < 120; index += 1) await say('hilde', String(index))
-      wire.mend()
+      at.wire.mend()
       await until(() => cachedList(client, 'log')?.join() === 'hilde BUSY 119', { withinMs: 20_000 })
       await until(() => cachedUser(client, 'hans')?.status === 'OFFLINE')
     })
 
     it('tells those who read the cache once of each change', async () => {
       const { client, presence } = open('ina')
-      await openTab(server, 'igor', { rooms: ['once'] })
+      await openTab(at.server, 'igor', { rooms: ['once'] })
       follow(client, presence, { room: 'once' })
       await until(() => cachedList(client, 'once'))
       const told: string[] = []
@@ -394,7 +375,7 @@ describe("Apollo Client's binding", () => {
         },
       })
       opened.push(stop)
-      const iris = await openTab(server, 'iris', { rooms: ['once'] })
+      const iris = await openTab(at.server, 'iris', { rooms: ['once'] })
       await until(() => told.length > 0)
       await iris.close()
       await until(() => told.length > 1)
@@ -403,7 +384,7 @@ describe("Apollo Client's binding", () => {
 
     it('writes again what the app cleared', async () => {
       const { client, presence } = open('jan')
-      await openTab(server, 'jutta', { rooms: ['clear'] })
+      await openTab(at.server, 'jutta', { rooms: ['clear'] })
       follow(client, presence, { room: 'clear' })
       await until(() => cachedList(client, 'clear'))
       await client.clearStore()
@@ -440,11 +421,11 @@ describe("Apollo Client's binding", () => {
   describe('typePolicies', () => {
     it('make one list of the pages, which is the same for everyone by null and without a room', async () => {
       const { client } = open('lars')
-      for (const id of ['la', 'le', 'li', 'lo']) await openTab(server, id, { rooms: ['pages'] })
+      for (const id of ['la', 'le', 'li', 'lo']) await openTab(at.server, id, { rooms: ['pages'] })
       const read = (after: string | null) =>
         client.query<any>({ query: LIST, variables: { room: 'pages', first: 2, after }, fetchPolicy: 'network-only' })
       const first = (await read(null)).data.onlineUsers
-      await openTab(server, 'lz', { rooms: ['pages'] })
+      await openTab(at.server, 'lz', { rooms: ['pages'] })
       await read(first.pageInfo.endCursor)
       await read(first.pageInfo.endCursor)
       const whole = client.readQuery<any>({ query: LIST, variables: { room: 'pages' } }).onlineUsers
@@ -513,8 +494,8 @@ describe("Apollo Client's binding", () => {
       )
     }
     const { client, presence } = open('olaf')
-    await openTab(server, 'olga', { rooms: ['rows'] })
-    await openTab(server, 'otto', { rooms: ['rows'] })
+    await openTab(at.server, 'olga', { rooms: ['rows'] })
+    await openTab(at.server, 'otto', { rooms: ['rows'] })
     follow(client, presence, { room: 'rows' })
     render(
       <ApolloProvider client={client}>

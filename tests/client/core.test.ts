@@ -1,33 +1,25 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { RollcallError } from '../../client/src/index.ts'
-import { closeTabs, onlineIds, openTab, post } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import { onlineIds, openTab, post } from '../support/clients.ts'
+import { startServer } from '../support/server.ts'
 import { until } from '../support/wait.ts'
-import { closeAll, presenceOf, read, untilLive } from './kit.ts'
+import { presenceOf, read, serverForTests, untilLive } from './kit.ts'
 
 describe('the client kit', () => {
-  let server: TestServer
-  beforeAll(async () => {
-    server = await startServer({ SESSION_TTL: '60s' })
-  })
-  afterEach(() => {
-    closeAll()
-    closeTabs()
-  })
-  afterAll(() => server.stop())
+  const at = serverForTests({ SESSION_TTL: '60s' })
 
   it('makes its person online, also where nothing is asked of it', async () => {
-    presenceOf(server, 'alice')
-    await until(async () => (await onlineIds(server, 'dev:reader')).includes('alice'))
+    presenceOf(at.server, 'alice')
+    await until(async () => (await onlineIds(at.server, 'dev:reader')).includes('alice'))
   })
 
   it('shows who is online, and follows who comes and goes', async () => {
-    const presence = presenceOf(server, 'anna')
+    const presence = presenceOf(at.server, 'anna')
     const list = read(presence.onlineUsers())
     expect(list.now()).toMatchObject({ state: 'loading', ids: [], users: [] })
     await untilLive(presence.onlineUsers())
-    const bob = await openTab(server, 'bob')
+    const bob = await openTab(at.server, 'bob')
     await until(() => list.now().ids.includes('bob'))
     expect(list.now().users.find(({ id }) => id === 'bob')).toMatchObject({ name: 'bob', status: 'ONLINE' })
     await bob.close()
@@ -36,13 +28,13 @@ describe('the client kit', () => {
   })
 
   it('keeps the list of ids and the other rows as they are when one user changes', async () => {
-    const presence = presenceOf(server, 'ada')
-    await openTab(server, 'ben')
+    const presence = presenceOf(at.server, 'ada')
+    await openTab(at.server, 'ben')
     const list = read(presence.onlineUsers())
     await until(() => list.now().state === 'live' && list.now().ids.includes('ben'))
     const before = list.now()
     const ids = presence.onlineUsers().ids.getSnapshot()
-    await post(server, 'dev:ben', 'mutation { setStatus(status: BUSY) { viewer { id } } }')
+    await post(at.server, 'dev:ben', 'mutation { setStatus(status: BUSY) { viewer { id } } }')
     await until(() => list.now().users.find(({ id }) => id === 'ben')?.status === 'BUSY')
     expect(list.now().ids).toBe(before.ids)
     expect(presence.onlineUsers().ids.getSnapshot().ids).toBe(ids.ids)
@@ -50,19 +42,19 @@ describe('the client kit', () => {
   })
 
   it('watches users by their ids, seen before or not', async () => {
-    const presence = presenceOf(server, 'clara')
+    const presence = presenceOf(at.server, 'clara')
     const dora = read(presence.user('dora'))
     expect(dora.now()).toEqual({ state: 'loading', since: null, error: null, user: null })
     await until(() => dora.now().state === 'live')
     expect(dora.now().user).toBeNull()
-    const tab = await openTab(server, 'dora')
+    const tab = await openTab(at.server, 'dora')
     await until(() => dora.now().user?.isOnline)
     await tab.close()
     await until(() => dora.now().user?.isOnline === false)
   })
 
   it('counts, in a room and everywhere', async () => {
-    const presence = presenceOf(server, 'emma')
+    const presence = presenceOf(at.server, 'emma')
     const inRoom = read(presence.count({ room: 'lounge' }))
     await until(() => inRoom.now().state === 'live')
     expect(inRoom.now().count).toBe(0)
@@ -73,15 +65,15 @@ describe('the client kit', () => {
   })
 
   it('is in its rooms again after a page was loaded again, and after its session was over', async () => {
-    const others = presenceOf(server, 'ole')
+    const others = presenceOf(at.server, 'ole')
     const room = read(others.onlineUsers({ room: 'attic' }))
     const sessionId = randomUUID()
-    const first = presenceOf(server, 'olga', { sessionId })
+    const first = presenceOf(at.server, 'olga', { sessionId })
     first.joinRoom('attic')
     await until(() => room.now().ids.includes('olga'))
     const seen = room.said.length
     first.close()
-    const second = presenceOf(server, 'olga', { sessionId })
+    const second = presenceOf(at.server, 'olga', { sessionId })
     // The person does something before the page has joined its rooms.
     second.noticeActivity()
     await until(() => second.link.getSnapshot().state === 'open')
@@ -91,7 +83,7 @@ describe('the client kit', () => {
     await second.setStatus('AUTOMATIC')
     expect(room.said.slice(seen).every(({ ids }) => ids.includes('olga'))).toBe(true)
 
-    await post(server, 'dev:olga', `mutation { goOffline(sessionId: "${sessionId}") { viewer { id } } }`)
+    await post(at.server, 'dev:olga', `mutation { goOffline(sessionId: "${sessionId}") { viewer { id } } }`)
     await until(() => !room.now().ids.includes('olga'))
     second.noticeActivity()
     await until(() => room.now().ids.includes('olga'))
@@ -132,7 +124,7 @@ describe('the client kit', () => {
   })
 
   it('says what the person chose, and what others see of them', async () => {
-    const presence = presenceOf(server, 'fay')
+    const presence = presenceOf(at.server, 'fay')
     const me = read(presence.me)
     await until(() => me.now().state === 'live' && me.now().viewer?.user.isOnline)
     await presence.setStatus('BUSY', 'in a call')
@@ -143,8 +135,8 @@ describe('the client kit', () => {
   })
 
   it('goes offline and comes back on one connection', async () => {
-    const presence = presenceOf(server, 'gina')
-    const others = presenceOf(server, 'gus')
+    const presence = presenceOf(at.server, 'gina')
+    const others = presenceOf(at.server, 'gus')
     const gina = read(others.user('gina'))
     await until(() => gina.now().user?.isOnline)
     await presence.goOffline()
@@ -167,7 +159,7 @@ describe('the client kit', () => {
       [{ token: 'nonsense' }, 'The token'],
       [{ sessionId: 'not a uuid' }, 'sessionId'],
     ] as const) {
-      const { link } = presenceOf(server, 'ida', options)
+      const { link } = presenceOf(at.server, 'ida', options)
       const failed = await until(() => link.getSnapshot().state === 'failed' && link.getSnapshot(), { what: message })
       expect(failed.error?.message).toContain(message)
     }
@@ -175,21 +167,21 @@ describe('the client kit', () => {
 
   it('asks for a fresh token where one is refused, and goes on', async () => {
     const tokens = ['nonsense', 'dev:ilse']
-    const presence = presenceOf(server, 'ilse', { token: async () => String(tokens.shift() ?? 'dev:ilse') })
+    const presence = presenceOf(at.server, 'ilse', { token: async () => String(tokens.shift() ?? 'dev:ilse') })
     await until(() => presence.link.getSnapshot().state === 'open', { withinMs: 2000 })
     expect(tokens).toEqual([])
   })
 
   it('signs out at once, without a grace', async () => {
-    const presence = presenceOf(server, 'hanna')
-    await until(async () => (await onlineIds(server, 'dev:reader')).includes('hanna'))
+    const presence = presenceOf(at.server, 'hanna')
+    await until(async () => (await onlineIds(at.server, 'dev:reader')).includes('hanna'))
     await presence.signOut()
-    expect(await onlineIds(server, 'dev:reader')).not.toContain('hanna')
+    expect(await onlineIds(at.server, 'dev:reader')).not.toContain('hanna')
     expect(presence.link.getSnapshot().state).toBe('idle')
   })
 
   it('connects again after it signed out, and leaves with the last who asked for it', async () => {
-    const presence = presenceOf(server, 'ida', { autoConnect: false })
+    const presence = presenceOf(at.server, 'ida', { autoConnect: false })
     const leaveBefore = presence.connect()
     await until(() => presence.link.getSnapshot().state === 'open')
     await presence.signOut()

@@ -1,33 +1,17 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
 import { type AppOperation, type AppResult, execute } from '../../client/src/execute.ts'
 import type { Presence } from '../../client/src/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
-import { closeTabs, openTab, post } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { openTab, post } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
-import { closeAll, presenceOf } from './kit.ts'
+import { presenceOf, serverForTests } from './kit.ts'
 
 describe("an app's own operation over the kit's connection", () => {
-  let server: TestServer
-  let wire: TcpProxy
-  beforeAll(async () => {
-    server = await startServer({ SESSION_TTL: '60s', CLOSE_GRACE: '0ms' })
-    wire = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
-  })
-  afterEach(() => {
-    wire.mend()
-    closeAll()
-    closeTabs()
-  })
-  afterAll(async () => {
-    await wire.close()
-    await server.stop()
-  })
+  const at = serverForTests({ SESSION_TTL: '60s', CLOSE_GRACE: '0ms' })
 
   function connect(userId: string): Presence {
-    return presenceOf({ url: `http://127.0.0.1:${wire.port}` }, userId)
+    return presenceOf(at.near, userId)
   }
 
   function run(presence: Presence, operation: AppOperation) {
@@ -51,10 +35,10 @@ describe("an app's own operation over the kit's connection", () => {
   it('asks a query again whose connection was lost before the answer', async () => {
     const presence = connect('anna')
     await until(() => presence.link.getSnapshot().state === 'open')
-    wire.hold(['down'])
+    at.wire.hold(['down'])
     const asked = run(presence, { kind: 'query', query: '{ onlineCount }' })
-    wire.cut()
-    wire.release()
+    at.wire.cut()
+    at.wire.release()
     await until(asked.isComplete)
     expect(asked.results).toHaveLength(1)
   })
@@ -65,10 +49,10 @@ describe("an app's own operation over the kit's connection", () => {
     const query = 'mutation { setStatus(status: BUSY) { viewer { status } } }'
     const done = run(presence, { kind: 'mutation', query })
     await until(done.isComplete)
-    wire.hold(['down'])
+    at.wire.hold(['down'])
     const lost = run(presence, { kind: 'mutation', query })
-    wire.cut()
-    wire.release()
+    at.wire.cut()
+    at.wire.release()
     await until(() => lost.errors.length > 0)
     expect(lost.errors).toMatchObject([{ code: 'CLOSED' }])
     expect(lost.results).toEqual([])
@@ -83,12 +67,12 @@ describe("an app's own operation over the kit's connection", () => {
     const seen = () =>
       changes.results.map(({ data }: any) => `${data.presenceChanged.kind} ${data.presenceChanged.user.id}`)
     await until(() => presence.link.getSnapshot().state === 'open')
-    await openTab(server, 'early')
+    await openTab(at.server, 'early')
     await until(() => seen().includes('JOIN early'))
-    wire.refuse()
+    at.wire.refuse()
     await until(() => presence.link.getSnapshot().state === 'waiting')
-    await openTab(server, 'meanwhile')
-    wire.mend()
+    await openTab(at.server, 'meanwhile')
+    at.wire.mend()
     await until(() => seen().includes('JOIN meanwhile'))
     expect(seen().filter((line) => line.startsWith('JOIN') && !line.endsWith('bea'))).toEqual([
       'JOIN early',
@@ -103,7 +87,7 @@ describe("an app's own operation over the kit's connection", () => {
     const blind = run(presence, { kind: 'subscription', query: 'subscription { presenceChanged { kind } }' })
     const count = run(presence, { kind: 'subscription', query: 'subscription { onlineCountChanged { count } }' })
     await until(() => count.results.length > 0)
-    wire.cut()
+    at.wire.cut()
     await until(() => blind.errors.length > 0)
     expect(blind.errors).toMatchObject([{ code: 'POSITION_EXPIRED' }])
     const before = count.results.length
@@ -124,7 +108,7 @@ describe("an app's own operation over the kit's connection", () => {
         super.send(text, ...rest)
       }
     }
-    const presence = presenceOf(server, 'cora', { webSocketImpl: Recording })
+    const presence = presenceOf(at.server, 'cora', { webSocketImpl: Recording })
     const query = 'subscription ($after: String) { presenceChanged(room: "retry", after: $after) { kind position } }'
     const changes = run(presence, { kind: 'subscription', query })
     const count = run(presence, {
@@ -134,7 +118,7 @@ describe("an app's own operation over the kit's connection", () => {
     const begins = (part: string) =>
       sent.map((text) => JSON.parse(text)).filter((one) => one.payload?.query?.includes(part))
     await until(() => presence.link.getSnapshot().state === 'open')
-    await openTab(server, 'curt', { rooms: ['retry'] })
+    await openTab(at.server, 'curt', { rooms: ['retry'] })
     await until(() => changes.results.length > 0)
     const position = (changes.results[0] as any).data.presenceChanged.position
 
@@ -145,7 +129,7 @@ describe("an app's own operation over the kit's connection", () => {
     tell({ type: 'complete', id: begins('onlineCountChanged')[0].id })
     await until(() => begins('presenceChanged').length === 2 && begins('onlineCountChanged').length === 2)
     expect(begins('presenceChanged')[1].payload.variables).toEqual({ after: position })
-    await openTab(server, 'conny', { rooms: ['retry'] })
+    await openTab(at.server, 'conny', { rooms: ['retry'] })
     await until(() => changes.results.length > 1)
     expect([changes.errors, count.errors, changes.isComplete(), count.isComplete()]).toEqual([[], [], false, false])
   })
@@ -158,11 +142,11 @@ describe("an app's own operation over the kit's connection", () => {
     })
     await until(() => refused.errors.length > 0)
     expect(refused.errors).toMatchObject([[{ extensions: { code: 'BAD_USER_INPUT', argument: 'room' } }]])
-    await post(server, 'dev:dora', '{ onlineCount }')
+    await post(at.server, 'dev:dora', '{ onlineCount }')
   })
 
   it('ends with the reason where the server refuses this client for good', async () => {
-    const presence = presenceOf({ url: `http://127.0.0.1:${wire.port}` }, 'emma', { token: 'of nobody' })
+    const presence = presenceOf(at.near, 'emma', { token: 'of nobody' })
     const early = run(presence, { kind: 'query', query: '{ onlineCount }' })
     await until(() => early.errors.length > 0)
     const late = run(presence, { kind: 'subscription', query: 'subscription { onlineCountChanged { count } }' })

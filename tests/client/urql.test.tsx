@@ -9,12 +9,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest
 import type { PresenceOptions } from '../../client/src/index.ts'
 import { createTestPresence } from '../../client/src/testing/index.ts'
 import { graphcache, presenceExchange, sessionFetchOptions } from '../../client/src/urql/index.ts'
-import { closeTabs, openTab, post, recordingSocket } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
-import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { openTab, post, recordingSocket } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
 import { installPage, removePage } from './dom.ts'
-import { closeAll, presenceOf } from './kit.ts'
+import { presenceOf, serverForTests } from './kit.ts'
 
 const LIST = `
   query ($room: ID, $first: Int, $after: String) {
@@ -33,34 +31,21 @@ const CHANGES = `
 `
 
 describe("urql's binding", () => {
-  let server: TestServer
-  let wire: TcpProxy
   const opened: (() => void)[] = []
-  beforeAll(async () => {
-    installPage()
-    const settings = { SESSION_TTL: '60s', CLOSE_GRACE: '0ms', RECONNECT_GRACE: '60s', CHANGE_LOG_COUNT: '100' }
-    server = await startServer(settings)
-    wire = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
-  })
+  beforeAll(installPage)
+  afterAll(removePage)
+  const at = serverForTests({ SESSION_TTL: '60s', CLOSE_GRACE: '0ms', RECONNECT_GRACE: '60s', CHANGE_LOG_COUNT: '100' })
   afterEach(() => {
     vi.restoreAllMocks()
     cleanup()
     for (const close of opened.splice(0).reverse()) close()
-    wire.mend()
-    closeAll()
-    closeTabs()
-  })
-  afterAll(async () => {
-    await wire.close()
-    await server.stop()
-    removePage()
   })
 
   /** As an app sets it up: subscriptions over the kit's connection, which tests cut, and the rest over HTTP. */
   function open(userId: string, options: Partial<PresenceOptions> = {}) {
-    const presence = presenceOf({ url: `http://127.0.0.1:${wire.port}` }, userId, options)
+    const presence = presenceOf(at.near, userId, options)
     const client = new Client({
-      url: `${server.url}/graphql`,
+      url: `${at.server.url}/graphql`,
       preferGetMethod: false,
       fetchOptions: sessionFetchOptions(presence, () => ({ headers: { authorization: `Bearer dev:${userId}` } })),
       exchanges: [cacheExchange({ ...graphcache }), presenceExchange(presence), fetchExchange],
@@ -88,13 +73,13 @@ describe("urql's binding", () => {
 
   function say(userId: string, message: string): Promise<unknown> {
     const mutation = 'mutation ($message: String) { setStatus(status: BUSY, message: $message) { viewer { id } } }'
-    return post(server, `dev:${userId}`, mutation, { message })
+    return post(at.server, `dev:${userId}`, mutation, { message })
   }
 
   describe('presenceExchange', () => {
     it("runs subscriptions over the kit's connection, and all else where it is asked to", async () => {
       const requests = vi.spyOn(globalThis, 'fetch')
-      const presence = presenceOf(server, 'alice')
+      const presence = presenceOf(at.server, 'alice')
       const client = new Client({
         url: 'http://localhost:1/nowhere',
         exchanges: [presenceExchange(presence, { isOverConnection: () => true })],
@@ -128,7 +113,7 @@ describe("urql's binding", () => {
       presence.close()
       const nobody = new Client({
         url: 'http://localhost:1/nowhere',
-        exchanges: [presenceExchange(presenceOf(server, 'anna', { token: 'of nobody' }))],
+        exchanges: [presenceExchange(presenceOf(at.server, 'anna', { token: 'of nobody' }))],
       })
       const { error } = await new Promise<any>((resolve) => {
         nobody.subscription('subscription { onlineCountChanged { count } }', {}).subscribe(resolve)
@@ -164,12 +149,12 @@ describe("urql's binding", () => {
       })
       opened.push(() => following.unsubscribe())
       await until(() => presence.link.getSnapshot().state === 'open')
-      await openTab(server, 'bob', { rooms: ['gap'] })
+      await openTab(at.server, 'bob', { rooms: ['gap'] })
       await until(() => seen.length > 0)
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.link.getSnapshot().state === 'waiting')
-      await openTab(server, 'bert', { rooms: ['gap'] })
-      wire.mend()
+      await openTab(at.server, 'bert', { rooms: ['gap'] })
+      at.wire.mend()
       await until(() => seen.length > 1)
       expect(seen).toEqual(['JOIN bob', 'JOIN bert'])
     })
@@ -180,12 +165,12 @@ describe("urql's binding", () => {
       const { client, presence } = open('carl')
       await until(() => presence.link.getSnapshot().state === 'open')
       await client.mutation('mutation { joinRoom(room: "cellar") { session { id } } }', {}).toPromise()
-      const { data } = await post(server, 'dev:carl', '{ viewer { sessions { id rooms } } }')
+      const { data } = await post(at.server, 'dev:carl', '{ viewer { sessions { id rooms } } }')
       expect(data?.viewer.sessions).toEqual([{ id: presence.sessionId, rooms: ['cellar'] }])
     })
 
     it('name no session before there is one, and keep what the app has', () => {
-      const presence = presenceOf(server, 'cleo', { autoConnect: false })
+      const presence = presenceOf(at.server, 'cleo', { autoConnect: false })
       const options = sessionFetchOptions(presence, () => ({
         headers: new Headers({ own: '1' }),
         credentials: 'include',
@@ -200,11 +185,11 @@ describe("urql's binding", () => {
   describe('graphcache', () => {
     it('keeps the list of a room, and of no other', async () => {
       const { client } = open('dan')
-      await openTab(server, 'dora', { rooms: ['den', 'other'] })
+      await openTab(at.server, 'dora', { rooms: ['den', 'other'] })
       const [den, other] = [show(client, 'den'), show(client, 'other')]
       await until(() => den.nodes.length === 1 && other.nodes.length === 1)
       await followChanges(client, 'den')
-      const dirk = await openTab(server, 'dirk', { rooms: ['den', 'other'] })
+      const dirk = await openTab(at.server, 'dirk', { rooms: ['den', 'other'] })
       await until(() => den.nodes.length === 2)
       await say('dora', 'Lunch')
       await until(() => den.nodes[1] === 'dora BUSY Lunch')
@@ -218,30 +203,30 @@ describe("urql's binding", () => {
 
     it('adds nobody twice, where a change from before the list comes again', async () => {
       const { client } = open('dunja')
-      const { data } = await post(server, 'dev:dunja', '{ position }')
-      await openTab(server, 'doris', { rooms: ['twice'] })
+      const { data } = await post(at.server, 'dev:dunja', '{ position }')
+      await openTab(at.server, 'doris', { rooms: ['twice'] })
       const list = show(client, 'twice')
       await until(() => list.nodes.length === 1)
       const following = client.subscription(CHANGES, { room: 'twice', after: data?.position }).subscribe(() => {})
       opened.push(() => following.unsubscribe())
-      await openTab(server, 'dagmar', { rooms: ['twice'] })
+      await openTab(at.server, 'dagmar', { rooms: ['twice'] })
       await until(() => list.nodes.length > 1)
       expect([list.nodes, list.totalCount]).toEqual([['dagmar ONLINE null', 'doris ONLINE null'], 2])
     })
 
     it('removes who hides', async () => {
       const { client } = open('emil')
-      await openTab(server, 'eva', { rooms: ['hide'] })
+      await openTab(at.server, 'eva', { rooms: ['hide'] })
       const list = show(client, 'hide')
       await until(() => list.nodes.length === 1)
       await followChanges(client, 'hide')
-      await post(server, 'dev:eva', 'mutation { setVisibility(visibility: NOBODY) { viewer { id } } }')
+      await post(at.server, 'dev:eva', 'mutation { setVisibility(visibility: NOBODY) { viewer { id } } }')
       await until(() => list.nodes.length === 0)
     })
 
     it('adds who joins to the page that they belong to, and to none behind which more follow', async () => {
       const { client } = open('fred')
-      for (const id of ['fa', 'fc', 'fg', 'fi', 'fm']) await openTab(server, id, { rooms: ['pages'] })
+      for (const id of ['fa', 'fc', 'fg', 'fi', 'fm']) await openTab(at.server, id, { rooms: ['pages'] })
       const first = await client.query(LIST, { room: 'pages', first: 2 }).toPromise()
       const { endCursor } = first.data.onlineUsers.pageInfo
       const pages = [
@@ -253,7 +238,7 @@ describe("urql's binding", () => {
       const { position } = first.data.onlineUsers
       const following = client.subscription(CHANGES, { room: 'pages', after: position }).subscribe(() => {})
       opened.push(() => following.unsubscribe())
-      for (const id of ['fe', 'fh', 'fk', 'fz']) await openTab(server, id, { rooms: ['pages'] })
+      for (const id of ['fe', 'fh', 'fk', 'fz']) await openTab(at.server, id, { rooms: ['pages'] })
       await until(() => pages[2]?.nodes.length === 9)
       const ids = pages.map(({ nodes }) => nodes.map((node) => node.split(' ')[0]).join())
       expect(ids).toEqual(['fa,fc,fe', 'fg,fh,fi', 'fa,fc,fe,fg,fh,fi,fk,fm,fz'])
@@ -262,7 +247,7 @@ describe("urql's binding", () => {
 
     it('reads a list again that is asked by edges', async () => {
       const { client } = open('gert')
-      await openTab(server, 'gabi', { rooms: ['edges'] })
+      await openTab(at.server, 'gabi', { rooms: ['edges'] })
       const query = 'query { onlineUsers(room: "edges") { position edges { cursor node { id } } } }'
       let edges: any[] = []
       let position: string | undefined
@@ -275,7 +260,7 @@ describe("urql's binding", () => {
       const variables = { room: 'edges', after: position }
       const following = client.subscription(CHANGES, variables).subscribe(() => {})
       opened.push(() => following.unsubscribe())
-      const gina = await openTab(server, 'gina', { rooms: ['edges'] })
+      const gina = await openTab(at.server, 'gina', { rooms: ['edges'] })
       await until(() => edges.length === 2)
       expect(edges[1]).toMatchObject({ cursor: expect.any(String), node: { id: 'gina' } })
       await gina.close()
@@ -288,9 +273,9 @@ describe("urql's binding", () => {
       await until(() => presence.link.getSnapshot().state === 'open')
       const hidden = '{ viewer { history { nodes { hiddenSpans { startedAt } } } } }'
       for (const visibility of ['NOBODY', 'EVERYONE'])
-        await post(server, 'dev:hugo', `mutation { setVisibility(visibility: ${visibility}) { viewer { id } } }`)
+        await post(at.server, 'dev:hugo', `mutation { setVisibility(visibility: ${visibility}) { viewer { id } } }`)
       await until(async () => {
-        const { data } = await post(server, 'dev:hugo', hidden)
+        const { data } = await post(at.server, 'dev:hugo', hidden)
         return data?.viewer.history.nodes[0]?.hiddenSpans?.length > 0
       })
       const queries = [
@@ -338,31 +323,31 @@ describe("urql's binding", () => {
       const requests = vi.spyOn(globalThis, 'fetch')
       const lists = () => requests.mock.calls.filter(([, init]) => String(init?.body).includes('hasNextPage')).length
       const { client, presence } = open('ina')
-      const igor = await openTab(server, 'igor', { rooms: ['log'] })
-      await openTab(server, 'iris', { rooms: ['log'] })
+      const igor = await openTab(at.server, 'igor', { rooms: ['log'] })
+      await openTab(at.server, 'iris', { rooms: ['log'] })
       render(
         <Provider value={client}>
           <Lobby room="log" />
         </Provider>,
       )
       await until(() => screen.queryByText('igor ONLINE null,iris ONLINE null'))
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.link.getSnapshot().state === 'waiting')
       await say('iris', 'Tea')
-      wire.mend()
+      at.wire.mend()
       await until(() => screen.queryByText('igor ONLINE null,iris BUSY Tea'), { withinMs: 20_000 })
       expect(lists()).toBe(1)
 
-      wire.refuse()
+      at.wire.refuse()
       await until(() => presence.link.getSnapshot().state === 'waiting')
       await igor.close()
       // More than the log keeps.
       for (let index = 0; index < 120; index += 1) await say('iris', String(index))
-      wire.mend()
+      at.wire.mend()
       await until(() => screen.queryByText('iris BUSY 119'), { withinMs: 20_000 })
       expect(lists()).toBe(2)
       // It follows from the new position.
-      await openTab(server, 'ilse', { rooms: ['log'] })
+      await openTab(at.server, 'ilse', { rooms: ['log'] })
       await until(() => screen.queryByText('ilse ONLINE null,iris BUSY 119'))
       expect(lists()).toBe(2)
     })
@@ -378,8 +363,8 @@ describe("urql's binding", () => {
         return <p>{`${id} ${data?.user.status}`}</p>
       }
       const { client } = open('jan')
-      await openTab(server, 'jutta')
-      await openTab(server, 'jens')
+      await openTab(at.server, 'jutta')
+      await openTab(at.server, 'jens')
       const userIds = ['jutta', 'jens']
       const changes =
         'subscription ($userIds: [ID!], $after: String) { presenceChanged(userIds: $userIds, after: $after) { kind position user { id status } } }'

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type RawData, WebSocket } from 'ws'
 import { createRandom } from '../fault/random.ts'
-import { closeTabs, openTab, post } from '../support/clients.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import { openTab, post } from '../support/clients.ts'
 import { until } from '../support/wait.ts'
-import { closeAll, presenceOf, untilLive } from './kit.ts'
+import { presenceOf, serverForTests, untilLive } from './kit.ts'
 
 /** A socket that counts what goes over it, in bytes of its messages, and the subscriptions that are open. */
 function countingSocket() {
@@ -32,19 +31,11 @@ function countingSocket() {
 }
 
 describe('the watch list of a page', () => {
-  let server: TestServer
-  beforeAll(async () => {
-    server = await startServer({ SESSION_TTL: '60s' })
-  })
-  afterEach(() => {
-    closeAll()
-    closeTabs()
-  })
-  afterAll(() => server.stop())
+  const at = serverForTests({ SESSION_TTL: '60s' })
 
   it('sends less than 2 KB for one id more, with hundreds watched', async () => {
     const { wire, webSocketImpl } = countingSocket()
-    const presence = presenceOf(server, 'alice', { webSocketImpl })
+    const presence = presenceOf(at.server, 'alice', { webSocketImpl })
     await until(() => presence.link.getSnapshot().state === 'open')
     const costs: number[] = []
     for (let count = 0; count < 300; count += 1) {
@@ -61,20 +52,20 @@ describe('the watch list of a page', () => {
 
   it('watches 10,000 rows by a few subscriptions, and shows who comes among them', async () => {
     const { wire, webSocketImpl } = countingSocket()
-    const presence = presenceOf(server, 'anna', { webSocketImpl })
+    const presence = presenceOf(at.server, 'anna', { webSocketImpl })
     const ids = Array.from({ length: 10_000 }, () => randomUUID())
     for (const id of ids) presence.user(id).subscribe(() => {})
     await until(() => ids.every((id) => presence.user(id).getSnapshot().state === 'live'), { withinMs: 30_000 })
     expect(wire.mostOpen).toBeLessThan(40)
     const id = String(ids[7777])
-    await openTab(server, id)
+    await openTab(at.server, id)
     await until(() => presence.user(id).getSnapshot().user?.isOnline)
   })
 
   it('asks for nobody whom a list that is followed shows already', async () => {
     const { wire, webSocketImpl } = countingSocket()
-    const presence = presenceOf(server, 'ada', { webSocketImpl })
-    await openTab(server, 'bob')
+    const presence = presenceOf(at.server, 'ada', { webSocketImpl })
+    await openTab(at.server, 'bob')
     presence.onlineUsers().ids.subscribe(() => {})
     await until(() => presence.onlineUsers().getSnapshot().ids.includes('bob'))
     await untilLive(presence.onlineUsers())
@@ -89,22 +80,22 @@ describe('the watch list of a page', () => {
   })
 
   it('follows on by itself whom the list shows no longer', async () => {
-    const presence = presenceOf(server, 'cleo')
-    const tab = await openTab(server, 'carl')
+    const presence = presenceOf(at.server, 'cleo')
+    const tab = await openTab(at.server, 'carl')
     presence.onlineUsers().ids.subscribe(() => {})
     const carl = presence.user('carl')
     carl.subscribe(() => {})
     await until(() => carl.getSnapshot().state === 'live' && carl.getSnapshot().user?.isOnline)
     await tab.close()
     await until(() => carl.getSnapshot().state === 'live' && carl.getSnapshot().user?.isOnline === false)
-    await openTab(server, 'carl')
+    await openTab(at.server, 'carl')
     await until(() => carl.getSnapshot().state === 'live' && carl.getSnapshot().user?.isOnline)
   })
 
   it('shows the truth of each row while rows come and go', async () => {
     const random = createRandom(18)
     const { wire, webSocketImpl } = countingSocket()
-    const presence = presenceOf(server, 'dora', { webSocketImpl })
+    const presence = presenceOf(at.server, 'dora', { webSocketImpl })
     const ids = Array.from({ length: 60 }, (_, index) => `row-${index}`)
     const sessions = new Map(ids.map((id) => [id, randomUUID()]))
     const online = new Set<string>()
@@ -115,7 +106,7 @@ describe('the watch list of a page', () => {
         const field = online.has(id)
           ? 'goOffline(sessionId: $id) { viewer { id } }'
           : 'heartbeat(sessionId: $id) { expiresAt }'
-        await post(server, `dev:${id}`, `mutation ($id: ID) { ${field} }`, { id: sessions.get(id) })
+        await post(at.server, `dev:${id}`, `mutation ($id: ID) { ${field} }`, { id: sessions.get(id) })
         if (!online.delete(id)) online.add(id)
       } else if (shown.has(id)) {
         shown.get(id)?.()
@@ -139,7 +130,7 @@ describe('the watch list of a page', () => {
   })
 
   it('says which id cannot be one, and shows the others', async () => {
-    const presence = presenceOf(server, 'emma')
+    const presence = presenceOf(at.server, 'emma')
     const [bad, good] = [presence.user('x'.repeat(129)), presence.user('emma')]
     for (const store of [bad, good]) store.subscribe(() => {})
     await untilLive(good)
