@@ -15,7 +15,6 @@ import { browserForTests, goBack, violations } from './browser.ts'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const SETTINGS = { CLOSE_GRACE: '1500ms', RECONNECT_GRACE: '15s', PING_INTERVAL: '5s', PONG_TIMEOUT: '10s' }
 
-const browser = browserForTests({ keepsPages: true })
 const cleanups = cleanupsAfterEach()
 let server: TestServer
 let wire: TcpProxy
@@ -66,6 +65,8 @@ afterEach(async () => {
   await wire.close()
   await server.stop()
 })
+// Below the hooks above: Vitest runs the last `afterEach` first, and a page that outlives its server complains.
+const browser = browserForTests({ keepsPages: true })
 
 function open(user: string): Promise<Page> {
   return browser.open(`${page}/?user=${user}`, { alsoTo: [`http://127.0.0.1:${wire.port}`] })
