@@ -13,7 +13,7 @@ export const builder = new SchemaBuilder<{
   }
 }>({
   plugins: [ComplexityPlugin],
-  // The cost is refused at validation, for subscriptions too: src/server/operations.ts.
+  // The cost is refused at validation, for subscriptions too: src/execution/operations.ts.
   complexity: { defaultComplexity: 1, defaultListMultiplier: 10, disabled: true },
 })
 
@@ -54,6 +54,6 @@ builder.scalarType('DateTime', {
 
 /**
  * For a type whose fields are the same for every caller, and at hand: a subscription to it is executed once for all
- * (src/fanout/shareable.ts). A field of such a type that looks at its context says `extensions: { needsCaller: true }`.
+ * (src/execution/shareable.ts). A field of such a type that looks at its context says `extensions: { needsCaller: true }`.
  */
 export const SAME_FOR_ALL = { isSameForAll: true } as const

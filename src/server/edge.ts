@@ -3,10 +3,11 @@
  *
  * Answers of `/graphql` are JSON with a code, and a page of an allowed origin may read each of them.
  */
+
+import type { ErrorMask } from '../execution/client-errors.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
 import { unavailable } from '../presence/errors.ts'
 import { alive, NOT_SERVING, ORIGIN_REFUSED, problem, problemOf, problemOfMasked, text } from './answers.ts'
-import type { ErrorMask } from './client-errors.ts'
 import type { Health } from './health.ts'
 import type { Origins } from './origins.ts'
 import { type Peer, peerOf } from './peer.ts'

@@ -1,9 +1,9 @@
 /** The HTTP status and format of GraphQL errors, depending on what the client accepts. */
 import { GraphQLError } from 'graphql'
+import { httpStatusOf, located } from '../execution/client-errors.ts'
 import type { ErrorCode } from '../presence/errors.ts'
 import { namesEventStream } from './accept.ts'
 import { retryHeadersOf } from './answers.ts'
-import { httpStatusOf, located } from './client-errors.ts'
 
 /**
  * Adds an HTTP status, which applies if there is no data at all, for clients that check only the status. Returns a

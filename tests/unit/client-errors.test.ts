@@ -1,8 +1,8 @@
 import { GraphQLError } from 'graphql'
 import { describe, expect, it } from 'vitest'
 import { databaseFailure } from '../../src/db/failures.ts'
+import { createErrorMask } from '../../src/execution/client-errors.ts'
 import { badRequest, ERROR_CODES, isErrorCode, PresenceError, unavailable } from '../../src/presence/errors.ts'
-import { createErrorMask } from '../../src/server/client-errors.ts'
 import { createReadLog } from '../support/log.ts'
 
 describe('what a client gets to see of an error', () => {

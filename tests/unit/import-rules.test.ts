@@ -36,20 +36,38 @@ const RULES: Readonly<Record<string, Rule>> = {
       'tsx',
     ],
   },
+  // It leads changes to their subscribers.
+  fanout: { rooms: ['presence', 'slices.ts'], packages: ['node:crypto', 'lru-cache'] },
   // It executes documents, and does not know by which way they came.
-  fanout: { rooms: ['presence', 'slices.ts'], packages: ['node:crypto', 'graphql', 'lru-cache'] },
+  execution: {
+    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts'],
+    packages: [
+      'node:crypto',
+      '@escape.tech/graphql-armor-max-aliases',
+      '@escape.tech/graphql-armor-max-depth',
+      '@pothos/plugin-complexity',
+      'graphql',
+      'lru-cache',
+    ],
+  },
   // A resolver reads its arguments and calls the domain.
   resolvers: { rooms: ['presence'], packages: ['graphql'] },
   // The schema declares shape and names resolvers.
   schema: { rooms: ['presence', 'resolvers'], packages: ['@pothos/core', '@pothos/plugin-complexity', 'graphql'] },
   // It is given the store, the database and the hub.
   server: {
-    rooms: ['presence', 'resolvers', 'server/limits', 'config.ts', 'own-version.ts', 'slices.ts', 'web-origins.ts'],
+    rooms: [
+      'presence',
+      'resolvers',
+      'execution',
+      'server/limits',
+      'config.ts',
+      'own-version.ts',
+      'slices.ts',
+      'web-origins.ts',
+    ],
     packages: [
       'node:*',
-      '@escape.tech/graphql-armor-max-aliases',
-      '@escape.tech/graphql-armor-max-depth',
-      '@pothos/plugin-complexity',
       '@whatwg-node/server',
       'graphql',
       'graphql-ws',
@@ -69,6 +87,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       'stores/redis',
       'db',
       'fanout',
+      'execution',
       'schema',
       'server',
       'server/limits',

@@ -1,7 +1,7 @@
 import { getIntrospectionQuery, getOperationAST, parse } from 'graphql'
 import { describe, expect, it } from 'vitest'
+import { createIntrospection } from '../../src/execution/introspection.ts'
 import { schema } from '../../src/schema/index.ts'
-import { createIntrospection } from '../../src/server/introspection.ts'
 
 const introspection = createIntrospection(schema)
 

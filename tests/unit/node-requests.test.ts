@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { createErrorMask } from '../../src/server/client-errors.ts'
+import { createErrorMask } from '../../src/execution/client-errors.ts'
 import { createEdge } from '../../src/server/edge.ts'
 import { createHealth } from '../../src/server/health.ts'
 import { createNodeRequests } from '../../src/server/node-requests.ts'

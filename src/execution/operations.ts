@@ -25,9 +25,10 @@ import type { Config } from '../config.ts'
 import { type ErrorCode, forbidden, unauthenticated } from '../presence/errors.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import type { RequestContext } from '../resolvers/context.ts'
+import { callerOf, type Limits, type Payer, UNITS } from '../server/limits/limits.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 import { createIntrospection } from './introspection.ts'
-import { callerOf, type Limits, type Payer, UNITS } from './limits/limits.ts'
+import type { Subscribe } from './selections.ts'
 import { subscriptionRootRule } from './subscription-root-rule.ts'
 
 /** Documents kept parsed and validated: apps have a few dozen. A parsed document takes about fifty times its text. */
@@ -101,12 +102,6 @@ export interface OperationsOptions {
   /** Returns unmasked errors. */
   readonly subscribe: Subscribe
 }
-
-/** Executes a subscription: one payload per event, or errors if it cannot begin. */
-export type Subscribe = (
-  args: ExecutionArgs,
-  outlet: PayloadOutlet | null,
-) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
 export function createOperations({ schema, config, limits, mask, subscribe }: OperationsOptions): Operations {
   const introspection = createIntrospection(schema)

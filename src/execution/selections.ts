@@ -4,7 +4,7 @@
  *
  * A shared event is the same object for all of them; a selection is the document, the operation's name and the
  * variables that the payload depends on. Other arguments of a subscriber (room, ids, position) only chose the events.
- * A payload that may not be shared (src/fanout/shareable.ts) is executed for its subscriber alone.
+ * A payload that may not be shared (src/execution/shareable.ts) is executed for its subscriber alone.
  */
 import {
   createSourceEventStream,
@@ -20,9 +20,14 @@ import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../
 import type { Position } from '../presence/position.ts'
 
 /**
+ * Executes a subscription: one payload per event, or errors if it cannot begin.
+ *
  * @param outlet - if given, shared payloads go there, and the generator yields only the rest, and the end
  */
-export type Subscribe = (args: ExecutionArgs, outlet: PayloadOutlet | null) => Promise<Results | ExecutionResult>
+export type Subscribe = (
+  args: ExecutionArgs,
+  outlet: PayloadOutlet | null,
+) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
 export interface SelectionsOptions {
   /** Whether an operation's payloads are the same for every caller. */
