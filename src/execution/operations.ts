@@ -9,7 +9,6 @@ import {
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
-  execute,
   GraphQLError,
   type GraphQLSchema,
   getOperationAST,
@@ -28,6 +27,7 @@ import type { RequestContext } from '../resolvers/context.ts'
 import { callerOf, type Limits, type Payer, UNITS } from '../server/limits/limits.ts'
 import { type ErrorMask, located, maskedResult } from './client-errors.ts'
 import { createIntrospection } from './introspection.ts'
+import type { Execute } from './kept-texts.ts'
 import type { Subscribe } from './selections.ts'
 import { subscriptionRootRule } from './subscription-root-rule.ts'
 
@@ -99,11 +99,12 @@ export interface OperationsOptions {
   >
   readonly limits: Pick<Limits, 'charge' | 'expensiveTurns' | 'openSubscription'>
   readonly mask: ErrorMask
-  /** Returns unmasked errors. */
+  /** Both return unmasked errors. */
+  readonly execute: Execute
   readonly subscribe: Subscribe
 }
 
-export function createOperations({ schema, config, limits, mask, subscribe }: OperationsOptions): Operations {
+export function createOperations({ schema, config, limits, mask, execute, subscribe }: OperationsOptions): Operations {
   const introspection = createIntrospection(schema)
   const introspected = new LRUCache<DocumentNode, ExecutionResult>({ max: MAX_INTROSPECTIONS })
   const mayIntrospect = config.INTROSPECTION ?? (config.NODE_ENV === 'production' ? 'token' : 'anyone')

@@ -11,13 +11,15 @@ import {
   type DocumentNode,
   type ExecutionArgs,
   type ExecutionResult,
-  execute,
+  execute as executeAlone,
   Kind,
   visit,
 } from 'graphql'
 import { LRUCache } from 'lru-cache'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../presence/feed.ts'
 import type { Position } from '../presence/position.ts'
+import type { Execute } from './kept-texts.ts'
+import { NO_CALLER } from './shareable.ts'
 
 /**
  * Executes a subscription: one payload per event, or errors if it cannot begin.
@@ -30,13 +32,15 @@ export type Subscribe = (
 ) => Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult>
 
 export interface SelectionsOptions {
+  /** Executes the payloads that are shared. */
+  readonly execute: Execute
   /** Whether an operation's payloads are the same for every caller. */
   readonly isShareable: (args: Pick<ExecutionArgs, 'document' | 'operationName'>) => boolean
   /** Writes a result as JSON, the form that outlets take. */
   readonly write: (result: ExecutionResult) => string
 }
 
-export function createSelections({ isShareable, write }: SelectionsOptions): Subscribe {
+export function createSelections({ execute, isShareable, write }: SelectionsOptions): Subscribe {
   /** By document, which is parsed once for all who send the same text. */
   const selections = new WeakMap<DocumentNode, Map<string, Selection>>()
 
@@ -47,7 +51,7 @@ export function createSelections({ isShareable, write }: SelectionsOptions): Sub
       selections.set(args.document, ofDocument)
     }
     const key = keyOf(args)
-    const selection = ofDocument.get(key) ?? createSelection(args, write, () => ofDocument.delete(key))
+    const selection = ofDocument.get(key) ?? createSelection(args, { execute, write }, () => ofDocument.delete(key))
     ofDocument.set(key, selection)
     return selection
   }
@@ -89,20 +93,10 @@ interface Selection {
   removeUser(): void
 }
 
-/** A shared field must not depend on the caller: a field that reads its context fails at once, for all. */
-const NO_CALLER = new Proxy(
-  {},
-  {
-    get(_target, name) {
-      throw new Error(`A field that is shared asked for ${String(name)} of its caller.`)
-    },
-  },
-)
-
 /** @param onUnused - called when the selection has no subscribers left */
 function createSelection(
   { schema, document, operationName, variableValues }: ExecutionArgs,
-  write: SelectionsOptions['write'],
+  { execute, write }: Pick<SelectionsOptions, 'execute' | 'write'>,
   onUnused: () => void,
 ): Selection {
   const part = payloadPartOf(document)
@@ -199,7 +193,7 @@ class OwnResults extends Results {
   async next(): Promise<IteratorResult<ExecutionResult, void>> {
     const { value, done } = await this.#events.next()
     if (done) return OVER
-    return { value: placed(await execute({ ...this.#args, rootValue: value }), value), done: false }
+    return { value: placed(await executeAlone({ ...this.#args, rootValue: value }), value), done: false }
   }
 
   protected end(): unknown {

@@ -1,8 +1,8 @@
 /**
- * Which subscriptions have payloads that are the same for every caller.
+ * Which subscriptions have payloads that are the same for every caller, and which objects never change.
  *
- * A type declares it with the extension `isSameForAll`; a field of it that depends on the caller declares
- * `needsCaller`. Everything else counts as personal: a forgotten declaration costs time, and shares nothing wrongly.
+ * A type declares it with the extensions `isSameForAll` and `isImmutable`; a field of it that depends on the caller
+ * declares `needsCaller`. Everything else counts as personal: a forgotten declaration costs time, and shares nothing wrongly.
  */
 import {
   type DocumentNode,
@@ -71,6 +71,16 @@ export function createShareability(
   }
 }
 
+/** What is the same for all must not depend on the caller: a field that reads its context fails at once, for all. */
+export const NO_CALLER = new Proxy(
+  {},
+  {
+    get(_target, name) {
+      throw new Error(`A field that is shared asked for ${String(name)} of its caller.`)
+    },
+  },
+)
+
 interface Extended {
   readonly extensions: Readonly<Record<string, unknown>>
 }
@@ -79,13 +89,21 @@ function isSameForAll({ extensions }: Extended): boolean {
   return extensions.isSameForAll === true
 }
 
-function needsCaller(field: Extended | null | undefined): boolean {
+/** Whether an object of this type never changes: a changed one is another object. */
+export function isImmutable({ extensions }: Extended): boolean {
+  return extensions.isImmutable === true
+}
+
+export function needsCaller(field: Extended | null | undefined): boolean {
   return !field || field.extensions.needsCaller === true
 }
 
 function refuseContradictions(schema: GraphQLSchema): void {
   for (const type of Object.values(schema.getTypeMap())) {
-    if (!isObjectType(type) || !isSameForAll(type)) continue
+    if (!isObjectType(type)) continue
+    if (isImmutable(type) && !isSameForAll(type))
+      throw new Error(`${type.name} never changes, and is not the same for all.`)
+    if (!isSameForAll(type)) continue
     for (const field of Object.values(type.getFields())) {
       const of = getNamedType(field.type)
       if (isLeafType(of) || needsCaller(field) || (isObjectType(of) && isSameForAll(of))) continue

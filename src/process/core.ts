@@ -2,6 +2,7 @@
 import type { JWTVerifyGetKey } from 'jose'
 import { type Config, timingOf } from '../config.ts'
 import { createErrorMask, type ErrorMask, maskedResult } from '../execution/client-errors.ts'
+import { createKeptTexts } from '../execution/kept-texts.ts'
 import { createOperations, type Operations } from '../execution/operations.ts'
 import { createSelections } from '../execution/selections.ts'
 import { createShareability } from '../execution/shareable.ts'
@@ -50,7 +51,9 @@ export function createCore(config: Config, log: Log, authenticate: Authenticate 
   let countError: Metrics['countError'] = () => {}
   const mask = createErrorMask(log, (code, part) => countError(code, part))
   const schema = config.FEDERATION ? createSubgraph(plainSchema) : plainSchema
+  const execute = createKeptTexts(schema)
   const subscribe = createSelections({
+    execute,
     isShareable: createShareability(schema),
     write: (result) => payloadText(maskedResult(result, mask)),
   })
@@ -77,7 +80,7 @@ export function createCore(config: Config, log: Log, authenticate: Authenticate 
     ),
     pages,
     routes: createRoutes(config, pages),
-    operations: createOperations({ schema, config, limits, mask, subscribe }),
+    operations: createOperations({ schema, config, limits, mask, execute, subscribe }),
     // Outlives a start: cached keys survive the loss of the work.
     publishedKeys:
       config.JWKS_URL === null

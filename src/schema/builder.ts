@@ -57,3 +57,9 @@ builder.scalarType('DateTime', {
  * (src/execution/shareable.ts). A field of such a type that looks at its context says `extensions: { needsCaller: true }`.
  */
 export const SAME_FOR_ALL = { isSameForAll: true } as const
+
+/**
+ * Also for a type whose objects never change, so that a changed one is another object: the JSON of a selection is made
+ * once for an object (src/execution/kept-texts.ts).
+ */
+export const IMMUTABLE = { ...SAME_FOR_ALL, isImmutable: true } as const

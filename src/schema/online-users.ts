@@ -2,12 +2,13 @@ import type { PublicUser } from '../presence/model.ts'
 import { formatPosition } from '../presence/position.ts'
 import type { Page } from '../presence/store.ts'
 import { cursorOf, DEFAULT_PAGE_SIZE, onlineCount, onlineUsers } from '../resolvers/online-users.ts'
-import { builder } from './builder.ts'
+import { builder, IMMUTABLE } from './builder.ts'
 import { PageInfoType, pageInfoOf } from './page-info.ts'
 import { UserType } from './user.ts'
 
 const OnlineUsersEdgeType = builder.objectRef<PublicUser>('OnlineUsersEdge').implement({
   description: 'One user on a page.',
+  extensions: IMMUTABLE,
   fields: (t) => ({
     cursor: t.string({
       nullable: false,
@@ -26,14 +27,14 @@ const OnlineUsersConnectionType = builder.objectRef<Page>('OnlineUsersConnection
       nullable: false,
       description: 'The users with their cursors.',
       complexity: { multiplier: 1 },
-      resolve: ({ users }) => [...users],
+      resolve: ({ users }) => users as PublicUser[],
     }),
     nodes: t.field({
       type: [UserType],
       nullable: false,
       description: 'The users.',
       complexity: { multiplier: 1 },
-      resolve: ({ users }) => [...users],
+      resolve: ({ users }) => users as PublicUser[],
     }),
     pageInfo: t.field({
       type: PageInfoType,

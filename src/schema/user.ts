@@ -1,6 +1,6 @@
 import type { PublicUser } from '../presence/model.ts'
 import { user, users } from '../resolvers/users.ts'
-import { builder, COST, SAME_FOR_ALL } from './builder.ts'
+import { builder, COST, IMMUTABLE } from './builder.ts'
 import { PresenceStatusEnum } from './enums.ts'
 
 const NodeType = builder.interfaceRef<PublicUser>('Node').implement({
@@ -13,7 +13,7 @@ const NodeType = builder.interfaceRef<PublicUser>('Node').implement({
 
 export const UserType = builder.objectRef<PublicUser>('User').implement({
   description: 'A user as everyone sees them: the same for every viewer. What is personal is in `Viewer`.',
-  extensions: SAME_FOR_ALL,
+  extensions: IMMUTABLE,
   interfaces: [NodeType],
   fields: (t) => ({
     id: t.exposeID('id', { nullable: false, description: "The user's id: the `sub` of their token." }),

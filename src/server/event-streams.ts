@@ -7,6 +7,7 @@
  * https://www.apollographql.com/docs/graphos/routing/operations/subscriptions/multipart-protocol
  */
 import { type ExecutionResult, GraphQLError } from 'graphql'
+import { stringify } from '../execution/json.ts'
 import { formatPosition, type Position } from '../presence/position.ts'
 import type { ItemStream } from './streams.ts'
 
@@ -32,7 +33,7 @@ export const SERVER_SENT_EVENTS: StreamForm = {
   contentType: 'text/event-stream',
   // Some browsers deliver a response only after the first bytes of its body.
   first: ':\n\n',
-  item: (result, position) => event('next', JSON.stringify(result), position),
+  item: (result, position) => event('next', stringify(result), position),
   // An event without data only sets the last event id.
   idle: (reached) => (reached === null ? ':\n\n' : `id: ${formatPosition(reached)}\n\n`),
   end: (errors) =>
@@ -55,13 +56,13 @@ export const MULTIPART_SUBSCRIPTION: StreamForm = {
 }
 
 function part(content: object): string {
-  return `\r\ncontent-type: application/json\r\n\r\n${JSON.stringify(content)}\r\n--${BOUNDARY}`
+  return `\r\ncontent-type: application/json\r\n\r\n${stringify(content)}\r\n--${BOUNDARY}`
 }
 
 /** The one stream of a client with many operations: each item names its operation. */
 export const SINGLE_CONNECTION: StreamForm<OperationItem> = {
   ...SERVER_SENT_EVENTS,
-  item: (item) => event('payload' in item ? 'next' : 'complete', JSON.stringify(item), null),
+  item: (item) => event('payload' in item ? 'next' : 'complete', stringify(item), null),
 }
 
 /** A result of one operation; without `payload`, the operation's end. */

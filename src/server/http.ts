@@ -4,6 +4,8 @@ import type { ExecutionArgs, ExecutionResult } from 'graphql'
 import { createYoga, type GraphQLParams, type Plugin } from 'graphql-yoga'
 import type { Config } from '../config.ts'
 import type { ErrorMask } from '../execution/client-errors.ts'
+import { stringify } from '../execution/json.ts'
+import { hasText } from '../execution/kept-texts.ts'
 import type { Operations } from '../execution/operations.ts'
 import type { Caller } from '../presence/access.ts'
 import { SESSION_HEADER } from '../presence/bounds.ts'
@@ -326,9 +328,11 @@ function sharedOperations(
     // Parsing has validated the document already.
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
     onExecute: ({ setExecuteFn }) =>
-      setExecuteFn((args: ExecutionArgs) => {
+      setExecuteFn(async (args: ExecutionArgs) => {
         const { payer, cost, signal } = args.contextValue as Admitted
-        return operations.execute(args, { payer, units: cost.units, isWanted: () => !signal.aborted })
+        const result = await operations.execute(args, { payer, units: cost.units, isWanted: () => !signal.aborted })
+        // Yoga writes a result by a function that the result has.
+        return hasText(result) ? { ...result, stringify } : result
       }),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {

@@ -1,6 +1,8 @@
 /** The most frequent messages, read and written past graphql-ws in the same form. */
 import type { ExecutionResult, GraphQLError } from 'graphql'
 import type { RawData } from 'ws'
+import { stringify } from '../execution/json.ts'
+import { hasText } from '../execution/kept-texts.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
 import { latin1, type Outbox } from './outbox.ts'
 
@@ -41,7 +43,8 @@ export class OperationMessages implements PayloadOutlet {
 
 /** The form of a result that `PayloadOutlet` takes: the rest of a message, with the errors last as in graphql-ws. */
 export function payloadText(result: ExecutionResult): string {
-  return latin1(`${JSON.stringify(result.errors === undefined ? result : errorsLast(result))}}`)
+  const last = result.errors === undefined ? result : errorsLast(result)
+  return latin1(`${hasText(result) ? stringify(last) : JSON.stringify(last)}}`)
 }
 
 function errorsLast({ errors, ...rest }: ExecutionResult): object {

@@ -11,13 +11,14 @@ import {
 } from 'graphql'
 import { MessageType, stringifyMessage } from 'graphql-ws'
 import { describe, expect, it } from 'vitest'
+import { createKeptTexts } from '../../src/execution/kept-texts.ts'
 import { createSelections } from '../../src/execution/selections.ts'
 import { createShareability } from '../../src/execution/shareable.ts'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../../src/presence/feed.ts'
-import type { PublicUser } from '../../src/presence/model.ts'
 import { schema } from '../../src/schema/index.ts'
 import { payloadText } from '../../src/server/messages.ts'
 import { latin1 } from '../../src/server/outbox.ts'
+import { selectionsOf, user } from './random-documents.ts'
 
 /** Hands these events over, to whoever reads and to whoever they flow into. */
 function streamOf<Event extends object>(events: Iterable<Event>): ChangeStream {
@@ -68,43 +69,6 @@ async function readAll(results: AsyncIterable<ExecutionResult> | ExecutionResult
   return all
 }
 
-const LEAVES = {
-  PresenceChange: ['kind', 'previousStatus', 'room', 'position', 'at', '__typename'],
-  User: ['id', 'name', 'avatarUrl', 'isOnline', 'status', 'statusMessage', 'onlineSince', 'lastActive', '__typename'],
-} as const
-type TypeName = keyof typeof LEAVES
-
-const condition = fc.constantFrom(
-  '',
-  '@include(if: $yes)',
-  '@skip(if: $yes)',
-  '@include(if: $other)',
-  '@skip(if: true)',
-  '@include(if: true) @skip(if: $other)',
-)
-const alias = fc.constantFrom('', '', 'one: ', 'other: ', 'user: ')
-
-/** Selections of a type: fields with aliases and conditions, inline fragments and named ones. */
-function selectionsOf(type: TypeName, depth: number): fc.Arbitrary<string> {
-  const leaf = fc.tuple(alias, fc.constantFrom(...LEAVES[type]), condition).map((parts) => parts.join(' '))
-  const inner: fc.Arbitrary<string>[] = [leaf, leaf, fc.tuple(condition).map(([word]) => `...${type}Parts ${word}`)]
-  if (depth > 0) {
-    inner.push(
-      fc
-        .tuple(fc.constantFrom('', `on ${type}`), condition, selectionsOf(type, depth - 1))
-        .map(([on, word, selections]) => `... ${on} ${word} { ${selections} }`),
-    )
-    if (type === 'PresenceChange') {
-      inner.push(
-        fc
-          .tuple(fc.constantFrom('', 'who: '), condition, selectionsOf('User', depth - 1))
-          .map(([name, word, selections]) => `${name} user ${word} { ${selections} }`),
-      )
-    }
-  }
-  return fc.array(fc.oneof(...inner), { minLength: 1, maxLength: 5 }).map((all) => all.join('\n'))
-}
-
 const variables = fc.record(
   { yes: fc.boolean(), other: fc.option(fc.boolean()), ids: fc.constant(['a']), after: fc.constant(null) },
   { requiredKeys: ['yes'] },
@@ -136,17 +100,6 @@ interface OperationWords {
   readonly userParts: string
 }
 
-const user = fc.record<PublicUser>({
-  id: fc.string({ unit: 'grapheme', minLength: 1 }),
-  name: fc.string({ unit: 'grapheme' }),
-  avatarUrl: fc.option(fc.webUrl()),
-  isOnline: fc.boolean(),
-  status: fc.constantFrom('ONLINE', 'AWAY', 'BUSY', 'OFFLINE'),
-  statusMessage: fc.option(fc.string({ unit: 'binary' })),
-  onlineSinceMs: fc.option(fc.nat()),
-  lastActiveAtMs: fc.option(fc.nat()),
-  lastSeenAtMs: fc.option(fc.nat()),
-})
 const event = fc.record({
   change: fc.record({
     kind: fc.constantFrom('JOIN', 'UPDATE', 'LEAVE'),
@@ -162,7 +115,11 @@ const event = fc.record({
 
 describe('a subscription that is shared', () => {
   it('is sent byte for byte what graphql-js and graphql-ws would send it alone', async () => {
-    const share = createSelections({ isShareable: createShareability(schema), write: payloadText })
+    const share = createSelections({
+      execute: createKeptTexts(schema),
+      isShareable: createShareability(schema),
+      write: payloadText,
+    })
     let comparedCount = 0
     await fc.assert(
       fc.asyncProperty(
@@ -238,7 +195,11 @@ function personalSchema({ forgets = false } = {}): { readonly own: GraphQLSchema
 }
 
 async function wordsOf(own: GraphQLSchema, query: string, { asReader = false } = {}) {
-  const share = createSelections({ isShareable: createShareability(own), write: payloadText })
+  const share = createSelections({
+    execute: createKeptTexts(own),
+    isShareable: createShareability(own),
+    write: payloadText,
+  })
   const document = parse(query)
   const events = [{ name: 'a', owner: 'alice', secret: 'one' }]
   const subscribers = await Promise.all(
@@ -303,7 +264,11 @@ describe('a subscription that is personal', () => {
     'keeps nothing of a selection that nobody follows any more: %s',
     async (end) => {
       const { own, executions } = personalSchema()
-      const share = createSelections({ isShareable: createShareability(own), write: payloadText })
+      const share = createSelections({
+        execute: createKeptTexts(own),
+        isShareable: createShareability(own),
+        write: payloadText,
+      })
       const document = parse('subscription { happened { name } }')
       const event = { name: 'a' }
       for (const count of [1, 2]) {
