@@ -23,6 +23,12 @@ export interface Change {
 
 type Status = 'ONLINE' | 'OFFLINE'
 
+export interface Page {
+  readonly users: readonly Change['user'][]
+  readonly totalCount: number
+  readonly position: string
+}
+
 export interface Beat {
   /** Null as in Rollcall: a session that a socket holds does not run out. */
   readonly expiresAt: string | null
@@ -46,9 +52,10 @@ export function createPresence(tellWatchers: (change: Change) => void) {
   let seq = 0
   const members = new Map<string, Member>()
   const rooms = new Map<string, Map<string, Member>>()
+  /** All members by their ids, while nobody comes or goes. */
+  let sorted: readonly Member[] | null = null
 
   function changeOf(kind: Change['kind'], room: string | null, member: Member, wasOnline = true): Change {
-    const isOnline = member.socketCount > 0
     seq += 1
     return {
       kind,
@@ -56,15 +63,20 @@ export function createPresence(tellWatchers: (change: Change) => void) {
       at: new Date().toISOString(),
       room,
       previousStatus: wasOnline ? 'ONLINE' : 'OFFLINE',
-      user: {
-        id: member.id,
-        name: member.name,
-        isOnline,
-        status: isOnline ? 'ONLINE' : 'OFFLINE',
-        statusMessage: null,
-        onlineSince: isOnline ? member.onlineSince : null,
-        lastActive: member.lastActive,
-      },
+      user: userOf(member),
+    }
+  }
+
+  function userOf({ id, name, onlineSince, lastActive, socketCount }: Member): Change['user'] {
+    const isOnline = socketCount > 0
+    return {
+      id,
+      name,
+      isOnline,
+      status: isOnline ? 'ONLINE' : 'OFFLINE',
+      statusMessage: null,
+      onlineSince: isOnline ? onlineSince : null,
+      lastActive,
     }
   }
 
@@ -79,6 +91,7 @@ export function createPresence(tellWatchers: (change: Change) => void) {
       const now = new Date().toISOString()
       const member = { id, name, onlineSince: now, lastActive: now, socketCount: 1 }
       members.set(id, member)
+      sorted = null
       tellWatchers(changeOf('JOIN', null, member, false))
       return member
     },
@@ -88,6 +101,7 @@ export function createPresence(tellWatchers: (change: Change) => void) {
       member.socketCount -= 1
       if (member.socketCount > 0) return
       members.delete(member.id)
+      sorted = null
       for (const room of rooms.values()) room.delete(member.id)
       tellWatchers(changeOf('LEAVE', null, member))
     },
@@ -108,6 +122,13 @@ export function createPresence(tellWatchers: (change: Change) => void) {
     leave(member: Member, room: string): Change | null {
       const isGone = rooms.get(room)?.delete(member.id) ?? false
       return isGone ? changeOf('LEAVE', room, member) : null
+    },
+
+    /** Members in the order of their ids, from a place on, with the fields of `Change`. */
+    page(from: number, count: number): Page {
+      sorted ??= [...members.values()].sort((one, other) => (one.id < other.id ? -1 : 1))
+      const page = sorted.slice(from, from + count)
+      return { users: page.map(userOf), totalCount: members.size, position: `${epoch}:${seq}` }
     },
 
     beat(member: Member): Beat {

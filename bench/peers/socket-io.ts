@@ -2,12 +2,13 @@
  * Socket.IO as its documentation has it: a middleware that checks the token, and rooms as audiences.
  *
  * With `--gathered` what is written to a socket within one turn of the event loop goes out together: Socket.IO has no
- * such setting, so its raw sockets are corked at their first write of a turn.
+ * such setting, so its raw sockets are corked at their first write of a turn. CROWD says how many members are there who
+ * have no socket.
  */
 import type { Socket as RawSocket } from 'node:net'
 import { Server } from 'socket.io'
 import { listen, verify } from './listen.ts'
-import { type Beat, type Change, createPresence, type Member } from './presence.ts'
+import { type Beat, type Change, createPresence, type Member, type Page } from './presence.ts'
 
 interface FromClient {
   follow(room: string, done: () => void): void
@@ -15,6 +16,7 @@ interface FromClient {
   join(room: string, done: () => void): void
   leave(room: string, done: () => void): void
   heartbeat(done: (beat: Beat) => void): void
+  list(from: number, count: number, done: (page: Page) => void): void
 }
 
 interface FromServer {
@@ -26,6 +28,10 @@ const io = new Server<FromClient, FromServer, Record<string, never>, { member: M
   serveClient: false,
 })
 const presence = createPresence((change) => io.to(`user:${change.user.id}`).emit('presenceChanged', change))
+
+for (let index = 0; index < Number(process.env.CROWD ?? 0); index += 1) {
+  presence.enter({ id: `user-${String(index).padStart(6, '0')}`, name: `User ${index}` })
+}
 
 io.use((socket, next) => {
   verify(socket.handshake.auth.token).then((claims) => {
@@ -55,6 +61,7 @@ io.on('connection', (socket) => {
     done()
   })
   socket.on('heartbeat', (done) => done(presence.beat(member)))
+  socket.on('list', (from, count, done) => done(presence.page(from, count)))
   socket.on('disconnect', () => presence.exit(member))
 })
 

@@ -25,7 +25,7 @@ import {
 import { LRUCache } from 'lru-cache'
 import { type CutDocument, type CutField, cutDocument, documentOf } from './cut-document.ts'
 import { type CutType, createCutSchema } from './cut-schema.ts'
-import { JsonText } from './json.ts'
+import { JsonText, latin1 } from './json.ts'
 import { NO_CALLER } from './shareable.ts'
 
 /** All texts together, and what the cache takes for each: some 100,000 users with four fields. */
@@ -139,8 +139,8 @@ class Selection {
   readonly #document: DocumentNode
   readonly #variableValues: ExecutionArgs['variableValues']
   readonly #texts: Texts
-  /** Of whole lists, for those that are read many times. */
-  readonly #ofLists = new WeakMap<readonly unknown[], JsonText>()
+  /** Of whole lists, from the second time on that they are read. The first time has null. */
+  readonly #ofLists = new WeakMap<readonly unknown[], JsonText | null>()
 
   constructor(
     schema: GraphQLSchema,
@@ -174,7 +174,7 @@ class Selection {
       throw new NotKept()
     }
     if (result.errors !== undefined || !result.data) throw new NotKept()
-    const text = JSON.stringify(result.data)
+    const text = latin1(JSON.stringify(result.data))
     // Set again, for its size is another one.
     this.#texts.set(object, new Map(ofObject).set(this, text))
     return text
@@ -182,12 +182,12 @@ class Selection {
 
   /** @throws NotKept */
   textOfList(list: readonly unknown[], isItemNonNull: boolean): JsonText {
-    let text = this.#ofLists.get(list)
-    if (text === undefined) {
-      const items = list.map((item) => ((item ?? null) === null && !isItemNonNull ? 'null' : this.textOf(item)))
-      text = new JsonText(`[${items.join(',')}]`)
-      this.#ofLists.set(list, text)
-    }
+    const known = this.#ofLists.get(list)
+    if (known) return known
+    const items = list.map((item) => ((item ?? null) === null && !isItemNonNull ? 'null' : this.textOf(item)))
+    const text = JsonText.ofList(items)
+    // Most lists are read once: kept, they would only live until V8 looks at its whole heap.
+    this.#ofLists.set(list, known === undefined ? null : text)
     return text
   }
 }

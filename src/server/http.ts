@@ -66,6 +66,11 @@ export interface HttpOptions {
   readonly mask: ErrorMask
 }
 
+/** What Yoga passes from one step to the next. It copies each property several times, so there is one. */
+interface Passed {
+  readonly admitted: Admitted
+}
+
 /** What is known about a request before its document is read. */
 interface Admitted {
   readonly caller: Caller | null
@@ -87,7 +92,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: Peer)
   const { routes, pages, health, metrics, mask } = options
 
   const persistedQueries = createPersistedQueries()
-  const yoga = createYoga<Admitted, RequestContext>({
+  const yoga = createYoga<Passed, RequestContext>({
     schema: operations.schema,
     graphqlEndpoint: routes.graphqlPath,
     graphiql: false,
@@ -106,7 +111,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: Peer)
         return masked.path === undefined ? withStatus(masked) : masked
       },
     },
-    context: ({ request, caller, payer, group }) => contextOf(request.headers, caller, payer, group),
+    context: ({ request, admitted: { caller, payer, group } }) => contextOf(request.headers, caller, payer, group),
   })
   const answerSingle = createSingleConnectionHttp({ config, operations, streams, requireRoom, isFinal, mask })
 
@@ -222,7 +227,7 @@ export function createHttp(options: HttpOptions): (request: Request, peer: Peer)
 
     function execute(params: Params, body: string | null): Promise<Response> | Response {
       const init = { method, headers, signal, ...(body === null ? {} : { body }) }
-      return yoga.fetch(url, init, { ...admitted, params })
+      return yoga.fetch(url, init, { admitted: { ...admitted, params } })
     }
     return { caller, payer, execute }
   }
@@ -309,19 +314,20 @@ function sharedOperations(
   operations: Operations,
   persistedQueries: PersistedQueries,
   addStream: (admitted: Admitted, results: Results) => Results,
-): Plugin<RequestContext & Admitted, Admitted> {
+): Plugin<RequestContext & Passed, Passed> {
   return {
     // Yoga checks the form of each one itself.
     onRequestParse: ({ serverContext, setRequestParser }) =>
-      setRequestParser(() => ({ ...serverContext.params }) as GraphQLParams),
+      setRequestParser(() => ({ ...serverContext.admitted.params }) as GraphQLParams),
     onParse({ context, params, setParseFn }) {
       setParseFn(() => {
-        const prepared = operations.prepare({ ...context.params, query: String(params.source) }, context.payer)
+        const { admitted } = context
+        const prepared = operations.prepare({ ...context.params, query: String(params.source) }, admitted.payer)
         if ('errors' in prepared) {
-          throw new AggregateError(prepared.errors.map((error) => ofDocument(forReader(error, context.accept))))
+          throw new AggregateError(prepared.errors.map((error) => ofDocument(forReader(error, admitted.accept))))
         }
         persistedQueries.keep(context.params)
-        context.cost.units = prepared.units
+        admitted.cost.units = prepared.units
         return prepared.document
       })
     },
@@ -329,14 +335,14 @@ function sharedOperations(
     onValidate: ({ setValidationFn }) => setValidationFn(() => []),
     onExecute: ({ setExecuteFn }) =>
       setExecuteFn(async (args: ExecutionArgs) => {
-        const { payer, cost, signal } = args.contextValue as Admitted
+        const { payer, cost, signal } = (args.contextValue as Passed).admitted
         const result = await operations.execute(args, { payer, units: cost.units, isWanted: () => !signal.aborted })
         // Yoga writes a result by a function that the result has.
         return hasText(result) ? { ...result, stringify } : result
       }),
     onSubscribe: ({ setSubscribeFn }) =>
       setSubscribeFn(async (args: ExecutionArgs) => {
-        const admitted = args.contextValue as Admitted
+        const { admitted } = args.contextValue as Passed
         const results = await operations.subscribe(args, admitted.payer, null)
         if (Symbol.asyncIterator in results) return addStream(admitted, results)
         // The subscription did not begin.
@@ -346,13 +352,11 @@ function sharedOperations(
 }
 
 /** Writes streams of results in the form that their client accepts. */
-function streamForms(
-  feed: ChangeFeed,
-  positionOf: HttpOptions['positionOf'],
-): Plugin<RequestContext & Admitted, Admitted> {
+function streamForms(feed: ChangeFeed, positionOf: HttpOptions['positionOf']): Plugin<RequestContext & Passed, Passed> {
   return {
-    onResultProcess({ result, serverContext: { accept, group }, setResultProcessor }) {
+    onResultProcess({ result, serverContext: { admitted }, setResultProcessor }) {
       if (!(typeof result === 'object' && Symbol.asyncIterator in result)) return
+      const { accept, group } = admitted
       const form = acceptsEventStream(accept) ? SERVER_SENT_EVENTS : MULTIPART_SUBSCRIPTION
       const { contentType } = form
       setResultProcessor(() => {

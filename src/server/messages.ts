@@ -1,10 +1,10 @@
 /** The most frequent messages, read and written past graphql-ws in the same form. */
 import type { ExecutionResult, GraphQLError } from 'graphql'
 import type { RawData } from 'ws'
-import { stringify } from '../execution/json.ts'
+import { type Bytes, jsonBytes, latin1 } from '../execution/json.ts'
 import { hasText } from '../execution/kept-texts.ts'
 import type { PayloadOutlet } from '../presence/feed.ts'
-import { latin1, type Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
 
 /** Writes the messages of one operation. */
 export class OperationMessages implements PayloadOutlet {
@@ -31,6 +31,15 @@ export class OperationMessages implements PayloadOutlet {
     this.#outbox.onceDrained(resume)
   }
 
+  /** The result of an operation that has only one, and its end. */
+  answer(result: ExecutionResult): void {
+    const payload = hasText(result) ? payloadBytes(result) : [payloadText(result)]
+    const [first] = payload
+    if (payload.length === 1 && typeof first === 'string') this.write(first)
+    else this.#outbox.sendBytes([this.#nextHead, ...payload])
+    this.complete()
+  }
+
   complete(): void {
     this.#outbox.send(`{"id":${this.#id},"type":"complete"}`)
   }
@@ -43,11 +52,24 @@ export class OperationMessages implements PayloadOutlet {
 
 /** The form of a result that `PayloadOutlet` takes: the rest of a message, with the errors last as in graphql-ws. */
 export function payloadText(result: ExecutionResult): string {
-  const last = result.errors === undefined ? result : errorsLast(result)
-  return latin1(`${hasText(result) ? stringify(last) : JSON.stringify(last)}}`)
+  return hasText(result) ? textOf(payloadBytes(result)) : latin1(`${JSON.stringify(errorsLast(result))}}`)
 }
 
-function errorsLast({ errors, ...rest }: ExecutionResult): object {
+/** The bytes of the same form. */
+function payloadBytes(result: ExecutionResult): Bytes[] {
+  const bytes = jsonBytes(errorsLast(result))
+  // The last part is a text.
+  bytes.push(`${bytes.pop()}}`)
+  return bytes
+}
+
+function textOf(bytes: readonly Bytes[]): string {
+  return bytes.map((part) => (typeof part === 'string' ? part : part.toString('latin1'))).join('')
+}
+
+function errorsLast(result: ExecutionResult): object {
+  if (result.errors === undefined) return result
+  const { errors, ...rest } = result
   return { ...rest, errors }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
+import type { Bytes } from '../execution/json.ts'
 
 /** The outbox writes at once when it has gathered this much: larger writes gain nothing, and what waits is memory. */
 const MAX_GATHERED_BYTES = 64 * 1024
@@ -51,6 +52,23 @@ export class Outbox {
     }
     this.#gathered += frameOf(message)
     if (this.#gathered.length >= MAX_GATHERED_BYTES) this.flush()
+  }
+
+  /**
+   * Sends a long message now, after everything gathered before it. Bytes that go to many sockets are not copied.
+   *
+   * @param message - in parts, of which texts are in the form of `latin1`
+   */
+  sendBytes(message: readonly Bytes[]): void {
+    if (this.#isClosed) return
+    this.flush()
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    const byteCount = message.reduce((sum, { length }) => sum + length, 0)
+    const header = headerOf(byteCount)
+    this.#writtenBytes += header.length + byteCount
+    this.#stream.cork()
+    for (const part of [header, ...message]) this.#isFull = !this.#stream.write(part, 'latin1')
+    this.#stream.uncork()
   }
 
   /**
@@ -118,11 +136,6 @@ export class Outbox {
     this.#resumes = null
     for (const resume of resumes) resume()
   }
-}
-
-/** The UTF-8 bytes of a text, one character each. */
-export function latin1(text: string): string {
-  return Buffer.byteLength(text) === text.length ? text : Buffer.from(text).toString('latin1')
 }
 
 /** @param message - by `latin1` */

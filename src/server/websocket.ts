@@ -17,6 +17,7 @@ import {
 import { type RawData, type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
 import type { Config } from '../config.ts'
 import type { ErrorMask } from '../execution/client-errors.ts'
+import { latin1 } from '../execution/json.ts'
 import type { Operations, Work } from '../execution/operations.ts'
 import { type Caller, requireCaller } from '../presence/access.ts'
 import { badInput, isUnavailable, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
@@ -45,10 +46,10 @@ import {
   requireFreeConnection,
   UNITS,
 } from './limits/limits.ts'
-import { OperationMessages, parsed, payloadText } from './messages.ts'
+import { OperationMessages, parsed } from './messages.ts'
 import { refuse } from './node-requests.ts'
 import { OperationIds } from './operation-ids.ts'
-import { frameOf, latin1, Outbox } from './outbox.ts'
+import { frameOf, Outbox } from './outbox.ts'
 import { PagePings } from './page-pings.ts'
 import { isObject, isShallow, MAX_NESTING, requireShallow, withoutEmptyName } from './params.ts'
 import { createPinger } from './pinger.ts'
@@ -366,9 +367,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       giveUpReading(link)
       return
     }
-    const messages = new OperationMessages(link.outbox, id)
-    messages.write(payloadText(result))
-    messages.complete()
+    new OperationMessages(link.outbox, id).answer(result)
     delete context.subscriptions[id]
   }
 

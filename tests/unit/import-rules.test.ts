@@ -19,7 +19,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   // The domain declares ports and knows no adapter. What it knows of Node is random ids.
   presence: { rooms: [], packages: ['node:crypto', 'sorted-btree'] },
   // A store knows the domain only.
-  'stores/memory': { rooms: ['presence', 'slices.ts'], packages: ['node:crypto', 'sorted-btree'] },
+  'stores/memory': { rooms: ['presence', 'slices.ts'], packages: ['node:crypto', 'lru-cache', 'sorted-btree'] },
   'stores/redis': {
     rooms: ['presence', 'versions.ts'],
     packages: ['node:*', 'graphql-redis-subscriptions', 'ioredis', 'lru-cache'],

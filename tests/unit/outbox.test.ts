@@ -1,7 +1,8 @@
 import { PassThrough, type Writable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import * as ws from 'ws'
-import { latin1, Outbox } from '../../src/server/outbox.ts'
+import { latin1 } from '../../src/execution/json.ts'
+import { Outbox } from '../../src/server/outbox.ts'
 
 // Its types leave it out.
 const { Receiver } = ws as unknown as { Receiver: new (options: { isServer: boolean }) => Writable }
@@ -68,6 +69,36 @@ describe('an outbox', () => {
     for (const text of texts) outbox.send(latin1(text))
     await read()
     expect(messages).toEqual(texts.map((text) => text.replace('\ud83d ', '\ufffd ')))
+  })
+
+  it('sends a message in parts at once, after what is gathered, and copies no bytes', async () => {
+    const { outbox, messages, writes, read } = openSocket({ highWaterMark: 1_000_000 })
+    const shared = Buffer.from('é'.repeat(100_000))
+    outbox.send('before')
+    outbox.sendBytes([latin1('"é":'), shared, '}'])
+    outbox.send('after')
+    expect(writes.includes(shared as unknown as string)).toBe(true)
+    await read()
+    expect(messages).toEqual(['before', `"é":${'é'.repeat(100_000)}}`, 'after'])
+  })
+
+  it('is full after a message in parts that its client does not read', async () => {
+    const { outbox, read } = openSocket({ highWaterMark: 1000 })
+    outbox.sendBytes(['head', Buffer.alloc(5000, 'x')])
+    expect(outbox.isFull()).toBe(true)
+    await read()
+    expect(outbox.isFull()).toBe(false)
+  })
+
+  it('sends no parts to a socket that closes or is closed', async () => {
+    const { outbox, socket, writes } = openSocket()
+    socket.readyState = 2
+    outbox.sendBytes(['head', Buffer.from('tail')])
+    outbox.close()
+    socket.readyState = 1
+    outbox.sendBytes(['head', Buffer.from('tail')])
+    await turn()
+    expect(writes).toEqual([])
   })
 
   it('gathers no more than it may, however much a turn brings', async () => {

@@ -11,13 +11,13 @@ import {
 } from 'graphql'
 import { MessageType, stringifyMessage } from 'graphql-ws'
 import { describe, expect, it } from 'vitest'
+import { latin1 } from '../../src/execution/json.ts'
 import { createKeptTexts } from '../../src/execution/kept-texts.ts'
 import { createSelections } from '../../src/execution/selections.ts'
 import { createShareability } from '../../src/execution/shareable.ts'
 import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../../src/presence/feed.ts'
 import { schema } from '../../src/schema/index.ts'
 import { payloadText } from '../../src/server/messages.ts'
-import { latin1 } from '../../src/server/outbox.ts'
 import { selectionsOf, user } from './random-documents.ts'
 
 /** Hands these events over, to whoever reads and to whoever they flow into. */

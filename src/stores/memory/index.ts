@@ -30,6 +30,7 @@ import {
   viewerState,
 } from './live-user.ts'
 import { createNodes } from './nodes.ts'
+import { createPages } from './pages.ts'
 import { createPopulation, type Touched } from './population.ts'
 import {
   countActivity,
@@ -73,6 +74,17 @@ export function createMemoryStore({
 }: MemoryStoreOptions): PresenceStore {
   const population = createPopulation({ timing, clock, monotonicMs, recordsKept, recordBytes })
   const { users, roster, commit } = population
+  const page = createPages({
+    changeCount: population.changeCount,
+    activityCount: population.activityCount,
+    from: roster.from,
+    page: (room, users, hasMore) => ({
+      users,
+      hasMore,
+      totalCount: roster.count(room),
+      position: population.position(),
+    }),
+  })
   const nodes = createNodes(timing)
   let lastSweepSteadyMs = clock().steadyMs
   let lastReapSteadyMs = lastSweepSteadyMs
@@ -460,21 +472,7 @@ export function createMemoryStore({
       return { count, hasMore: false, wasLate }
     },
 
-    async page({ room, first, after }) {
-      const page: LiveUser[] = []
-      let hasMore = false
-      for (const user of roster.from(room, after)) {
-        hasMore = page.length === first
-        if (hasMore) break
-        page.push(user)
-      }
-      return {
-        users: page.map(shownNow),
-        hasMore,
-        totalCount: roster.count(room),
-        position: population.position(),
-      }
-    },
+    page: async (request) => page(request),
 
     count: async (room) => roster.count(room),
 

@@ -136,9 +136,12 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
   const changeListeners = new Set<ChangeListener>()
   const viewerListeners = new Set<(userId: string | null) => void>()
   const recordBells = new Set<() => void>()
+  let changeCount = 0
+  let activityCount = 0
 
   /** Updates all that is derived from a user's state: lists, log, records, deadlines, and notifies the listeners. */
   function commit(user: LiveUser, { now, touched = [], isViewerChanged = false, mustRecord = false }: Step): void {
+    changeCount += 1
     const before = { user: shownNow(user), rooms: user.shownRooms }
     user.hasLiveSession = user.sessions.length > 0
     const isShown = isVisible(user.settings) && isOnline(user, now.steadyMs, timing)
@@ -349,6 +352,9 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
     records,
     commit,
     position: (): Position => ({ epoch, seq: entries.lastSeq() }),
+    /** How often something changed in anybody, and how often there was activity that changed nothing else. */
+    changeCount: () => changeCount,
+    activityCount: () => activityCount,
 
     stats: () => ({
       onlineCount: roster.count(null),
@@ -403,6 +409,7 @@ export function createPopulation({ timing, clock, monotonicMs, recordsKept, reco
 
     /** Counts activity that changes no other public field (rule 9). The sweep records it later. */
     counted(user: LiveUser, now: Now): void {
+      activityCount += 1
       user.hasActivitySince = true
       schedule(user, now)
     },

@@ -7,6 +7,7 @@ import {
   goOffline,
   HIDDEN,
   onlineIds,
+  profileOf,
   type Rule,
   seedOf,
   seen,
@@ -87,6 +88,30 @@ export function describeLists(rule: Rule): void {
       const { users } = await store.page({ room: null, first: 10, after: null })
       expect(users).toEqual(await store.lookup(['alice', 'bob']))
       expect(users[1]?.lastActiveAtMs).toBe((await viewerOf(store, 'bob')).lastActiveAtMs)
+    })
+
+    rule('that is asked for again and again shows what every step changed', async ({ store, pass }) => {
+      const ids = ['alice', 'bob', 'carol']
+      const shown = async () => (await store.page({ room: 'hall', first: 10, after: null })).users
+      for (const userId of ids) await connect(store, userId, { rooms: ['hall'] })
+      const steps: (() => Promise<unknown>)[] = [
+        () => beatOverHttp(store, 'bob'),
+        () => beatOverHttp(store, 'alice'),
+        () => store.setUser({ userId: 'alice', profile: profileOf('Alice', null, 1) }),
+        () => store.setUser({ userId: 'carol', settings: { ...VISIBLE, version: 2, hideLastActive: true } }),
+        () => store.setUser({ userId: 'carol', settings: { ...VISIBLE, version: 3, hideLastActive: false } }),
+        () => store.setUser({ userId: 'alice', settings: { ...HIDDEN, version: 2 } }),
+        () => goOffline(store, 'carol'),
+        () => connect(store, 'dave', { rooms: ['hall'] }),
+      ]
+      for (const step of steps) {
+        await shown()
+        await pass(20)
+        await step()
+        const users = await shown()
+        expect(users).toEqual(await store.lookup(users.map(({ id }) => id)))
+      }
+      expect((await shown()).map(({ id }) => id)).toEqual(['bob', 'dave'])
     })
 
     rule('that was read stands still, whatever happens to its users', async ({ store }) => {
