@@ -1,7 +1,7 @@
 /**
  * What everybody asks at once after a deploy or a lost log: pages of the list, with another build and Socket.IO beside it.
  *
- * `node --import tsx bench/herd/main.ts --before ../old/dist/main.js [--after dist/main.js] [--rounds 7] [--only page,same,http]`
+ * `node --import tsx bench/herd/main.ts --before ../old/dist/main.js [--after dist/main.js] [--rounds 7] [--only page,same,http,connect]`
  *
  * All servers have the same 10,000 people online, and stay for all rounds; each has its turn in each round. Counted is
  * the processor time of the server. Socket.IO sends the same JSON, made anew for each who asks. Linux only.
@@ -14,7 +14,7 @@ import { spreadOf } from '../measure/spread.ts'
 import { undoAll, undoOnSignals } from '../processes.ts'
 import { inTurns } from '../scenario.ts'
 import { askOverHttp } from './http.ts'
-import { type Herd, startRollcall, startSocketIo } from './servers.ts'
+import { type Client, type Herd, startRollcall, startSocketIo } from './servers.ts'
 
 const CROWD = 10_000
 const PAGE = 1000
@@ -23,6 +23,9 @@ const FIELDS = 'id name isOnline status statusMessage onlineSince lastActive'
 const PAGES = 200
 /** Clients that ask for the same page in one moment. */
 const CLIENTS = 1000
+/** Clients that come back, so many of them at a time: the kernel's queue of a port that listens has 511 places. */
+const RETURNING = 5000
+const IN_FLIGHT = 500
 const HTTP_REQUESTS = 3000
 const HTTP_CONNECTIONS = 20
 
@@ -31,7 +34,7 @@ const { values } = parseArgs({
     before: { type: 'string' },
     after: { type: 'string', default: fileURLToPath(new URL('../../dist/main.js', import.meta.url)) },
     rounds: { type: 'string', default: '7' },
-    only: { type: 'string', default: 'page,same,http' },
+    only: { type: 'string', default: 'page,same,http,connect' },
   },
 })
 
@@ -71,6 +74,33 @@ const MEASURES: Readonly<Record<string, Measure>> = {
       herd.counted(cpuMsOf(herd.pid) - before)
       for (const client of clients) client.close()
       return CLIENTS
+    },
+  },
+  connect: {
+    title: `${RETURNING} clients, ${IN_FLIGHT} at once: connect with a JWT, the first page of 50, follow`,
+    hasPeer: true,
+    warmUps: 1,
+    async run(herd) {
+      await herd.stallMs()
+      const before = cpuMsOf(herd.pid)
+      const startedAtMs = performance.now()
+      const clients: Client[] = []
+      const indexes = Array.from({ length: RETURNING }, (_, index) => index).values()
+      await Promise.all(
+        Array.from({ length: IN_FLIGHT }, async () => {
+          for (const index of indexes) {
+            const client = await herd.connect(index, true)
+            await client.follow(50)
+            clients.push(client)
+          }
+        }),
+      )
+      herd.note('until all are right', performance.now() - startedAtMs)
+      await settled(herd)
+      herd.counted(cpuMsOf(herd.pid) - before)
+      herd.note('longest stall', await herd.stallMs())
+      for (const client of clients) client.close()
+      return RETURNING
     },
   },
   http: {
@@ -132,6 +162,10 @@ try {
       process.stdout.write(
         `  ${of.padEnd(10)} ${median.toFixed(0)} µs (${least.toFixed(0)} to ${most.toFixed(0)})${held}\n`,
       )
+      for (const [note, values] of among.find(({ name: other }) => other === of)?.takeNotes() ?? []) {
+        const { median, least, most } = spreadOf(values)
+        process.stdout.write(`    ${note}: ${median.toFixed(0)} ms (${least.toFixed(0)} to ${most.toFixed(0)})\n`)
+      }
     }
   }
 } finally {

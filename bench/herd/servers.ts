@@ -6,15 +6,18 @@ import { io } from 'socket.io-client'
 import { WebSocket } from 'ws'
 import { startPostgres } from '../../tests/support/postgres.ts'
 import { signToken } from '../peers/tokens.ts'
-import { startNode, toBeUndone } from '../processes.ts'
+import { type Child, startNode, toBeUndone } from '../processes.ts'
 import { ask } from './http.ts'
 
 const SECRET = 'a-secret-of-the-benchmark-and-nobody-else'
 const AT_ONCE = 50
+const DOOR = ['--import', fileURLToPath(new URL('../measure/door.mjs', import.meta.url))]
 
 export interface Client {
   /** Reads users from a place in the list on, and checks how many came. */
   page(from: number, count: number, fields: string): Promise<void>
+  /** Reads the first page, and follows from there on. */
+  follow(count: number): Promise<void>
   close(): void
 }
 
@@ -24,11 +27,18 @@ export interface Herd {
   readonly url: string
   readonly pid: number
   token(index: number): Promise<string>
-  connect(index: number): Promise<Client>
+  /** @param isSession - whether it makes its user online, where the server tells the two apart */
+  connect(index: number, isSession?: boolean): Promise<Client>
+  /** So many of them one after the other. */
   connectAll(count: number): Promise<readonly Client[]>
+  /** The longest time since the last question in which its event loop stood. */
+  stallMs(): Promise<number>
   /** Says what a measure counted itself. */
   counted(cpuMs: number): void
   takeCounted(): number | null
+  /** Something to tell beside the price, in ms. */
+  note(name: string, ms: number): void
+  takeNotes(): ReadonlyMap<string, readonly number[]>
 }
 
 /** Everything is counted, and nothing is refused. */
@@ -60,17 +70,25 @@ abstract class Server implements Herd {
   readonly url: string
   readonly pid: number
   abstract readonly isPeer: boolean
+  readonly #child: Child
   #counted: number | null = null
+  #notes = new Map<string, readonly number[]>()
 
-  constructor(name: string, url: string, pid: number) {
+  constructor(name: string, url: string, child: Child) {
     this.name = name
     this.url = url
-    this.pid = pid
+    this.pid = child.pid
+    this.#child = child
+  }
+
+  async stallMs(): Promise<number> {
+    const { stallMs } = (await this.#child.ask('stall')) as { readonly stallMs: number }
+    return stallMs
   }
 
   token = tokenOf
 
-  abstract connect(index: number): Promise<Client>
+  abstract connect(index: number, isSession?: boolean): Promise<Client>
 
   async connectAll(count: number): Promise<readonly Client[]> {
     const clients: Client[] = []
@@ -85,6 +103,16 @@ abstract class Server implements Herd {
 
   counted(cpuMs: number): void {
     this.#counted = cpuMs
+  }
+
+  note(name: string, ms: number): void {
+    this.#notes.set(name, [...(this.#notes.get(name) ?? []), ms])
+  }
+
+  takeNotes(): ReadonlyMap<string, readonly number[]> {
+    const notes = this.#notes
+    this.#notes = new Map()
+    return notes
   }
 
   takeCounted(): number | null {
@@ -106,13 +134,16 @@ export async function startRollcall(name: string, main: string, crowd: number): 
       PORT: '0',
       DATABASE_URL: database,
       SESSION_TTL: '6h',
+      // Nobody leaves between two turns.
+      RECONNECT_GRACE: '1h',
       AWAY_AFTER: '5h',
       IDLE_TIMEOUT: '6h',
       ...FAR_LIMITS,
     },
+    flags: DOOR,
   })
   const { port } = new URL(await server.said('url'))
-  const herd = new Rollcall(name, `http://127.0.0.1:${port}`, server.pid)
+  const herd = new Rollcall(name, `http://127.0.0.1:${port}`, server)
   await herd.fill(crowd)
   return herd
 }
@@ -132,37 +163,58 @@ class Rollcall extends Server {
     agent.destroy()
   }
 
-  async connect(index: number): Promise<Client> {
+  async connect(index: number, isSession = false): Promise<Client> {
     const wire = new WebSocket(`${this.url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
       perMessageDeflate: false,
     })
-    wire.setMaxListeners(0)
     await once(wire, 'open')
-    // An observer: the crowd stays as it is.
-    const payload = { authorization: `Bearer ${await tokenOf(index)}`, observer: true }
+    const payload = { authorization: `Bearer ${await tokenOf(index)}`, observer: !isSession }
     wire.send(JSON.stringify({ type: 'connection_init', payload }))
     await once(wire, 'message')
-    return {
-      page(from, count, fields) {
-        const after = from === 0 ? null : Buffer.from(`u:${idOf(from - 1)}`).toString('base64url')
-        const query = `query ($first: Int!, $after: String) { onlineUsers(first: $first, after: $after) { nodes { ${fields} } totalCount position } }`
-        wire.send(
-          JSON.stringify({ id: '1', type: 'subscribe', payload: { query, variables: { first: count, after } } }),
-        )
-        return new Promise((resolve, reject) => {
-          wire.on('message', function heard(data) {
-            const bytes = (data as Buffer).length
-            // The answer, and the message that completes it.
-            if (bytes < 100) {
-              wire.off('message', heard)
-              resolve()
-            } else if (bytes < 100 * count) reject(new Error(String(data)))
-          })
-          wire.once('close', (code) => reject(new Error(`Closed with ${code}.`)))
-        })
-      },
-      close: () => wire.terminate(),
-    }
+    return new GraphQLClient(wire)
+  }
+}
+
+class GraphQLClient implements Client {
+  readonly #wire: WebSocket
+  #heard: (data: Buffer) => void = () => {}
+  #failed: (error: Error) => void = () => {}
+
+  constructor(wire: WebSocket) {
+    this.#wire = wire
+    wire.on('message', (data) => this.#heard(data as Buffer))
+    wire.on('close', (code) => this.#failed(new Error(`Closed with ${code}.`)))
+  }
+
+  page(from: number, count: number, fields: string): Promise<void> {
+    const after = from === 0 ? null : Buffer.from(`u:${idOf(from - 1)}`).toString('base64url')
+    const query = `query ($first: Int!, $after: String) { onlineUsers(first: $first, after: $after) { nodes { ${fields} } totalCount position } }`
+    return this.#ask(query, { first: count, after }, count)
+  }
+
+  async follow(count: number): Promise<void> {
+    await this.page(0, count, 'id name status')
+    const payload = { query: 'subscription { presenceChanged { kind position user { id name status } } }' }
+    this.#wire.send(JSON.stringify({ id: '2', type: 'subscribe', payload }))
+    // What is asked after it is answered after it has begun.
+    await this.#ask('{ onlineCount }', {}, 0)
+  }
+
+  close(): void {
+    this.#failed = () => {}
+    this.#wire.terminate()
+  }
+
+  /** Resolves with the end of an operation, whose result has at least some bytes for each user. */
+  #ask(query: string, variables: object, userCount: number): Promise<void> {
+    this.#wire.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query, variables } }))
+    return new Promise((resolve, reject) => {
+      this.#failed = reject
+      this.#heard = (data) => {
+        if (data.includes('"type":"complete"')) resolve()
+        else if (data.length < 30 * userCount || data.includes('"errors"')) reject(new Error(String(data)))
+      }
+    })
   }
 }
 
@@ -170,9 +222,9 @@ export async function startSocketIo(name: string, crowd: number): Promise<Herd> 
   const script = fileURLToPath(new URL('../peers/socket-io.ts', import.meta.url))
   const server = startNode(script, {
     environment: { NODE_ENV: 'production', JWT_SECRET: SECRET, CROWD: String(crowd) },
-    flags: ['--import', 'tsx'],
+    flags: [...DOOR, '--import', 'tsx'],
   })
-  return new SocketIo(name, await server.said('url'), server.pid)
+  return new SocketIo(name, await server.said('url'), server)
 }
 
 class SocketIo extends Server {
@@ -190,6 +242,11 @@ class SocketIo extends Server {
       async page(from, count) {
         const page = await socket.emitWithAck('list', from, count)
         if (page.users.length !== count) throw new Error(`${page.users.length} users came.`)
+      },
+      async follow(count) {
+        const page = await socket.emitWithAck('list', 0, count)
+        if (page.users.length !== count) throw new Error(`${page.users.length} users came.`)
+        await socket.emitWithAck('follow', 'everyone')
       },
       close: () => socket.disconnect(),
     }

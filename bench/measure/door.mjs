@@ -1,12 +1,25 @@
 /**
- * A door into a server for the measuring of its memory: loaded before it by `node --expose-gc --import`, so that what
- * a server holds is told apart from what it has not yet thrown away. No server has such a door of its own.
+ * A door into a server for what only its own process can measure, loaded before it by `node --import`. No server has such
+ * a door of its own.
+ *
+ * `collect`, with `--expose-gc`: the bytes that it holds, told apart from what it has not yet thrown away. `stall`: the
+ * longest time since the last question in which its event loop stood.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+
+const RESOLUTION_MS = 1
+const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+delays.enable()
 
 /** More garbage than V8's young generation takes, which is 16 MB three times. */
 const OBJECT_COUNT = 4_000_000
 
-process.on('message', () => {
+process.on('message', (question) => {
+  if (question === 'stall') {
+    process.send?.({ stallMs: Math.max(0, delays.max / 1e6 - RESOLUTION_MS) })
+    delays.reset()
+    return
+  }
   touch()
   globalThis.gc?.()
   const { heapUsed, external } = process.memoryUsage()

@@ -10,11 +10,14 @@ import { badClaim, isUnavailable, PresenceError, unauthenticated, unavailable } 
 import type { Profile } from '../presence/model.ts'
 import { refuseDismissed } from '../presence/presence.ts'
 import { withinTime } from '../presence/time-limit.ts'
+import { rememberTokens } from './known-tokens.ts'
 
 /** How long a lookup of dismissed users may take: after that presence goes on without it (rule 8's second). */
 const REVOCATION_WAIT_MS = 1000
 /** Issuers' clocks differ from ours by a few seconds at most, if they are synchronised at all. */
 export const CLOCK_TOLERANCE_SECONDS = 5
+/** A token is held against the published keys again after this time, since its key may have been withdrawn. */
+const PUBLISHED_KEY_MS = 60_000
 /** What a `Date` can hold, from 1970 on: Postgres takes no year before that in the form that `Date` writes. */
 const LATEST_SECOND = 8.64e12
 const TIME_BOUND = `a number of seconds since 1970, at most ${LATEST_SECOND}`
@@ -78,6 +81,13 @@ export function createAuthenticator(
     throw unauthenticated('The token is of a kind that is not accepted here.')
   }
 
+  const verifyOnce = rememberTokens({
+    verify,
+    maxAgeMs: publishedKeys === null ? Number.POSITIVE_INFINITY : PUBLISHED_KEY_MS,
+    clockToleranceSeconds: CLOCK_TOLERANCE_SECONDS,
+    now: Date.now,
+  })
+
   return {
     mayHave: ({ authorization }) => authorization !== null,
     readsRequests: false,
@@ -89,7 +99,7 @@ export function createAuthenticator(
         if (!isDevelopment) throw unauthenticated('`dev:` tokens do not work in production.')
         return devCaller(token.slice(4), defaultRooms)
       }
-      const payload = await verify(token)
+      const payload = await verifyOnce(token)
       try {
         const caller = callerOf(payload, config, defaultRooms)
         await refuseRevoked(caller, directory)

@@ -9,7 +9,10 @@ import { unavailable } from '../presence/errors.ts'
 import type { OperatorLog } from '../presence/operator-log.ts'
 import { withinTime } from '../presence/time-limit.ts'
 
-/** A key that the issuer withdrew verifies no longer than this while the issuer answers. */
+/**
+ * A key that the issuer withdrew verifies no longer than this while the issuer answers. A token that it verified is good
+ * for another minute (`PUBLISHED_KEY_MS` in src/server/auth.ts).
+ */
 const REFRESH_MS = 10 * 60_000
 /** A key id that is not known may be a new key, or anybody's invention. */
 const ASK_REST_MS = 5000
