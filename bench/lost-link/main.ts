@@ -176,7 +176,9 @@ async function measure(seconds: number, waits: Record<string, number[]>): Promis
 /** Seconds: the median, and from the least to the most. */
 function rangeOf(waitsMs: readonly number[]): string {
   const sorted = [...waitsMs].sort((one, other) => one - other)
-  const at = (index: number) => ((sorted[index] ?? Number.NaN) / 1000).toFixed(1)
-  const most = (sorted.at(-1) ?? 0) >= LONGEST_WAIT_MS ? `over ${LONGEST_WAIT_MS / 1000}` : at(sorted.length - 1)
-  return `${at(Math.floor(sorted.length / 2))} (${at(0)} to ${most}) s`
+  const at = (index: number) => {
+    const ms = sorted[index] ?? Number.NaN
+    return ms >= LONGEST_WAIT_MS ? `over ${LONGEST_WAIT_MS / 1000}` : (ms / 1000).toFixed(1)
+  }
+  return `${at(Math.floor(sorted.length / 2))} (${at(0)} to ${at(sorted.length - 1)}) s`
 }

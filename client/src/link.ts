@@ -68,7 +68,7 @@ export interface LinkOptions {
   readonly params: () => Record<string, unknown>
   readonly webSocketImpl: WebSocketClass | undefined
   readonly isOffline: () => boolean
-  /** Null where a WebSocket may be tried at once. Else it resolves with whether anything answers there. */
+  /** Resolves with whether anything answers there. Null where a handshake that is given up costs nothing. */
   readonly probe: (() => Promise<boolean>) | null
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
 }
@@ -102,6 +102,8 @@ export class Link {
   #attemptAt: Moment = now()
   /** Attempts that failed in a row. A word of the server ends the row. */
   #failures = 0
+  /** Whether the last attempt failed or was given up: an app that asks for another one does not mend the network. */
+  #isNetworkDoubtful = false
   #refusedTokens = 0
   #isRefused = false
   #heardAt: Moment = now()
@@ -199,6 +201,7 @@ export class Link {
     // A server that said to come back later is not asked earlier because somebody looks.
     if (state === 'waiting' && !this.#isRefused) this.retryNow()
     else if (state === 'connecting' && isNetworkNew && elapsedMs(this.#attemptAt) > NEW_NETWORK_MS) {
+      this.#isNetworkDoubtful = true
       void this.#connect()
     } else if (state === 'open' && elapsedMs(this.#heardAt) > CHECK_MS) this.#doubt()
   }
@@ -219,7 +222,7 @@ export class Link {
     }
     if (attempt !== this.#attempt) return
     if (token === null) return this.#fail(new RollcallError('UNAUTHENTICATED', 'Nobody is signed in.'))
-    const probe = this.#failures > 0 ? this.#options.probe : null
+    const probe = this.#isNetworkDoubtful ? this.#options.probe : null
     if (probe) {
       this.#limit(HANDSHAKE_LIMIT_MS)
       const isAnswered = await probe()
@@ -289,6 +292,7 @@ export class Link {
           const wasProven = this.#isProven
           this.#wordAt = now()
           this.#failures = 0
+          this.#isNetworkDoubtful = false
           this.#wordGeneration = generation
           this.#position = positionAdvanced
           this.#isProven = true
@@ -368,6 +372,7 @@ export class Link {
   /** Where this machine knows that it is offline, no server notices its attempts. */
   #lose(loss: Loss, error: RollcallError | null = null): void {
     this.#isRefused = loss === 'refused'
+    this.#isNetworkDoubtful = true
     const ms = waitMs(this.#options.isOffline() ? 'silence' : loss, this.#failures, Math.random())
     this.#failures += 1
     this.#wait(ms + (error?.retryAfterMs ?? 0), error)

@@ -50,17 +50,22 @@ export function followPage({ onActivity, onWake, onHide, onShow }: PageEvents): 
 }
 
 /**
- * Firefox waits between two WebSockets to one host, longer after each that failed and at last for a minute, and lets one
- * handshake at a time begin: one that is given up after 3 s then never gets its turn (seen with Firefox ESR 153). So there
- * the network is asked over HTTP, and a WebSocket is made when something answers.
+ * Firefox keeps the connection of a handshake that was given up, and after six of them makes no WebSocket to that address
+ * any more (findings/firefox-keeps-a-handshake-that-was-given-up.sh). It also waits between two WebSockets to an address,
+ * longer after each that failed and at last for a minute, as RFC 6455 wishes. So there the network is asked over HTTP, and
+ * a WebSocket is made when something answers.
  */
 export function needsProbe(): boolean {
   return typeof navigator !== 'undefined' && / Firefox\//.test(navigator.userAgent)
 }
 
+/** Longer than the link waits for it (HANDSHAKE_LIMIT_MS): silence is not the same as a network that refuses. */
+const PROBE_LIMIT_MS = 4000
+
 /** @returns whether anything answers, whatever it says */
 export function isAnswered(url: string): Promise<boolean> {
-  return fetch(url, { method: 'HEAD', mode: 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(3000) }).then(
+  const signal = AbortSignal.timeout(PROBE_LIMIT_MS)
+  return fetch(url, { method: 'HEAD', mode: 'no-cors', cache: 'no-store', signal }).then(
     () => true,
     () => false,
   )

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { WebSocket } from 'ws'
 import { launch } from '../../tests/support/launched.ts'
 import { until } from '../../tests/support/wait.ts'
-import { type Engine, type EngineTab, inTime } from './engine.ts'
+import { type Engine, type EngineOptions, type EngineTab, inTime } from './engine.ts'
+import { descendants } from './processes.ts'
 
 export const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
 
@@ -18,10 +19,17 @@ interface Target {
   readonly url: string
 }
 
-export async function startChromium(): Promise<Engine> {
+/** What its settings page writes for "block all cookies". */
+const BLOCKED = { profile: { default_content_setting_values: { cookies: 2 } } }
+
+export async function startChromium({ blocksStorage = false }: EngineOptions = {}): Promise<Engine> {
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-chromium-'))
   const extension = join(folder, 'duplicate')
   await writeExtension(extension)
+  if (blocksStorage) {
+    await mkdir(join(folder, 'profile', 'Default'), { recursive: true })
+    await writeFile(join(folder, 'profile', 'Default', 'Preferences'), JSON.stringify(BLOCKED))
+  }
   const program = launch(
     CHROMIUM,
     [
@@ -31,7 +39,7 @@ export async function startChromium(): Promise<Engine> {
       `--load-extension=${extension}`,
       '--no-first-run',
       // No other name leads anywhere.
-      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+      '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.*',
       // Chromium's sandbox does not work for root.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
       'about:blank',
@@ -42,7 +50,8 @@ export async function startChromium(): Promise<Engine> {
     what: `Chromium: ${program.output()}`,
     withinMs: 30_000,
   })
-  const devTools = await connect(address)
+  const complaints: string[] = []
+  const devTools = await connect(address, (method, params) => complaints.push(...complaintOf(method, params)))
   const { product } = await devTools.send<{ product: string }>('Browser.getVersion')
 
   async function targets(): Promise<readonly Target[]> {
@@ -63,6 +72,11 @@ export async function startChromium(): Promise<Engine> {
     return result.value
   }
 
+  async function signalPages(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    const isPage = (_: string, commandLine: string) => commandLine.includes('--type=renderer')
+    for (const pid of await descendants(program.child.pid ?? 0, isPage)) process.kill(pid, signal)
+  }
+
   const { targetId: workerId } = await until(
     async () => (await targets()).find(({ type, url }) => type === 'service_worker' && url.endsWith('/worker.js')),
     { what: "the extension's worker", withinMs: 30_000 },
@@ -72,6 +86,8 @@ export async function startChromium(): Promise<Engine> {
 
   async function tabOf(targetId: string): Promise<EngineTab> {
     const sessionId = await attach(targetId)
+    await devTools.send('Runtime.enable', {}, sessionId)
+    await devTools.send('Log.enable', {}, sessionId)
     return {
       evaluate: (script) => evaluate(sessionId, script),
       reload: async () => void (await devTools.send('Page.reload', {}, sessionId)),
@@ -85,6 +101,12 @@ export async function startChromium(): Promise<Engine> {
       show: async () => void (await devTools.send('Target.activateTarget', { targetId })),
       freeze: async () => void (await devTools.send('Page.setWebLifecycleState', { state: 'frozen' }, sessionId)),
       thaw: async () => void (await devTools.send('Page.setWebLifecycleState', { state: 'active' }, sessionId)),
+      suspend: () => signalPages('SIGSTOP'),
+      resume: () => signalPages('SIGCONT'),
+      async setOffline(isOffline) {
+        const conditions = { offline: isOffline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 }
+        await devTools.send('Network.emulateNetworkConditions', conditions, sessionId)
+      },
       async duplicate() {
         const url = await evaluate<string>(sessionId, 'location.href')
         const before = new Set((await targets()).map((target) => target.targetId))
@@ -105,7 +127,14 @@ export async function startChromium(): Promise<Engine> {
 
   return {
     name: product.replace('/', ' '),
-    ways: { duplicate: '`chrome.tabs.duplicate`', freeze: '`Page.setWebLifecycleState`' },
+    ways: {
+      duplicate: '`chrome.tabs.duplicate`',
+      freeze: '`Page.setWebLifecycleState`',
+      blockStorage: 'the setting "block all cookies"',
+      console: '`Runtime` and `Log` of the DevTools protocol',
+      offline: '`Network.emulateNetworkConditions`',
+    },
+    complaints,
     async open(url, { inBackground = false } = {}) {
       const { targetId } = await devTools.send<{ targetId: string }>('Target.createTarget', {
         url,
@@ -124,6 +153,23 @@ export async function startChromium(): Promise<Engine> {
 interface Evaluated<Value> {
   readonly result: { readonly value: Value }
   readonly exceptionDetails?: unknown
+}
+
+/** What an event of the DevTools protocol says that went wrong. */
+function complaintOf(method: string, params: Complaint): readonly string[] {
+  if (method === 'Runtime.exceptionThrown') return [String(params.exceptionDetails?.exception?.description)]
+  if (method === 'Runtime.consoleAPICalled' && params.type === 'error') {
+    return [String(params.args?.map(({ value, description }) => value ?? description).join(' '))]
+  }
+  if (method === 'Log.entryAdded' && params.entry?.level === 'error') return [params.entry.text]
+  return []
+}
+
+interface Complaint {
+  readonly type?: string
+  readonly args?: readonly { readonly value?: unknown; readonly description?: string }[]
+  readonly exceptionDetails?: { readonly exception?: { readonly description?: string } }
+  readonly entry?: { readonly level: string; readonly text: string }
 }
 
 /** The DevTools protocol has no word for "duplicate this tab"; extensions have. */
@@ -146,13 +192,14 @@ interface DevTools {
   close(): void
 }
 
-async function connect(address: string): Promise<DevTools> {
+async function connect(address: string, onEvent: (method: string, params: Complaint) => void): Promise<DevTools> {
   const socket = new WebSocket(address)
   const waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
   let lastId = 0
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
   socket.on('message', (data) => {
-    const { id, result, error } = JSON.parse(String(data))
+    const { id, result, error, method, params } = JSON.parse(String(data))
+    if (method !== undefined) return onEvent(method, params)
     const caller = waiting.get(id)
     waiting.delete(id)
     if (error === undefined) caller?.resolve(result)

@@ -3,10 +3,26 @@ export interface Engine {
   /** With its version, as it says itself. */
   readonly name: string
   /** How it does what no browser has a common way for, in words. */
-  readonly ways: { readonly duplicate: string; readonly freeze: string }
+  readonly ways: {
+    readonly duplicate: string
+    readonly freeze: string
+    /** How its pages' storage is blocked. Null: it has no setting that does so. */
+    readonly blockStorage: string | null
+    /** What its consoles are read by. Null: by nothing. */
+    readonly console: string | null
+    /** Null: it has none. */
+    readonly offline: string | null
+  }
+  /** What the consoles of its pages have had as errors, the oldest first. */
+  readonly complaints: readonly string[]
   /** Opens a tab in front of the others, or behind them. */
   open(url: string, options?: { readonly inBackground?: boolean }): Promise<EngineTab>
   close(): Promise<void>
+}
+
+export interface EngineOptions {
+  /** As the person's own settings block what sites store. */
+  readonly blocksStorage?: boolean
 }
 
 export interface EngineTab {
@@ -20,6 +36,11 @@ export interface EngineTab {
   duplicate(): Promise<EngineTab>
   freeze(): Promise<void>
   thaw(): Promise<void>
+  /** Stops the process that runs the page, as the sleep of a machine does: no script of it is told. */
+  suspend(): Promise<void>
+  resume(): Promise<void>
+  /** The browser's own switch, which tells the page by its events; null where it has none that a driver can use. */
+  readonly setOffline: ((isOffline: boolean) => Promise<void>) | null
 }
 
 export function followLink(tab: EngineTab, url: string): Promise<void> {

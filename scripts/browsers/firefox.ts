@@ -4,20 +4,30 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect as connectTo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { WebSocket } from 'ws'
 import { launch } from '../../tests/support/launched.ts'
 import { until } from '../../tests/support/wait.ts'
-import { type Engine, type EngineTab, inTime } from './engine.ts'
+import { type Engine, type EngineOptions, type EngineTab, inTime } from './engine.ts'
 
 export const FIREFOX = process.env.FIREFOX_PATH ?? '/usr/bin/firefox-esr'
 
-export async function startFirefox(): Promise<Engine> {
+/** As its settings page writes them for "block all cookies", and for the person who works offline. */
+const BLOCKED = 'user_pref("network.cookie.cookieBehavior", 2);\n'
+const OFFLINE = 'user_pref("network.disable-localhost-when-offline", true);\n'
+
+export async function startFirefox({ blocksStorage = false }: EngineOptions = {}): Promise<Engine> {
   const profile = await mkdtemp(join(tmpdir(), 'rollcall-firefox-'))
-  await writeFile(join(profile, 'user.js'), 'user_pref("marionette.port", 0);\n')
+  await writeFile(
+    join(profile, 'user.js'),
+    `user_pref("marionette.port", 0);\n${OFFLINE}${blocksStorage ? BLOCKED : ''}`,
+  )
   const program = launch(
     FIREFOX,
     [
       '--headless',
       '--marionette',
+      // WebDriver BiDi, for what the consoles say.
+      '--remote-debugging-port=0',
       // Without it scripts may not touch the window around the page, and the tab is duplicated there.
       '--remote-allow-system-access',
       '--no-remote',
@@ -34,10 +44,10 @@ export async function startFirefox(): Promise<Engine> {
     },
   )
   const marionette = await connect(port)
-  const { capabilities } = await marionette.send<{ capabilities: { browserName: string; browserVersion: string } }>(
-    'WebDriver:NewSession',
-    { capabilities: { alwaysMatch: { pageLoadStrategy: 'none' } } },
-  )
+  const { capabilities } = await marionette.send<{
+    capabilities: { browserVersion: string; webSocketUrl: string }
+  }>('WebDriver:NewSession', { pageLoadStrategy: 'none', webSocketUrl: true })
+  const consoles = await readConsoles(capabilities.webSocketUrl)
 
   async function select(handle: string, isShown: boolean): Promise<void> {
     await marionette.send('WebDriver:SwitchToWindow', { handle, focus: isShown })
@@ -99,12 +109,26 @@ export async function startFirefox(): Promise<Engine> {
       async thaw() {
         process.kill(frozenPid, 'SIGCONT')
       },
+      suspend() {
+        return this.freeze()
+      },
+      resume() {
+        return this.thaw()
+      },
+      setOffline: (isOffline) => inChrome(`Services.io.offline = ${isOffline}`),
     }
   }
 
   return {
     name: `Firefox ${capabilities.browserVersion}`,
-    ways: { duplicate: '`gBrowser.duplicateTab`', freeze: '`SIGSTOP` of the content process' },
+    ways: {
+      duplicate: '`gBrowser.duplicateTab`',
+      freeze: '`SIGSTOP` of the content process',
+      blockStorage: '`network.cookie.cookieBehavior` 2, "block all cookies"',
+      console: '`log.entryAdded` of WebDriver BiDi',
+      offline: '`Services.io.offline`, "work offline"',
+    },
+    complaints: consoles.errors,
     async open(url, { inBackground = false } = {}) {
       return tabOf(
         await newHandle(`
@@ -115,11 +139,29 @@ export async function startFirefox(): Promise<Engine> {
       )
     },
     async close() {
+      consoles.close()
       marionette.close()
       await program.kill()
       await rm(profile, { recursive: true, force: true, maxRetries: 5 })
     },
   }
+}
+
+/** @param address - of WebDriver BiDi, for the session that Marionette has begun */
+async function readConsoles(address: string): Promise<{ readonly errors: readonly string[]; close(): void }> {
+  const errors: string[] = []
+  const socket = new WebSocket(address)
+  await once(socket, 'open')
+  const subscribed = new Promise<void>((resolve, reject) => {
+    socket.on('message', (data) => {
+      const { id, type, method, params } = JSON.parse(String(data))
+      if (id === 1) return type === 'success' ? resolve() : reject(new Error(String(data)))
+      if (method === 'log.entryAdded' && params.level === 'error') errors.push(params.text)
+    })
+  })
+  socket.send(JSON.stringify({ id: 1, method: 'session.subscribe', params: { events: ['log.entryAdded'] } }))
+  await subscribed
+  return { errors, close: () => socket.terminate() }
 }
 
 interface Marionette {

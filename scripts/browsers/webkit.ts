@@ -1,9 +1,9 @@
 /** WebKitGTK's own browser, on a screen that nobody sees, driven over WebDriver. */
-import { readdir, readFile } from 'node:fs/promises'
 import { freePort } from '../../tests/support/free-port.ts'
 import { launch } from '../../tests/support/launched.ts'
 import { until } from '../../tests/support/wait.ts'
 import { type Engine, type EngineTab, inTime } from './engine.ts'
+import { descendants } from './processes.ts'
 
 const SCREEN = '/usr/bin/Xvfb'
 const DRIVER = process.env.WEBKIT_DRIVER_PATH ?? '/usr/bin/WebKitWebDriver'
@@ -39,7 +39,10 @@ export async function startWebKit(): Promise<Engine> {
       capabilities: {
         alwaysMatch: {
           pageLoadStrategy: 'none',
-          'webkitgtk:browserOptions': { binary: BROWSER, args: ['--automation'] },
+          'webkitgtk:browserOptions': {
+            binary: BROWSER,
+            args: ['--automation'],
+          },
         },
       },
     },
@@ -55,7 +58,8 @@ export async function startWebKit(): Promise<Engine> {
   }
 
   async function signalPages(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
-    for (const pid of await processesNamed('WebKitWebProces', driver.child.pid ?? 0)) process.kill(pid, signal)
+    const pages = await descendants(driver.child.pid ?? 0, (name) => name === 'WebKitWebProces')
+    for (const pid of pages) process.kill(pid, signal)
   }
 
   function tabOf(handle: string): EngineTab {
@@ -94,6 +98,9 @@ export async function startWebKit(): Promise<Engine> {
       },
       freeze: () => signalPages('SIGSTOP'),
       thaw: () => signalPages('SIGCONT'),
+      suspend: () => signalPages('SIGSTOP'),
+      resume: () => signalPages('SIGCONT'),
+      setOffline: null,
     }
   }
 
@@ -103,7 +110,13 @@ export async function startWebKit(): Promise<Engine> {
       duplicate:
         'a link to itself with `target=_blank rel=opener`, which copies `sessionStorage`: MiniBrowser duplicates no tabs',
       freeze: '`SIGSTOP` of the web processes',
+      // There is one for `localStorage`, and the page has `sessionStorage` only.
+      blockStorage: null,
+      // Its own option prints them, but not for a window that a driver opens.
+      console: null,
+      offline: null,
     },
+    complaints: [],
     async open(url) {
       const [first] = await handles()
       if (first !== undefined) await select(first)
@@ -126,23 +139,4 @@ async function ask<Value>(method: string, url: string, body?: object): Promise<V
   const { value } = (await response.json()) as { value: Value }
   if (!response.ok) throw new Error(`${method} ${url}: ${JSON.stringify(value)}`)
   return value
-}
-
-/** The descendants of a process that have a name, as /proc has it: cut to 15 characters. */
-async function processesNamed(name: string, ancestor: number): Promise<readonly number[]> {
-  const parents = new Map<number, number>()
-  const named: number[] = []
-  for (const entry of await readdir('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    const stat = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '')
-    const [, processName, parent] = stat.match(/^\d+ \((.*)\) \S (\d+)/s) ?? []
-    parents.set(Number(entry), Number(parent))
-    if (processName === name) named.push(Number(entry))
-  }
-  return named.filter((pid) => {
-    for (let found: number | undefined = pid; found !== undefined && found > 1; found = parents.get(found)) {
-      if (found === ancestor) return true
-    }
-    return false
-  })
 }

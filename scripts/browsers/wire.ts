@@ -12,6 +12,8 @@ export interface SeenSocket {
   readonly openedAtMs: number
   /** Who ended it, by which code; null while it is open. */
   end: SocketEnd | null
+  /** When the server's frames were passed on. */
+  readonly heardAtMs: number[]
   /** Ends the connection towards the browser without a close frame: by a FIN, or by a reset. */
   cut(how: 'end' | 'reset'): void
 }
@@ -52,6 +54,7 @@ export async function openWire(serverPort: number): Promise<Wire> {
       if (opcode === CLOSE) ended('client', codeOf(payload))
     })
     const readServer = frameReader((opcode, payload) => {
+      seen?.heardAtMs.push(performance.now())
       if (opcode === CLOSE) ended('server', codeOf(payload))
     })
 
@@ -62,6 +65,7 @@ export async function openWire(serverPort: number): Promise<Wire> {
         seen = {
           userId: null,
           openedAtMs: performance.now(),
+          heardAtMs: [],
           end: null,
           cut: (how) => void (how === 'end' ? near.destroy() : near.resetAndDestroy()),
         }

@@ -301,12 +301,18 @@ export function createHub({
     viewerTicks: (userId) => paced(viewersById, userId, async () => userId, { isFirstNow: false, onLastEnd() {} }),
 
     positions(group) {
+      let hasCaughtUp = false
       const entry = {
         group,
         announcedSeq: -1,
         announcedAtMs: monotonicMs(),
         paced: createPaced({
-          read: () => whenKnown(group),
+          async read() {
+            // A client takes the first one for the word that it shows everything: what it missed comes before.
+            const position = await whenKnown(group, hasCaughtUp ? null : announced)
+            hasCaughtUp = true
+            return position
+          },
           paceMs: 0,
           onDelay: () => {},
           onEnd() {
@@ -381,10 +387,11 @@ export function createHub({
     return { epoch: announced.epoch, seq }
   }
 
-  async function whenKnown(group: FeedGroup): Promise<Position> {
+  /** @param least - waits until the group has been written so far, or the log is another one */
+  async function whenKnown(group: FeedGroup, least: Position | null): Promise<Position> {
     for (;;) {
       const position = written(group)
-      if (position !== null) return position
+      if (position !== null && (position.epoch !== least?.epoch || position.seq >= least.seq)) return position
       await context.untilTick()
     }
   }

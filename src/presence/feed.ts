@@ -77,7 +77,10 @@ export interface ChangeFeed {
   /** Yields whenever the user's own view has changed, at most once a second. */
   viewerTicks(userId: string): AsyncIterableIterator<string>
 
-  /** Yields, now and every ten seconds, the position up to which all of the group's subscriptions have been written. */
+  /**
+   * Yields the position up to which all of the group's subscriptions have been written: as soon as they have caught up
+   * with what is known now, and every ten seconds.
+   */
   positions(group: FeedGroup): AsyncIterableIterator<Position>
 
   /** The same at this moment; null if it is not known, because a log is lost. */

@@ -95,7 +95,7 @@ builder.subscriptionFields((t) => ({
   positionAdvanced: t.string({
     nullable: false,
     description:
-      "At the start and every 10 seconds: all that this socket's subscriptions had to get up to this position has been written before it. No word of it for 25 seconds means that what is shown is stale. As an event stream of its own it says only how far the log is: the positions to go on after are the `id`s of the stream that brings the changes.",
+      "Once this socket's subscriptions have got what they missed, and then every 10 seconds: all that they had to get up to this position has been written before it. No word of it for 25 seconds means that what is shown is stale. As an event stream of its own it says only how far the log is: the positions to go on after are the `id`s of the stream that brings the changes.",
     complexity: { field: COST.subscription },
     subscribe: subscribePositionAdvanced,
     resolve: (reached: Position) => formatPosition(reached),

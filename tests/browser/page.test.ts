@@ -260,6 +260,23 @@ describe('the page', () => {
     browser.complaints.length = 0
   })
 
+  it('says that there is no connection also while it tries to make one', async () => {
+    const proxy = await openTcpProxy({ host: '127.0.0.1', port: Number(new URL(server.url).port) })
+    const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
+    await shows(alice, 'alice', 'you')
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
+    proxy.fallSilent()
+    await alice.locator('#freshness').filter({ hasText: 'Stale since' }).waitFor()
+    const trying = alice.locator('.you-card:has(.link[data-state=connecting]) #own-state')
+    expect(await trying.textContent()).toBe('No connection.')
+    proxy.mend()
+    await alice.locator('#own-state').filter({ hasText: 'You are shown as online.' }).waitFor()
+    await leaveAll(alice)
+    await proxy.close()
+    // Chromium tells of each connection that could not be made.
+    browser.complaints.length = 0
+  })
+
   it('moves the focus on where the field that had it is gone', async () => {
     const alice = await browser.open(server.url)
     await alice.getByLabel('User id').fill('alice')

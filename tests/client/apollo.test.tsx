@@ -354,6 +354,8 @@ describe("Apollo Client's binding", () => {
       // More than the log keeps.
       for (let index = 0; index < 120; index += 1) await say('hilde', String(index))
       at.wire.mend()
+      // After a long time without a server it would wait for up to 30 s.
+      presence.retryNow()
       await until(() => cachedList(client, 'log')?.join() === 'hilde BUSY 119', { withinMs: 20_000 })
       await until(() => cachedUser(client, 'hans')?.status === 'OFFLINE')
     })

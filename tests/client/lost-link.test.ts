@@ -1,9 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { WebSocket } from 'ws'
 import { closeTabs, openTab, post } from '../support/clients.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { openTcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/wait.ts'
-import { closeAll, presenceOf, untilLive } from './kit.ts'
+import { closeAll, presenceOf, serverForTests, untilLive } from './kit.ts'
 
 /** Of each length so many at once, because each waits as chance has it. */
 const CLIENTS = 8
@@ -90,5 +91,34 @@ describe('a link that goes black', () => {
     expect(presence.link.getSnapshot().state).toBe('connecting')
     await until(() => presence.link.getSnapshot().state === 'open', { withinMs: 1000 })
     await proxy.close()
+  })
+})
+
+describe('a link that goes black in Firefox', () => {
+  const kit = serverForTests({ SESSION_TTL: '10m' })
+  afterEach(() => void vi.unstubAllGlobals())
+
+  it('makes no WebSocket before something answers over HTTP, however often the app asks', async () => {
+    vi.stubGlobal('navigator', { userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0' })
+    let made = 0
+    class CountedSocket extends WebSocket {
+      constructor(url: string, protocol: string) {
+        super(url, protocol)
+        made += 1
+      }
+    }
+    const presence = presenceOf(kit.near, 'fox', { webSocketImpl: CountedSocket })
+    const { link } = presence
+    await until(() => link.getSnapshot().state === 'open')
+    kit.wire.fallSilent()
+    for (let count = 0; count < 3; count += 1) {
+      await until(() => link.getSnapshot().state === 'waiting', { withinMs: 20_000 })
+      presence.retryNow()
+    }
+    await until(() => link.getSnapshot().state === 'waiting', { withinMs: 20_000 })
+    expect(made).toBe(1)
+    kit.wire.leaveSilent()
+    await until(() => link.getSnapshot().state === 'open', { withinMs: 10_000 })
+    expect(made).toBe(2)
   })
 })

@@ -344,6 +344,8 @@ describe("urql's binding", () => {
       // More than the log keeps.
       for (let index = 0; index < 120; index += 1) await say('iris', String(index))
       at.wire.mend()
+      // After a long time without a server it would wait for up to 30 s.
+      presence.retryNow()
       await until(() => screen.queryByText('iris BUSY 119'), { withinMs: 20_000 })
       expect(lists()).toBe(2)
       // It follows from the new position.

@@ -8,6 +8,7 @@ import type { UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
 import type { ChangeListener, PresenceStore } from '../../src/presence/store.ts'
 import { createMemoryStore } from '../../src/stores/memory/index.ts'
+import { until } from '../support/wait.ts'
 
 const READER = { userId: 'reader', charge() {} }
 /** The group of a stream that has no other beside it. */
@@ -325,6 +326,33 @@ describe('the hub', () => {
     nowMs = 20_000
     await hub.tickPositions()
     expect((await positions.next()).value.seq).toBe(1)
+    hub.close()
+  })
+
+  it('tells a group its first position when all of its subscriptions have got what they missed', async () => {
+    const { store, come } = openStore()
+    const hub = createHub({ store, monotonicMs: () => 0 })
+    await hub.start()
+    const before = await store.changes.position()
+    await come('a', [])
+    await come('b', [])
+    const group = { subscriptions: new Set<{ writtenSeq(): number | null }>() }
+    const changes = (await hub.changes({ kind: 'everyone' }, before, group, READER))[Symbol.asyncIterator]()
+    const said: number[] = []
+    void hub
+      .positions(group)
+      .next()
+      .then(({ value }) => said.push(value.seq))
+    for (const id of ['a', 'b']) {
+      expect((await changes.next()).value.change.user.id).toBe(id)
+      await hub.tick()
+      expect(said).toEqual([])
+    }
+    // Who comes for the next one has written the last one.
+    void changes.next()
+    await hub.tick()
+    await until(() => said.length > 0)
+    expect(said).toEqual([2])
     hub.close()
   })
 

@@ -29,20 +29,19 @@ function Countdown({ untilMs }: { readonly untilMs: number }): ReactElement {
 
 /** The status that the person is shown with to others, as far as this page knows. */
 export function useShownStatus(hasLeft: boolean): PresenceStatus {
-  const { viewer } = useMyPresence()
-  const { state } = useLink()
-  const isShown = state === 'open' && !hasLeft && viewer?.visibility === 'EVERYONE'
+  const { viewer, state } = useMyPresence()
+  const isShown = useLink().state === 'open' && state === 'live' && !hasLeft && viewer?.visibility === 'EVERYONE'
   return isShown ? viewer.status : 'OFFLINE'
 }
 
 /** What others see of the person, in one sentence. Screen readers read it when it changes. */
 export function OwnState({ id, hasLeft }: { readonly id?: string; readonly hasLeft: boolean }): ReactElement {
-  const { viewer } = useMyPresence()
+  const { viewer, state } = useMyPresence()
   const link = useLink()
   const isComing = useIsComing(viewer !== null && !viewer.isOnline && !hasLeft)
   return (
     <p id={id} className="own-state" role="status">
-      {ownStateWords({ viewer, link, hasLeft, isComing })}
+      {ownStateWords({ viewer, isStale: state === 'stale', link, hasLeft, isComing })}
     </p>
   )
 }

@@ -41,6 +41,8 @@ export function linkWords({ state }: LinkSnapshot): string {
 
 export interface OwnState {
   readonly viewer: Viewer | null
+  /** Whether `viewer` was right once, and may not be so now. */
+  readonly isStale: boolean
   readonly link: LinkSnapshot
   /** The person went offline in this tab. */
   readonly hasLeft: boolean
@@ -48,9 +50,11 @@ export interface OwnState {
   readonly isComing: boolean
 }
 
-export function ownStateWords({ viewer, link, hasLeft, isComing }: OwnState): string {
+export function ownStateWords({ viewer, isStale, link, hasLeft, isComing }: OwnState): string {
   if (link.state === 'failed') return `The server refused you: ${link.error.message}`
-  if (link.state === 'waiting') return 'No connection.'
+  // An attempt to connect is no connection: without one nobody knows what others see.
+  if (link.state === 'waiting' || (isStale && link.state !== 'open')) return 'No connection.'
+  if (isStale) return 'Waiting for the server…'
   if (viewer === null) return 'Connecting…'
   const others = viewer.sessions.filter(({ isCurrent }) => !isCurrent).length
   if (hasLeft) {
