@@ -43,6 +43,8 @@ export interface ConnectionOptions {
   readonly webSocketImpl: WebSocketClass | undefined
   readonly onOpen: () => void
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
+  /** The server asked whether this very client is there, and was answered: the session may be another one from now on. */
+  readonly onChallenged: () => void
   /** The server sent something. It is called before those who read it. */
   readonly onHeard: (isPong: boolean) => void
   /** Called once, and not after `end`. */
@@ -112,8 +114,11 @@ export function openConnection(options: ConnectionOptions): Connection {
     options.onHeard(type === 'pong')
     const sink = sinks.get(id)
     if (type === 'connection_ack') options.onAcknowledged(payload as Acknowledgement)
-    else if (type === 'ping') say({ type: 'pong', payload })
-    else if (type === 'next') sink?.next(payload as Readonly<Record<string, unknown>>)
+    else if (type === 'ping') {
+      say({ type: 'pong', payload })
+      // It has one where the server asks for a nonce.
+      if (payload) options.onChallenged()
+    } else if (type === 'next') sink?.next(payload as Readonly<Record<string, unknown>>)
     else if (sinks.delete(id)) sink?.end(type === 'error' ? payload : null)
   }
 

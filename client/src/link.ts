@@ -71,6 +71,8 @@ export interface LinkOptions {
   /** Null where a WebSocket may be tried at once. Else it resolves with whether anything answers there. */
   readonly probe: (() => Promise<boolean>) | null
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
+  /** As a connection's. */
+  readonly onChallenged: () => void
 }
 
 /** What hears of each connection. */
@@ -233,6 +235,7 @@ export class Link {
         webSocketImpl: this.#options.webSocketImpl,
         onOpen: () => this.#handshaken(connection),
         onAcknowledged: (acknowledgement) => this.#opened(acknowledgement),
+        onChallenged: this.#options.onChallenged,
         onHeard: (isPong) => this.#heard(isPong),
         onEnd: (ending) => {
           if (connection === this.#late) this.#late = null

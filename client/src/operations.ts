@@ -160,9 +160,11 @@ export const ViewerChanged = operation<ViewerChangedSubscription, ViewerChangedS
 )
 
 export const Heartbeat = operation<HeartbeatMutation, HeartbeatMutationVariables>(/* GraphQL */ `
-  mutation Heartbeat($device: String, $rooms: [ID!]) {
-    heartbeat(device: $device, rooms: $rooms) {
-      nextHeartbeatInMs
+  mutation Heartbeat($active: Boolean, $device: String, $rooms: [ID!]) {
+    heartbeat(active: $active, device: $device, rooms: $rooms) {
+      session {
+        id
+      }
     }
   }
 `)

@@ -2,6 +2,7 @@
 import { Activity } from './activity.ts'
 import type { Acknowledgement, Connection, Sink, WebSocketClass } from './connection.ts'
 import { closed, RollcallError } from './errors.ts'
+import type { HeartbeatMutationVariables } from './generated.ts'
 import { Latest } from './latest.ts'
 import { Link } from './link.ts'
 import {
@@ -18,7 +19,7 @@ import {
 import { followPage, isAnswered, isOffline, isVisible, needsProbe } from './page.ts'
 import { Rooms } from './rooms.ts'
 import { keep } from './same.ts'
-import { forgetSessionId, tabSessionId } from './session-id.ts'
+import { forgetSessionId, keepSessionId, tabSessionId } from './session-id.ts'
 import { ComputedStore, StoreCache } from './store.ts'
 import type {
   CountSnapshot,
@@ -161,6 +162,8 @@ class ConnectedPresence implements Presence {
         isOffline,
         probe: needsProbe() ? () => isAnswered(addressOf(options.url, 'http')) : null,
         onAcknowledged: (acknowledgement) => this.#acknowledged(acknowledgement),
+        // A tab that was duplicated: its copy has its session from now on, and it has one of its own.
+        onChallenged: () => void this.#beat({ active: false }).catch(() => {}),
       },
       () => link.changed(),
     )
@@ -264,7 +267,7 @@ class ConnectedPresence implements Presence {
     this.#hasLeft = false
     const { acknowledgement } = this.#link
     if (acknowledgement?.sessionId) {
-      await this.#ask(Heartbeat, this.#heartbeat())
+      await this.#beat(this.#heartbeat())
       this.#activity.counted()
     } else if (acknowledgement) {
       // A socket that watches can be no session: the next one is.
@@ -348,6 +351,7 @@ class ConnectedPresence implements Presence {
   }
 
   #acknowledged(acknowledgement: Acknowledgement): void {
+    this.#adopt(acknowledgement.sessionId)
     if (acknowledgement.sessionId) this.#rooms.acknowledged(acknowledgement)
     // The start of a session is activity, and attaching a live one is not.
     if (this.#saidActive && !acknowledgement.resumed) this.#activity.counted()
@@ -357,11 +361,22 @@ class ConnectedPresence implements Presence {
   async #sendHeartbeat(): Promise<boolean> {
     if (this.#hasLeft) return true
     try {
-      await this.#ask(Heartbeat, this.#heartbeat())
+      await this.#beat(this.#heartbeat())
       return true
     } catch (error) {
       return (error as RollcallError).code !== 'CLOSED'
     }
+  }
+
+  async #beat(variables: HeartbeatMutationVariables): Promise<void> {
+    this.#adopt((await this.#ask(Heartbeat, variables)).heartbeat.session?.id)
+  }
+
+  /** The session is what the server says: a duplicated tab was given another one than it named. */
+  #adopt(id: string | null | undefined): void {
+    if (!id || id === this.#sessionId) return
+    this.#sessionId = id
+    if (!this.#options.sessionId) keepSessionId(id)
   }
 
   /** Where the session had ended, the heartbeat starts it again, with these. */
