@@ -134,3 +134,18 @@ export type GoOfflineMutationVariables = Exact<{
 
 
 export type GoOfflineMutation = { goOffline: { viewer: { id: string } } };
+
+export type KeepMutationVariables = Exact<{
+  sessionId?: string | null | undefined;
+  active?: boolean | null | undefined;
+  device?: string | null | undefined;
+  rooms?: Array<string> | string | null | undefined;
+}>;
+
+
+export type KeepMutation = { heartbeat: { session: { id: string, rooms: Array<string>, startedAt: string } | null } };
+
+export type OwnSessionsQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type OwnSessionsQuery = { viewer: { sessions: Array<{ id: string }> } };

@@ -72,7 +72,7 @@ const viewerFields = /* GraphQL */ `
 `
 
 /** Each subscription is sent with its whole text, so blanks are left out. */
-function operation<Data, Variables>(...parts: string[]): Operation<Data, Variables> {
+export function operation<Data, Variables>(...parts: string[]): Operation<Data, Variables> {
   return parts.join(' ').replace(/\s+/g, ' ')
 }
 
