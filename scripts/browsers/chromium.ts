@@ -18,7 +18,8 @@ interface Target {
   readonly url: string
 }
 
-export async function startChromium(): Promise<Engine> {
+/** @param flags - beside those that it needs */
+export async function startChromium(flags: readonly string[] = []): Promise<Engine> {
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-chromium-'))
   const extension = join(folder, 'duplicate')
   await writeExtension(extension)
@@ -34,6 +35,7 @@ export async function startChromium(): Promise<Engine> {
       '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
       // Chromium's sandbox does not work for root.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+      ...flags,
       'about:blank',
     ],
     { env: process.env },

@@ -1,6 +1,6 @@
 /**
- * An app whose tabs share a socket, as Vite builds it for its users: with the worker by its name in the package. It is
- * driven by the query of its address, and has its presence in `window.presence`.
+ * An app whose tabs share a socket by the code of docs/recipes.md, as Vite builds it for its users. It is driven by the
+ * query of its address, and has its presence in `window.presence`.
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
@@ -15,19 +15,17 @@ const APP = `
 import { createPresence } from '@rollcall/client'
 import { sharedSocket } from '@rollcall/client/shared'
 
+/* socket */
 const asked = new URLSearchParams(location.search)
-const worker = () =>
-  new SharedWorker(new URL('@rollcall/client/worker', import.meta.url), { type: 'module', name: 'rollcall' })
 const presence = createPresence({
-  url: asked.get('url'),
+  url: String(asked.get('url')),
   token: async () => 'dev:' + asked.get('user'),
-  ...(asked.has('alone') ? {} : { socket: sharedSocket(worker) }),
+  ...(asked.has('alone') ? {} : { socket }),
 })
 const list = presence.onlineUsers()
-const said = []
-list.subscribe(() => said.push({ state: list.getSnapshot().state, at: Date.now() }))
+list.subscribe(() => {})
 presence.me.subscribe(() => {})
-Object.assign(window, { presence, list, said })
+Object.assign(window, { presence, list })
 `
 
 export interface SharedApp {
@@ -43,9 +41,12 @@ export async function buildSharedApp(headers: Readonly<Record<string, string>> =
   const folder = await mkdtemp(join(ROOT, 'node_modules', '.shared-app-'))
   await writeFile(
     join(folder, 'index.html'),
-    '<!doctype html><title>Tabs</title><script type="module" src="/app.js"></script>',
+    '<!doctype html><title>Tabs</title><script type="module" src="/app.ts"></script>',
   )
-  await writeFile(join(folder, 'app.js'), APP)
+  const recipes = await readFile(join(ROOT, 'docs/recipes.md'), 'utf8')
+  const socket = /^const socket = sharedSocket\([\s\S]*?^\)$/m.exec(recipes)?.[0]
+  if (socket === undefined) throw new Error('docs/recipes.md makes no shared socket.')
+  await writeFile(join(folder, 'app.ts'), APP.replace('/* socket */', socket))
   await build({ root: folder, configFile: false, logLevel: 'error', build: { outDir: 'dist' } })
   const site = await serve(async (request, response) => {
     const { pathname } = new URL(String(request.url), 'http://site')

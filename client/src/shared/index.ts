@@ -69,6 +69,8 @@ class WorkerSockets implements SharedSockets {
 
   leave(): void {
     this.#drop('leave')
+    // Nobody knows how long the page is away.
+    this.#token = null
   }
 
   #reach(): MessagePort | null {

@@ -10,7 +10,7 @@
  * | answers no tick     | it ends |
  */
 import type { Connection, OpenSocket } from '../connection.ts'
-import type { RollcallError } from '../errors.ts'
+import { isPassing, type RollcallError } from '../errors.ts'
 import { Link } from '../link.ts'
 import { GoOffline, Heartbeat } from '../operations.ts'
 import { isAnswered, isOffline, needsProbe } from '../page.ts'
@@ -220,8 +220,11 @@ export class Hub {
       const { code, message, retryAfterMs } = cause as RollcallError
       if (code === 'CLOSED') return
       // As the server closes a socket: 1013 asks to come back, 4400 says never.
-      const isPassing = retryAfterMs !== null || code === 'UNAVAILABLE' || code === 'INTERNAL'
-      socket.close({ code: isPassing ? 1013 : 4400, reason: `${code}: ${message}` })
+      const isForNow = isPassing(cause as RollcallError)
+      const after = retryAfterMs === null ? '' : ` Retry after ${retryAfterMs} ms.`
+      socket.close({ code: isForNow ? 1013 : 4400, reason: `${code}: ${message}${after}` })
+      // The shared socket must never name what the server refuses.
+      this.#sessions.delete(session.id)
     }
   }
 
