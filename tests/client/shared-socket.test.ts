@@ -24,20 +24,31 @@ interface FakeBrowser {
   readonly worker: () => SharedWorker
   /** What the newest tab sends is lost from now on, as of a tab that crashed. */
   crashNewest(): void
+  /** Ends the worker, and with it its sockets. The next tab that asks for it has another one. */
+  crashWorker(): void
   readonly socketCount: () => number
 }
 
 function openBrowser({ tickMs = 200 }: { tickMs?: number } = {}): FakeBrowser {
   const sockets: WebSocket[] = []
-  const tabs = new Tabs((url, protocol) => {
-    const socket = new WebSocket(url, protocol)
-    sockets.push(socket)
-    return socket as unknown as Socket
-  }, tickMs)
+  const portsOfWorker: MessagePort[] = []
+  let worker = {}
+  function startWorker(): Tabs {
+    const self = {}
+    worker = self
+    return new Tabs((url, protocol) => {
+      if (worker !== self) throw new Error('This worker is dead.')
+      const socket = new WebSocket(url, protocol)
+      sockets.push(socket)
+      return socket as unknown as Socket
+    }, tickMs)
+  }
+  let tabs = startWorker()
   return {
     worker() {
       const { port1, port2 } = new MessageChannel()
       ports.push(port1, port2)
+      portsOfWorker.push(port2)
       tabs.connect(port2)
       return { port: port1, onerror: null } as unknown as SharedWorker
     },
@@ -45,6 +56,11 @@ function openBrowser({ tickMs = 200 }: { tickMs?: number } = {}): FakeBrowser {
       const [port] = ports.slice(-2)
       if (port) port.onmessage = null
       port?.close()
+    },
+    crashWorker() {
+      for (const port of portsOfWorker.splice(0)) port.onmessage = null
+      tabs = startWorker()
+      for (const socket of sockets) socket.terminate()
     },
     socketCount: () => sockets.filter(({ readyState }) => readyState === 1).length,
   }
@@ -101,10 +117,16 @@ describe('tabs that share a socket', () => {
     await until(() => inHall.now().ids.includes('bea'))
     const seen = await seenOf('bea')
     const sessionId = String(first.sessionId)
+    const startOf = async (id: string): Promise<string> => {
+      const { data } = await post(at.server, 'dev:bea', '{ viewer { sessions { id startedAt } } }')
+      return data?.viewer.sessions.find((session: { id: string }) => session.id === id)?.startedAt
+    }
+    const startedAt = await startOf(sessionId)
     first.close()
     const again = open(browser, 'bea', { sessionId })
     again.joinRoom('hall')
     await untilOpen(again)
+    expect(await startOf(sessionId)).toBe(startedAt)
     second.close()
     await until(async () => (await sessionsOf('bea')).length === 2, { what: 'the end of one' })
     expect(await sessionsOf('bea')).toEqual(idsOf(again, third))
@@ -171,6 +193,18 @@ describe('tabs that share a socket', () => {
     expect(seen()).toEqual([])
   })
 
+  it('come back together when the person asks one of them to', async () => {
+    const browser = openBrowser()
+    const presences = [1, 2, 3].map(() => open(browser, 'doris'))
+    await untilOpen(...presences)
+    at.wire.refuse()
+    const waits = () => presences.map(({ link }) => link.getSnapshot().retryInMs ?? 0)
+    await until(() => waits().every((ms) => ms > 4000), { what: 'a long wait', withinMs: 50_000 })
+    at.wire.mend()
+    presences[1]?.retryNow()
+    await until(() => presences.every(isOpen), { what: 'open links', withinMs: 2500 })
+  })
+
   it('are told of a black network, and right again after it', async () => {
     const browser = openBrowser()
     const presences = [open(browser, 'emma'), open(browser, 'emma')]
@@ -200,17 +234,17 @@ describe('tabs that share a socket', () => {
     const [first, second] = [open(browser, 'gina'), open(browser, 'gina')]
     await untilOpen(first, second)
     const both = idsOf(first, second)
-    await first.goOffline()
-    // A heartbeat that keeps sessions alive brings none back.
+    await second.goOffline()
+    // A heartbeat that keeps the session of the second alive would bring it back.
     const startMs = performance.now()
     await until(() => performance.now() - startMs > 2000)
-    expect(await sessionsOf('gina')).toEqual(idsOf(second))
-    await first.comeBack()
-    expect(await sessionsOf('gina')).toEqual(both)
-    await second.signOut()
     expect(await sessionsOf('gina')).toEqual(idsOf(first))
-    expect(isOpen(first)).toBe(true)
-    await first.setStatus('BUSY')
+    await second.comeBack()
+    expect(await sessionsOf('gina')).toEqual(both)
+    await first.signOut()
+    expect(await sessionsOf('gina')).toEqual(idsOf(second))
+    expect(isOpen(second)).toBe(true)
+    await second.setStatus('BUSY')
   })
 
   it('speak for their own session in operations of the app', async () => {
@@ -279,6 +313,19 @@ describe('tabs that share a socket', () => {
     expect(await sessionsOf('karl')).toEqual(idsOf(...presences))
   })
 
+  it('have another worker where theirs has died, and others see nothing of it', async () => {
+    const browser = openBrowser()
+    const presences = [open(browser, 'mona'), open(browser, 'mona')]
+    const lists = presences.map((presence) => read(presence.onlineUsers()))
+    await until(() => lists.every((list) => list.now().state === 'live'))
+    const ids = idsOf(...presences)
+    browser.crashWorker()
+    await until(() => lists.every((list) => list.now().state === 'stale'), { what: 'stale lists', withinMs: 15_000 })
+    await until(() => lists.every((list) => list.now().state === 'live'), { what: 'live lists', withinMs: 15_000 })
+    expect([await sessionsOf('mona'), idsOf(...presences)]).toEqual([ids, ids])
+    expect(browser.socketCount()).toBe(1)
+  })
+
   it.each([
     [
       'is none',
@@ -296,10 +343,19 @@ describe('tabs that share a socket', () => {
         return worker as unknown as SharedWorker
       },
     ],
+    [
+      'answers nothing',
+      () => {
+        const { port1, port2 } = new MessageChannel()
+        ports.push(port1, port2)
+        return { port: port1, onerror: null } as unknown as SharedWorker
+      },
+    ],
   ])('have a socket each where the worker %s', async (_what, worker) => {
     const before = at.wire.connectionCount()
     const presences = [1, 2].map(() => presenceOf(at.near, 'lena', { socket: sharedSocket(worker) }))
-    await untilOpen(...presences)
+    // A browser has 10 s to start a worker.
+    await until(() => presences.every(isOpen), { what: 'open links', withinMs: 20_000 })
     expect(at.wire.connectionCount() - before).toBe(2)
   })
 })
