@@ -30,6 +30,7 @@ const TOKEN_LIMIT_MS = 3000
 /** A socket that is tried so soon is waited for. */
 const SOON_MS = 250
 
+const RELEARN = ''
 const AGAIN = { code: 1006, reason: '', retryInMs: 0 }
 
 interface TabSession {
@@ -38,7 +39,7 @@ interface TabSession {
   readonly tab: Tab
   /** Null: its tab has none just now. */
   socket: TabSocket | null
-  /** Null until the server has told it, and where it is not known to be live. */
+  /** Null where it is not known to be live. `RELEARN`: it is, and the next heartbeat tells since when. */
   startedAt: string | null
   /** False after `goOffline`, until the tab sends a heartbeat. */
   isKept: boolean
@@ -118,7 +119,11 @@ export class Hub {
     if (!connection || !socket.isAcknowledged) return
     const session = this.#sessions.get(socket.sessionId)
     if (session && request.query === GoOffline) session.isKept = false
-    if (session && request.query === Heartbeat) session.isKept = true
+    if (session && request.query === Heartbeat) {
+      session.isKept = true
+      // It may begin the session, in the rooms that it names.
+      session.startedAt = RELEARN
+    }
     socket.start(connection, id, request)
   }
 
@@ -257,8 +262,10 @@ export class Hub {
       if (!session.isKept || session.startedAt === null || session.id === this.#attached?.id) continue
       connection.ask(Keep, { sessionId: session.id, active: false }).then(
         ({ heartbeat }) => {
+          const startedAt = heartbeat.session?.startedAt ?? null
+          if (session.startedAt === RELEARN) session.startedAt = startedAt
+          if (session.startedAt === null || session.startedAt === startedAt) return
           // It had ended, and began again without its rooms: the tab joins them when it opens.
-          if (session.startedAt === null || heartbeat.session?.startedAt === session.startedAt) return
           session.startedAt = null
           session.socket?.close(AGAIN)
         },
