@@ -29,7 +29,7 @@ function documentsOf(folder: string): CodegenConfig['generates'] {
 const kit: CodegenConfig['generates'] = {
   'client/src/generated.ts': {
     plugins: ['typescript-operations'],
-    documents: 'client/src/operations.ts',
+    documents: ['client/src/operations.ts', 'client/src/worker/operations.ts'],
     config: { strictScalars: true, scalars: { ID: 'string', ...scalars }, enumsAsTypes: true, useTypeImports: true },
   },
 }

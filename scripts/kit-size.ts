@@ -29,6 +29,12 @@ const PARTS: readonly Part[] = [
     source: `export { createPresence } from '@rollcall/client'; export * from '@rollcall/client/urql'`,
     bound: 11,
   },
+  {
+    name: 'with a shared socket',
+    source: `export { createPresence } from '@rollcall/client'; export * from '@rollcall/client/shared'`,
+    bound: 10,
+  },
+  { name: 'the worker of a shared socket', source: `import '@rollcall/client/worker'`, bound: 8 },
 ]
 
 export async function sizeKb({ source }: Pick<Part, 'source'>): Promise<number> {

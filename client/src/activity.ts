@@ -59,19 +59,17 @@ export class Activity {
 
   #schedule(): void {
     const intervalMs = this.#options.intervalMs()
-    if (intervalMs === null || this.#isSending || !this.#noticedAt || this.#timer !== undefined) return
+    if (intervalMs === null || this.#isSending || !this.#noticedAt) return
     const ms = this.#countedAt ? Math.max(0, intervalMs - elapsedMs(this.#countedAt)) : 0
+    // In a hidden tab the timer may come a minute late: what is noticed there does not wait for it.
     if (ms === 0) void this.#send()
-    else {
-      this.#timer = setTimeout(() => {
-        this.#timer = undefined
-        void this.#send()
-      }, ms)
-    }
+    else this.#timer ??= setTimeout(() => void this.#send(), ms)
   }
 
   async #send(): Promise<void> {
     const noticedAt = this.#noticedAt
+    clearTimeout(this.#timer)
+    this.#timer = undefined
     if (this.#options.intervalMs() === null) return
     this.#isSending = true
     this.#noticedAt = null

@@ -24,6 +24,8 @@ export interface Acknowledgement {
 export interface Ending {
   readonly code: number
   readonly reason: string
+  /** When to try again, where somebody else decides that: of a socket that tabs share. */
+  readonly retryInMs?: number
 }
 
 export interface Sink<Data> {
@@ -32,17 +34,29 @@ export interface Sink<Data> {
   error(error: RollcallError): void
 }
 
-/** What is used of the browser's class `WebSocket`, and of the one of the package `ws`. */
-export type WebSocketClass = new (url: string, protocol: string) => WebSocket
+/** What is used of a `WebSocket`: the browser's, the one of the package `ws`, or one that tabs share. */
+export interface Socket {
+  readonly readyState: number
+  onopen: ((event: never) => void) | null
+  onmessage: ((event: { readonly data: string }) => void) | null
+  onclose: ((ending: Ending) => void) | null
+  onerror: ((event: never) => void) | null
+  send(text: string): void
+  close(code: number): void
+}
+
+/** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
+export type OpenSocket = (url: string, protocol: string) => Socket
 
 export interface ConnectionOptions {
   readonly url: string
   /** The payload of `connection_init`. */
   readonly params: Variables
-  /** Undefined in Node before 22, where the app has to bring one. */
-  readonly webSocketImpl: WebSocketClass | undefined
+  readonly openSocket: OpenSocket
   readonly onOpen: () => void
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
+  /** The server asked whether this very client is there, and was answered: the session may be another one from now on. */
+  readonly onChallenged: () => void
   /** The server sent something. It is called before those who read it. */
   readonly onHeard: (isPong: boolean) => void
   /** Called once, and not after `end`. */
@@ -54,6 +68,7 @@ export interface Request {
   readonly query: string
   readonly variables?: Variables | undefined
   readonly operationName?: string | undefined
+  readonly extensions?: Variables | undefined
 }
 
 /** What the protocol brings for a request, as it came. */
@@ -89,10 +104,9 @@ interface Message {
 /** Nothing of ours ends by itself, but for a process that stops. */
 export const ENDED = [{ message: 'The server ended the stream.', extensions: { code: 'UNAVAILABLE' } }]
 
-/** @throws what the browser throws: it allows no `ws:` in a page of `https:` */
+/** @throws what `openSocket` throws */
 export function openConnection(options: ConnectionOptions): Connection {
-  if (!options.webSocketImpl) throw new Error('There is no WebSocket here: pass webSocketImpl, of the package ws.')
-  const socket = new options.webSocketImpl(options.url, 'graphql-transport-ws')
+  const socket = options.openSocket(options.url, 'graphql-transport-ws')
   const sinks = new Map<string, RawSink>()
   /** What fails each request that has no answer yet. */
   const waiting = new Set<(error: RollcallError) => void>()
@@ -112,8 +126,11 @@ export function openConnection(options: ConnectionOptions): Connection {
     options.onHeard(type === 'pong')
     const sink = sinks.get(id)
     if (type === 'connection_ack') options.onAcknowledged(payload as Acknowledgement)
-    else if (type === 'ping') say({ type: 'pong', payload })
-    else if (type === 'next') sink?.next(payload as Readonly<Record<string, unknown>>)
+    else if (type === 'ping') {
+      say({ type: 'pong', payload })
+      // It has one where the server asks for a nonce.
+      if (payload) options.onChallenged()
+    } else if (type === 'next') sink?.next(payload as Readonly<Record<string, unknown>>)
     else if (sinks.delete(id)) sink?.end(type === 'error' ? payload : null)
   }
 

@@ -90,12 +90,13 @@ export type ViewerChangedSubscriptionVariables = Exact<{ [key: string]: never; }
 export type ViewerChangedSubscription = { viewerChanged: { isOnline: boolean, status: PresenceStatus, statusChoice: StatusChoice, statusMessage: string | null, visibility: Visibility, hideLastActive: boolean, user: { id: string, name: string, avatarUrl: string | null, isOnline: boolean, status: PresenceStatus, statusMessage: string | null, onlineSince: string | null, lastActive: string | null, lastSeen: string | null }, sessions: Array<{ id: string, device: string | null, rooms: Array<string>, startedAt: string, isCurrent: boolean }> } };
 
 export type HeartbeatMutationVariables = Exact<{
+  active?: boolean | null | undefined;
   device?: string | null | undefined;
   rooms?: Array<string> | string | null | undefined;
 }>;
 
 
-export type HeartbeatMutation = { heartbeat: { nextHeartbeatInMs: number } };
+export type HeartbeatMutation = { heartbeat: { session: { id: string } | null } };
 
 export type JoinRoomMutationVariables = Exact<{
   room: string;
@@ -133,3 +134,18 @@ export type GoOfflineMutationVariables = Exact<{
 
 
 export type GoOfflineMutation = { goOffline: { viewer: { id: string } } };
+
+export type KeepMutationVariables = Exact<{
+  sessionId?: string | null | undefined;
+  active?: boolean | null | undefined;
+  device?: string | null | undefined;
+  rooms?: Array<string> | string | null | undefined;
+}>;
+
+
+export type KeepMutation = { heartbeat: { session: { id: string, rooms: Array<string>, startedAt: string } | null } };
+
+export type OwnSessionsQueryVariables = Exact<{ [key: string]: never; }>;
+
+
+export type OwnSessionsQuery = { viewer: { sessions: Array<{ id: string }> } };

@@ -14,13 +14,7 @@
  * An open connection proves nothing by itself. What is shown is live while the server's word `positionAdvanced` comes
  * for it: at the start of each subscription to it, and then every 10 s.
  */
-import {
-  type Acknowledgement,
-  type Connection,
-  type Ending,
-  openConnection,
-  type WebSocketClass,
-} from './connection.ts'
+import { type Acknowledgement, type Connection, type Ending, type OpenSocket, openConnection } from './connection.ts'
 import { elapsedMs, type Moment, now } from './elapsed.ts'
 import { RollcallError } from './errors.ts'
 import { PositionAdvanced } from './operations.ts'
@@ -66,11 +60,13 @@ export interface LinkOptions {
   readonly isTokenRenewable: boolean
   /** `connectionParams` without the token. */
   readonly params: () => Record<string, unknown>
-  readonly webSocketImpl: WebSocketClass | undefined
+  readonly openSocket: OpenSocket
   readonly isOffline: () => boolean
   /** Resolves with whether anything answers there. Null where a handshake that is given up costs nothing. */
   readonly probe: (() => Promise<boolean>) | null
   readonly onAcknowledged: (acknowledgement: Acknowledgement) => void
+  /** As a connection's. */
+  readonly onChallenged: () => void
 }
 
 /** What hears of each connection. */
@@ -206,6 +202,16 @@ export class Link {
     } else if (state === 'open' && elapsedMs(this.#heardAt) > CHECK_MS) this.#doubt()
   }
 
+  /** Asks whether the server is there, where it has said nothing for a moment. */
+  ping(): void {
+    if (this.connection && !this.#probe && elapsedMs(this.#heardAt) > CHECK_MS) this.#ask(WAKING_LIMIT_MS, false)
+  }
+
+  /** Looks whether something is overdue: for tabs whose timers the browser holds back. */
+  check(): void {
+    if (this.connection) this.#check()
+  }
+
   async #connect(): Promise<void> {
     this.#end()
     const attempt = this.#attempt
@@ -233,9 +239,10 @@ export class Link {
       const connection = openConnection({
         url: this.#options.url(),
         params: { ...this.#options.params(), authorization: `Bearer ${token}` },
-        webSocketImpl: this.#options.webSocketImpl,
+        openSocket: this.#options.openSocket,
         onOpen: () => this.#handshaken(connection),
         onAcknowledged: (acknowledgement) => this.#opened(acknowledgement),
+        onChallenged: this.#options.onChallenged,
         onHeard: (isPong) => this.#heard(isPong),
         onEnd: (ending) => {
           if (connection === this.#late) this.#late = null
@@ -347,7 +354,7 @@ export class Link {
     for (const follower of [...this.#followers]) follower.doubted()
   }
 
-  #ended({ code, reason }: Ending): void {
+  #ended({ code, reason, retryInMs }: Ending): void {
     const [, errorCode = 'CLOSED', message = reason] = /^([A-Z_]+): (.*)$/.exec(reason) ?? []
     const [, retryAfter] = /Retry after (\d+) ms\.$/.exec(reason) ?? []
     const error = new RollcallError(
@@ -356,6 +363,7 @@ export class Link {
       retryAfter ? Number(retryAfter) : null,
     )
     if (REFUSED_FOR_GOOD.includes(code)) this.#fail(error)
+    else if (retryInMs !== undefined) this.#wait(retryInMs, error)
     else if (TOKEN_REFUSED.includes(code)) this.#tokenRefused(error)
     else this.#lose(COME_BACK_LATER.includes(code) ? 'refused' : 'broken', error)
   }

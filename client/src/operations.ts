@@ -72,7 +72,7 @@ const viewerFields = /* GraphQL */ `
 `
 
 /** Each subscription is sent with its whole text, so blanks are left out. */
-function operation<Data, Variables>(...parts: string[]): Operation<Data, Variables> {
+export function operation<Data, Variables>(...parts: string[]): Operation<Data, Variables> {
   return parts.join(' ').replace(/\s+/g, ' ')
 }
 
@@ -160,9 +160,11 @@ export const ViewerChanged = operation<ViewerChangedSubscription, ViewerChangedS
 )
 
 export const Heartbeat = operation<HeartbeatMutation, HeartbeatMutationVariables>(/* GraphQL */ `
-  mutation Heartbeat($device: String, $rooms: [ID!]) {
-    heartbeat(device: $device, rooms: $rooms) {
-      nextHeartbeatInMs
+  mutation Heartbeat($active: Boolean, $device: String, $rooms: [ID!]) {
+    heartbeat(active: $active, device: $device, rooms: $rooms) {
+      session {
+        id
+      }
     }
   }
 `)

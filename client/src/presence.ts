@@ -1,7 +1,8 @@
 /** Everything of one signed-in person in one tab: their session, and what they see of others. */
 import { Activity } from './activity.ts'
-import type { Acknowledgement, Connection, Sink, WebSocketClass } from './connection.ts'
+import type { Acknowledgement, Connection, OpenSocket, Sink } from './connection.ts'
 import { closed, RollcallError } from './errors.ts'
+import type { HeartbeatMutationVariables } from './generated.ts'
 import { Latest } from './latest.ts'
 import { Link } from './link.ts'
 import {
@@ -18,7 +19,8 @@ import {
 import { followPage, isAnswered, isOffline, isVisible, needsProbe } from './page.ts'
 import { Rooms } from './rooms.ts'
 import { keep } from './same.ts'
-import { forgetSessionId, tabSessionId } from './session-id.ts'
+import { forgetSessionId, keepSessionId, tabSessionId } from './session-id.ts'
+import type { SharedSockets, SocketSource } from './socket-source.ts'
 import { ComputedStore, StoreCache } from './store.ts'
 import type {
   CountSnapshot,
@@ -56,6 +58,8 @@ export interface PresenceOptions {
   readonly autoConnect?: boolean
   /** The class `WebSocket` of the package `ws`, for Node before 22. */
   readonly webSocketImpl?: unknown
+  /** One socket for all tabs of a browser: `sharedSocket` of `@rollcall/client/shared`. */
+  readonly socket?: SocketSource
 }
 
 export interface Presence {
@@ -134,6 +138,7 @@ class ConnectedPresence implements Presence {
   readonly me: Store<MeSnapshot>
   readonly #options: PresenceOptions
   readonly #link: Link
+  readonly #shared: SharedSockets | null
   readonly #users: UserDirectory
   readonly #viewer: Latest<Viewer, MeSnapshot>
   readonly #counts = new StoreCache<CountSnapshot>()
@@ -150,17 +155,29 @@ class ConnectedPresence implements Presence {
   constructor(options: PresenceOptions) {
     this.#options = options
     this.#sessionId = options.sessionId ?? null
-    const { token } = options
+    const token = typeof options.token === 'string' ? () => options.token as string : options.token
+    const isTokenRenewable = typeof options.token !== 'string'
+    const openOwn = openerOf(options.webSocketImpl ?? globalThis.WebSocket)
+    this.#shared =
+      options.socket?.({
+        token,
+        isTokenRenewable,
+        openOwn,
+        onTick: () => this.#link.check(),
+        onWake: () => this.#link.wake(),
+      }) ?? null
     this.#link = new Link(
       {
         url: () => addressOf(options.url, 'ws'),
-        token: typeof token === 'string' ? () => token : token,
-        isTokenRenewable: typeof token !== 'string',
+        token: this.#shared?.token ?? token,
+        isTokenRenewable,
         params: () => this.#params(),
-        webSocketImpl: (options.webSocketImpl ?? globalThis.WebSocket) as WebSocketClass | undefined,
+        openSocket: this.#shared?.open ?? openOwn,
         isOffline,
         probe: needsProbe() ? () => isAnswered(addressOf(options.url, 'http')) : null,
         onAcknowledged: (acknowledgement) => this.#acknowledged(acknowledgement),
+        // A tab that was duplicated: its copy has its session from now on, and it has one of its own.
+        onChallenged: () => void this.#beat({ active: false }).catch(() => {}),
       },
       () => link.changed(),
     )
@@ -264,7 +281,7 @@ class ConnectedPresence implements Presence {
     this.#hasLeft = false
     const { acknowledgement } = this.#link
     if (acknowledgement?.sessionId) {
-      await this.#ask(Heartbeat, this.#heartbeat())
+      await this.#beat(this.#heartbeat())
       this.#activity.counted()
     } else if (acknowledgement) {
       // A socket that watches can be no session: the next one is.
@@ -278,6 +295,7 @@ class ConnectedPresence implements Presence {
   }
 
   retryNow(): void {
+    this.#shared?.retryNow()
     this.#link.retryNow()
   }
 
@@ -318,7 +336,10 @@ class ConnectedPresence implements Presence {
     this.#unfollowPage = followPage({
       onActivity: () => this.noticeActivity(),
       onWake: (isNetworkNew) => this.#link.wake(isNetworkNew),
-      onHide: () => this.#link.stop(),
+      onHide: () => {
+        this.#link.stop()
+        this.#shared?.leave()
+      },
       onShow: () => {
         this.#link.start()
         this.noticeActivity()
@@ -332,6 +353,7 @@ class ConnectedPresence implements Presence {
     this.#unfollowPage = null
     this.#activity.stop()
     this.#link.stop()
+    this.#shared?.leave()
   }
 
   #params(): Record<string, unknown> {
@@ -348,6 +370,7 @@ class ConnectedPresence implements Presence {
   }
 
   #acknowledged(acknowledgement: Acknowledgement): void {
+    this.#adopt(acknowledgement.sessionId)
     if (acknowledgement.sessionId) this.#rooms.acknowledged(acknowledgement)
     // The start of a session is activity, and attaching a live one is not.
     if (this.#saidActive && !acknowledgement.resumed) this.#activity.counted()
@@ -357,11 +380,22 @@ class ConnectedPresence implements Presence {
   async #sendHeartbeat(): Promise<boolean> {
     if (this.#hasLeft) return true
     try {
-      await this.#ask(Heartbeat, this.#heartbeat())
+      await this.#beat(this.#heartbeat())
       return true
     } catch (error) {
       return (error as RollcallError).code !== 'CLOSED'
     }
+  }
+
+  async #beat(variables: HeartbeatMutationVariables): Promise<void> {
+    this.#adopt((await this.#ask(Heartbeat, variables)).heartbeat.session?.id)
+  }
+
+  /** The session is what the server says: a duplicated tab was given another one than it named. */
+  #adopt(id: string | null | undefined): void {
+    if (!id || id === this.#sessionId) return
+    this.#sessionId = id
+    if (!this.#options.sessionId) keepSessionId(id)
   }
 
   /** Where the session had ended, the heartbeat starts it again, with these. */
@@ -391,6 +425,14 @@ class ConnectedPresence implements Presence {
       headers: { 'content-type': 'application/json', authorization },
       body: JSON.stringify({ query: GoOffline, variables: { sessionId } }),
     })
+  }
+}
+
+/** @param webSocketImpl - undefined in Node before 22, where the app has to bring one */
+function openerOf(webSocketImpl: unknown): OpenSocket {
+  return (url, protocol) => {
+    if (!webSocketImpl) throw new Error('There is no WebSocket here: pass webSocketImpl, of the package ws.')
+    return new (webSocketImpl as new (...at: string[]) => ReturnType<OpenSocket>)(url, protocol)
   }
 }
 

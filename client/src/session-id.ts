@@ -1,6 +1,6 @@
 /**
  * The id of this tab's session, which outlives its pages. A duplicated tab has a copy of it: the server asks the first one
- * whether it is there, and makes it a session of its own (docs/browsers.md).
+ * whether it is there, and makes it a session of its own (docs/browsers.md), which that tab keeps from then on.
  */
 import { newUuid } from './uuid.ts'
 
@@ -14,6 +14,14 @@ export function tabSessionId(): string {
   } catch {
     // Storage is blocked or full, or there is none: the next page is another session.
     return newUuid()
+  }
+}
+
+export function keepSessionId(id: string): void {
+  try {
+    sessionStorage.setItem(KEY, id)
+  } catch {
+    // The next page is another session.
   }
 }
 

@@ -22,7 +22,11 @@ interface Target {
 /** What its settings page writes for "block all cookies". */
 const BLOCKED = { profile: { default_content_setting_values: { cookies: 2 } } }
 
-export async function startChromium({ blocksStorage = false }: EngineOptions = {}): Promise<Engine> {
+/** @param options - with Chromium's own flags beside those that it needs */
+export async function startChromium({
+  blocksStorage = false,
+  flags = [],
+}: EngineOptions & { readonly flags?: readonly string[] } = {}): Promise<Engine> {
   const folder = await mkdtemp(join(tmpdir(), 'rollcall-chromium-'))
   const extension = join(folder, 'duplicate')
   await writeExtension(extension)
@@ -42,6 +46,7 @@ export async function startChromium({ blocksStorage = false }: EngineOptions = {
       '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.*',
       // Chromium's sandbox does not work for root.
       ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+      ...flags,
       'about:blank',
     ],
     { env: process.env },

@@ -12,7 +12,7 @@ export interface RequestContext {
   readonly feed: ChangeFeed
   /** The socket that the request came by; null over HTTP. */
   readonly channel: SessionChannel | null
-  /** The session that the request named in its header; null where it named none, and over a socket. */
+  /** The session that the request named, in its header or in `extensions` over a socket; null where it named none. */
   readonly namedSessionId: string | null
   /** What the socket or the event stream follows. */
   readonly group: FeedGroup
@@ -29,23 +29,23 @@ export function callerOf(context: RequestContext): Caller {
 }
 
 /**
- * Whose session the words of a request are about: the one that the argument names, else the socket's own, else the one
- * that the header names, else `default`.
+ * Whose session the words of a request are about: the one that the argument names, else the one that the request names
+ * as a whole, else the socket's own, else `default`.
  *
  * @throws PresenceError `BAD_USER_INPUT` for an id of no known form
  */
 export function channelOf(context: RequestContext, sessionIdArgument: string | null | undefined): SessionChannel {
   const caller = callerOf(context)
-  const sessionId = context.presence.parseSessionId('sessionId', sessionIdArgument)
+  const sessionId = context.presence.parseSessionId('sessionId', sessionIdArgument) ?? context.namedSessionId
   const { channel } = context
   if (channel !== null && (sessionId === null || sessionId === channel.sessionId)) return channel
-  return context.presence.httpChannel(caller, sessionId ?? context.namedSessionId)
+  return context.presence.httpChannel(caller, sessionId)
 }
 
 /**
- * The session that `isCurrent` means: the socket's own, else the one that the header names, else the one that the
- * request is about.
+ * The session that `isCurrent` means: the one that the request names as a whole, else the socket's own, else the one
+ * that the request is about.
  */
 export function currentSessionIdOf({ channel, namedSessionId }: RequestContext, about: SessionChannel): string {
-  return channel?.sessionId ?? namedSessionId ?? about.sessionId ?? DEFAULT_SESSION_ID
+  return namedSessionId ?? channel?.sessionId ?? about.sessionId ?? DEFAULT_SESSION_ID
 }

@@ -41,7 +41,7 @@ builder.mutationField('heartbeat', (t) =>
     args: {
       sessionId: t.arg.id({
         description:
-          "A session of yours, a UUID. Left out: the socket's own; over HTTP that of the header `Rollcall-Session`, else the user's socket, else `default`.",
+          "A session of yours, a UUID. Left out: that of the header or extension `Rollcall-Session`, else the socket's own; over HTTP else the user's socket, else `default`.",
       }),
       active: t.arg.boolean({
         defaultValue: true,

@@ -6,7 +6,7 @@ import { UserType } from './user.ts'
 
 /** What the argument `sessionId` of most mutations means. */
 export const SESSION_ID =
-  "A session of yours. Left out: the socket's own; over HTTP that of the header `Rollcall-Session`, else `default`."
+  "A session of yours. Left out: that of the header `Rollcall-Session`, or over a socket of the operation's extension of that name; else the socket's own, else `default`."
 
 export const SessionType = builder.objectRef<SessionModel>('Session').implement({
   description: 'One tab or device of the signed-in user.',
@@ -48,7 +48,7 @@ export const SessionType = builder.objectRef<SessionModel>('Session').implement(
     isCurrent: t.exposeBoolean('isCurrent', {
       nullable: false,
       description:
-        "Whether the request came through it: the socket's own; over HTTP that of the header `Rollcall-Session`.",
+        "Whether the request came through it: that of the header or extension `Rollcall-Session`, else the socket's own.",
     }),
   }),
 })

@@ -20,6 +20,7 @@ import type { ErrorMask } from '../execution/client-errors.ts'
 import { latin1 } from '../execution/json.ts'
 import type { Operations, Work } from '../execution/operations.ts'
 import { type Caller, requireCaller } from '../presence/access.ts'
+import { SESSION_HEADER } from '../presence/bounds.ts'
 import { badInput, isUnavailable, PresenceError, rateLimited, unavailable } from '../presence/errors.ts'
 import type { ChangeFeed, FeedGroup } from '../presence/feed.ts'
 import type { Log } from '../presence/operator-log.ts'
@@ -302,8 +303,10 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       const reason = `A socket may have ${config.SUBSCRIPTIONS_PER_SOCKET} operations open at once.`
       return [mask(rateLimited(reason, 1000))]
     }
+    let namedSessionId: string | null
     try {
       requireShallow(payload)
+      namedSessionId = sessionNamedIn(payload)
     } catch (error) {
       return [mask(error)]
     }
@@ -316,7 +319,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       document: prepared.document,
       operationName: named.operationName,
       variableValues: payload.variables,
-      contextValue: contextOf(connection),
+      contextValue: contextOf(connection, namedSessionId),
       asked: new Asked(id, payload, context, prepared.units),
     }
     return args
@@ -379,10 +382,17 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     }
   }
 
-  function contextOf({ link, attachment, group }: Connection): RequestContext {
+  /** A socket that several tabs share says of each operation whose it is: what the header says over HTTP. */
+  function sessionNamedIn({ extensions }: SubscribePayload): string | null {
+    const named = extensions?.[SESSION_HEADER] ?? null
+    const argument = `extensions.${SESSION_HEADER}`
+    if (named !== null && typeof named !== 'string') throw badInput(argument, 'a text')
+    return presence.parseSessionId(argument, named)
+  }
+
+  function contextOf({ link, attachment, group }: Connection, namedSessionId: string | null): RequestContext {
     if (attachment === null) throw unavailable('server', 'The socket is not acknowledged.')
     const { caller } = attachment
-    // A socket is its own session: its upgrade headers name none.
     const position = once(presence.position)
     const charge = (units: number) => limits.charge(link.payer, units)
     return {
@@ -390,7 +400,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       presence,
       feed,
       channel: attachment,
-      namedSessionId: null,
+      namedSessionId,
       group,
       lastEventId: null,
       charge,

@@ -151,6 +151,19 @@ describe('the client kit', () => {
     await until(() => gina.now().user?.isOnline)
   })
 
+  it('learns the session that the server gave it when another tab named the same one', async () => {
+    const sessionId = randomUUID()
+    const first = presenceOf(at.server, 'iris', { sessionId })
+    await until(() => first.link.getSnapshot().state === 'open')
+    const second = presenceOf(at.server, 'iris', { sessionId })
+    const own = await until(() => first.sessionId !== sessionId && first.sessionId, { what: 'a session of its own' })
+    expect(second.sessionId).toBe(sessionId)
+    const me = [read(first.me), read(second.me)]
+    await until(() => me.every((one) => one.now().viewer?.sessions.length === 2))
+    const current = me.map((one) => one.now().viewer?.sessions.find(({ isCurrent }) => isCurrent)?.id)
+    expect(current).toEqual([own, sessionId])
+  })
+
   it('says what is wrong where it cannot connect at all', async () => {
     class Forbidden {
       constructor() {

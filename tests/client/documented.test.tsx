@@ -33,7 +33,16 @@ const PROPS: Readonly<Record<string, object>> = {
   UrqlLobby: { room: 'lobby' },
 }
 /** What connects to a server: a browser test runs the App of docs/start.md. */
-const CONNECTED = ['App', 'App', 'Presence', 'Team', 'follow', 'createApolloClient', 'createUrqlClient']
+const CONNECTED = [
+  'App',
+  'App',
+  'Presence',
+  'Team',
+  'SharedPresence',
+  'follow',
+  'createApolloClient',
+  'createUrqlClient',
+]
 /** What stays outside of the bundle: there is one of each, the test's own too. */
 const EXTERNAL = [
   'react',

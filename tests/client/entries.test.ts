@@ -7,7 +7,9 @@ const SOURCES = fileURLToPath(new URL('../../client/src', import.meta.url))
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '.': [],
   './react': ['react', 'react/jsx-runtime'],
+  './shared': [],
   './testing': [],
+  './worker': [],
   './apollo': ['@apollo/client', '@apollo/client/utilities'],
   './urql': ['@urql/core'],
 }

@@ -198,6 +198,44 @@ describe.each(NODES)('two ways in $name', ({ prepare, count }) => {
     })
   })
 
+  describe('the extension Rollcall-Session of an operation over a socket', () => {
+    const as = (socket: Tab, sessionId: unknown, query: string) =>
+      socket.ask(query, {}, { 'Rollcall-Session': sessionId })
+
+    it('is the default of every argument and says which session is the current one, as the header does', async () => {
+      const { userId, kinds } = await watched()
+      const [socket, own] = [await openTab(near, userId, { observer: true }), await openTab(near, userId)]
+      const [first, second] = [randomUUID(), randomUUID()]
+      for (const id of [first, second, own.sessionId]) {
+        const { data } = await as(socket, id, 'mutation { heartbeat { session { id isCurrent } } }')
+        expect(data?.heartbeat.session).toEqual({ id, isCurrent: true })
+      }
+      const { data: joined } = await as(socket, first, 'mutation { joinRoom(room: "hall") { session { id rooms } } }')
+      expect(joined?.joinRoom.session).toEqual({ id: first, rooms: ['hall'] })
+      const { data: seen } = await as(socket, second, '{ viewer { sessions { id isCurrent } } }')
+      expect(seen?.viewer.sessions).toHaveLength(3)
+      expect(seen?.viewer.sessions).toContainEqual({ id: second, isCurrent: true })
+      expect(seen?.viewer.sessions).toContainEqual({ id: own.sessionId, isCurrent: false })
+      const { data: gone } = await as(socket, first, 'mutation { goOffline { viewer { sessions { id } } } }')
+      expect(gone?.goOffline.viewer.sessions).not.toContainEqual({ id: first })
+      // Of a socket that is a session itself it names another one.
+      const { data: other } = await as(own, second, 'mutation { leaveRoom(room: "hall") { session { id } } }')
+      expect(other?.leaveRoom.session.id).toBe(second)
+      expect(kinds()).toEqual(['JOIN'])
+    })
+
+    it('is held to the form of a session id, and the operation is refused where it has another', async () => {
+      const socket = await openTab(near, `user-${randomUUID()}`, { observer: true })
+      for (const value of ['tab-1', '', 7, [randomUUID()], {}]) {
+        const { errors } = await as(socket, value, '{ position }')
+        expect(errors?.[0]?.extensions).toMatchObject({
+          code: 'BAD_USER_INPUT',
+          argument: 'extensions.Rollcall-Session',
+        })
+      }
+    })
+  })
+
   describe('the header Rollcall-Session', () => {
     it('is the default of every argument, and an argument wins', async () => {
       const { userId } = await watched()

@@ -62,7 +62,11 @@ export interface Tab {
   /** What the server acknowledged last. */
   acknowledged(): Acknowledgement | null
   wire(): WebSocket
-  ask<Data = Record<string, any>>(query: string, variables?: Record<string, unknown>): Promise<Answer<Data>>
+  ask<Data = Record<string, any>>(
+    query: string,
+    variables?: Record<string, unknown>,
+    extensions?: Record<string, unknown>,
+  ): Promise<Answer<Data>>
   /** Follows presenceChanged into a list that grows. */
   follow(args?: string): SeenChange[]
   /** As a browser does when its tab closes. */
@@ -130,11 +134,11 @@ export async function openTab(
     acknowledged: () => acknowledged,
     wire: () => wire as WebSocket,
 
-    ask: <Data>(query: string, variables: Record<string, unknown> = {}) =>
+    ask: <Data>(query: string, variables: Record<string, unknown> = {}, extensions: Record<string, unknown> = {}) =>
       new Promise<Answer<Data>>((resolve, reject) => {
         let answer: Answer<Data> = {}
         client.subscribe<Data>(
-          { query, variables },
+          { query, variables, extensions },
           {
             next: (result) => {
               answer = result as Answer<Data>
