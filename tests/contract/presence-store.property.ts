@@ -253,7 +253,7 @@ export function describePresenceStoreProperties(name: string, open: Open, option
         }),
         { numRuns: runs },
       )
-      if (activityLag > 0) expect(keptCount).toBeGreaterThan(runs)
+      if (activityLag > 0) expect(keptCount).toBeGreaterThan(0)
       else expect(keptCount).toBe(0)
     })
   })
