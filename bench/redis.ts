@@ -78,6 +78,7 @@ async function openNode(app: string, nodeId: string): Promise<OpenNode> {
     app,
     databaseId: 'bench',
     beatFlushMs: 20,
+    activityLagMs: 0,
     connect: () => connectTo({ url: redis.url, app, timeLimitMs: 5000, retryWithinMs: 1000 }),
     log: { info() {}, warn() {}, error() {} },
   })

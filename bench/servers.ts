@@ -80,13 +80,15 @@ export interface StartOptions {
   readonly hasDoor?: boolean
   /** Where it cannot be measured as it is shipped. */
   readonly settings?: Readonly<Record<string, string>>
+  /** The main.js of another build. */
+  readonly script?: string
 }
 
 export async function startServer(
   name: ServerName,
-  { hasDoor = false, settings = {} }: StartOptions = {},
+  { hasDoor = false, settings = {}, script = SERVERS[name].script }: StartOptions = {},
 ): Promise<Server> {
-  const { dialect, script, args = [], prepare }: Kind = SERVERS[name]
+  const { dialect, args = [], prepare }: Kind = SERVERS[name]
   const surroundings = await prepare?.()
   const child = startNode(script, {
     args,

@@ -274,6 +274,14 @@ export const SETTINGS = {
     meaning: 'with Redis, how long heartbeats are gathered to go there together; each is answered after that',
     reason: 'nobody sees 20 ms, and a busy process sends one message in place of hundreds',
   },
+  ACTIVITY_LAG: {
+    kind: 'duration',
+    default: '100s',
+    least: '0ms',
+    meaning:
+      'with Redis, how far `lastActive` of a user whose status does not change may lag for others, while a socket holds the session; at most a third of `AWAY_AFTER`, and 0 tells each heartbeat at once',
+    reason: 'three of four heartbeats at the default interval then cost Redis nothing',
+  },
   FANOUT_WINDOW: {
     kind: 'duration',
     default: '0ms',
@@ -294,7 +302,8 @@ export const SETTINGS = {
     kind: 'duration',
     default: '10s',
     least: '100ms',
-    meaning: 'how far `last_active` in the database may lag',
+    meaning:
+      'how far `last_active` in the database may lag; with Redis, what waits for `ACTIVITY_LAG` comes later by that',
     reason: 'so many heartbeats become one write a user',
   },
   CHANGE_LOG_COUNT: {

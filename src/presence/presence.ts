@@ -48,6 +48,8 @@ export interface HeartbeatInput {
   readonly isActive: boolean
   readonly device?: string | null
   readonly rooms?: readonly string[]
+  /** Whether the answer needs no session, so that the activity may wait at its node. */
+  readonly mayWait?: boolean
 }
 
 /** `HeartbeatInput` as a client sends it. */
@@ -58,7 +60,7 @@ export interface GivenWords {
 }
 
 export interface HeartbeatResult {
-  /** Null if the heartbeat counted for the user alone. */
+  /** Null if the heartbeat counted for the user alone, and if it may wait. */
   readonly session: SessionView | null
   readonly nextHeartbeatInMs: number
 }
@@ -250,8 +252,13 @@ export function createPresence({ store, directory, history, settings, timing, so
       value === null || value === undefined ? null : parseSessionId(argument, value),
 
     /** @param prefix - precedes the argument names in errors, for arguments that are fields of another argument */
-    parseHeartbeatInput(caller: Caller, { active, device, rooms }: GivenWords, prefix = ''): HeartbeatInput {
-      const words: { isActive: boolean; device?: string; rooms?: readonly string[] } = { isActive: active ?? true }
+    parseHeartbeatInput(
+      caller: Caller,
+      { active, device, rooms }: GivenWords,
+      { prefix = '', mayWait = false }: { readonly prefix?: string; readonly mayWait?: boolean } = {},
+    ): HeartbeatInput {
+      const words: { -readonly [Name in keyof HeartbeatInput]: HeartbeatInput[Name] } = { isActive: active ?? true }
+      if (mayWait) words.mayWait = true
       if (device !== null && device !== undefined) words.device = parseDevice(`${prefix}device`, device)
       if (rooms !== null && rooms !== undefined) {
         words.rooms = parseRooms(`${prefix}rooms`, rooms)

@@ -380,6 +380,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
   }
 
   resultOf(answer: BeatAnswer): HeartbeatResult | null {
+    if (answer.kind === 'kept') return this.#presence.heartbeatResult(null)
     if (answer.kind !== 'counted') return null
     this.#relearn(answer.session)
     return this.#presence.heartbeatResult(answer.session)
@@ -398,7 +399,7 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
     return this.#presence.heartbeatResult(await this.#start(words))
   }
 
-  #start(words: HeartbeatInput): Promise<SessionView | null> {
+  #start({ mayWait: _, ...words }: HeartbeatInput): Promise<SessionView | null> {
     return this.#attach(() => ({ ...words, sessionId: this.sessionId, comeback: null }))
   }
 
@@ -656,11 +657,11 @@ export class SocketSession implements Attachment, BeatSender<HeartbeatInput, Bea
 /** Builds the beat field by field: a spread costs more than all the rest of a heartbeat here. */
 function beatOf(
   { userId, profile }: Caller,
-  { isActive, device, rooms }: HeartbeatInput,
+  { isActive, device, rooms, mayWait = false }: HeartbeatInput,
   sessionId: string,
   fence: string,
 ): Beat {
-  const beat: { -readonly [Name in keyof Beat]: Beat[Name] } = { userId, sessionId, fence, isActive, profile }
+  const beat: { -readonly [Name in keyof Beat]: Beat[Name] } = { userId, sessionId, fence, isActive, profile, mayWait }
   if (device !== undefined) beat.device = device
   if (rooms !== undefined) beat.rooms = rooms
   return beat

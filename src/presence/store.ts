@@ -47,7 +47,14 @@ export interface PresenceStore {
    */
   detach(request: DetachRequest): Promise<void>
 
-  /** Counts a proof of life: of the session always, of the user if `isActive` (rule 7). */
+  /**
+   * Counts a proof of life: of the session always, of the user if `isActive` (rule 7).
+   *
+   * A store that other processes share may answer `kept` to a beat that may wait: it counts the activity at the latest
+   * `ACTIVITY_LAG` later, at the moment at which it was, and before any other call of this caller for the user takes
+   * effect. It keeps only what brings nobody back, ends nothing and changes no status, device, room or profile, and
+   * nobody is called away or idle by activity that the store lacks. If the process dies, what it kept is lost.
+   */
   beat(beat: Beat): Promise<BeatAnswer>
 
   /** Ends sessions at once. Ending a session that is not there succeeds and does nothing. */
@@ -303,6 +310,8 @@ export interface Beat {
   /** Replaces the session's rooms. If left out, the session keeps them. */
   readonly rooms?: readonly string[]
   readonly profile: Profile | null
+  /** Whether the caller needs to know no more than that the beat counts. If left out, it asks for the session. */
+  readonly mayWait?: boolean
 }
 
 export type BeatAnswer =
@@ -313,6 +322,8 @@ export type BeatAnswer =
       /** Never goes back. */
       readonly lastActiveAtMs: number | null
     }
+  /** The session is on the beat's socket, and the activity counts soon. Only if the beat may wait. */
+  | { readonly kind: 'kept' }
   /** The fence is old. Nothing was written. */
   | { readonly kind: 'late' }
   /** There is no such session: `attach` starts it. Nothing was written. */

@@ -88,6 +88,7 @@ async function openStore(
     app: config.REDIS_APP,
     databaseId: await readDatabaseId(database),
     beatFlushMs: config.BEAT_FLUSH,
+    activityLagMs: config.ACTIVITY_LAG,
     connect: (purpose) =>
       connectTo({
         url,

@@ -45,7 +45,7 @@ export const UserType = builder.objectRef<PublicUser>('User').implement({
       type: 'DateTime',
       nullable: true,
       description:
-        'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`.',
+        'When the user last did something. Null where they never did, or hide it. It changes without a `PresenceChange`, and with Redis up to `ACTIVITY_LAG` after the fact, unless the status changes or the user leaves.',
       resolve: ({ lastActiveAtMs }) => lastActiveAtMs,
     }),
     lastSeen: t.field({

@@ -378,7 +378,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
     const { sessionId, active, device, rooms } = params
     return {
       sessionId: presence.parseSessionId('connectionParams.sessionId', sessionId),
-      ...presence.parseHeartbeatInput(caller, { active, device, rooms }, 'connectionParams.'),
+      ...presence.parseHeartbeatInput(caller, { active, device, rooms }, { prefix: 'connectionParams.' }),
     }
   }
 

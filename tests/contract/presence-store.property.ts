@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest'
 import { type Change, type ChangeFilter, changeOf, mergedChanges } from '../../src/presence/changes.ts'
 import type { LogEntry, PresenceRecord, PublicUser, SessionRow, UserSeed } from '../../src/presence/model.ts'
 import type { Position } from '../../src/presence/position.ts'
-import type { AttachAnswer, AttachRequest } from '../../src/presence/store.ts'
+import type { AttachAnswer, AttachRequest, BeatAnswer } from '../../src/presence/store.ts'
 import { acknowledge, CALM, type Harness, type Open, renewNode, storeNowMs } from './presence-store/harness.ts'
 import {
   createModel,
@@ -31,6 +31,11 @@ export interface PropertyOptions {
   readonly mostCommands: number
   /** Whether the store pauses after a great step of its clock, as one whose clock is another host's. */
   readonly pausesAfterStep: boolean
+  /**
+   * In steps: for how long the store may keep heartbeats that may wait. All but moments of activity is then as
+   * without, and those are right wherever the user's own state is looked at, or a session ends.
+   */
+  readonly activityLag?: number
 }
 
 /** In steps. */
@@ -44,6 +49,10 @@ const TIMING = {
   lastActiveFlush: 2.5,
   sessionsPerUser: 3,
 }
+/** What differs where activity may wait: a node's lease, beside AWAY_AFTER, leaves room for a lag. */
+const LAGGING = { nodeTtl: 2.5 }
+/** Where activity may wait, all users' own state is looked at after each so many steps: a look ends the waiting. */
+const LOOK_EVERY = 5
 /** In steps: what the store's clock may be set by, and from where on a store that pauses takes it for great. */
 const CLOCK_STEPS = [1000, -1000, 5, -5] as const
 const GREAT_STEP = 100
@@ -109,7 +118,10 @@ const calls = [
       silentFor: fc.integer({ min: 0, max: 5 }),
     }),
   },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('beat of a socket'), socket, ...touch }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('beat of a socket'), socket, mayWait: fc.boolean(), ...touch }),
+  },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -173,6 +185,14 @@ const command = fc.oneof(
     }),
   },
   {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('active for a while'),
+      socket,
+      pauses: fc.array(fc.constantFrom(0, 0, 1, 1, 2), { minLength: 1, maxLength: 8 }),
+    }),
+  },
+  {
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant('pass'),
@@ -194,7 +214,8 @@ type Command = typeof command extends fc.Arbitrary<infer Value> ? Value : never
 const step = fc.record({ command, replayFrom: fc.nat({ max: 40 }), replayLimit: fc.integer({ min: 1, max: 9 }) })
 
 export function describePresenceStoreProperties(name: string, open: Open, options: PropertyOptions): void {
-  const { stepMs, runs, mostCommands, pausesAfterStep } = options
+  const { stepMs, runs, mostCommands, pausesAfterStep, activityLag = 0 } = options
+  const ownTiming = { ...TIMING, ...(activityLag > 0 ? LAGGING : {}) }
   const timing = {
     ...CALM,
     sessionTtlMs: TIMING.sessionTtl * stepMs,
@@ -202,7 +223,7 @@ export function describePresenceStoreProperties(name: string, open: Open, option
     reconnectGraceMs: TIMING.reconnectGrace * stepMs,
     awayAfterMs: TIMING.awayAfter * stepMs,
     idleTimeoutMs: TIMING.idleTimeout * stepMs,
-    nodeTtlMs: TIMING.nodeTtl * stepMs,
+    nodeTtlMs: ownTiming.nodeTtl * stepMs,
     lastActiveFlushMs: TIMING.lastActiveFlush * stepMs,
     sweepIntervalMs: stepMs,
     sessionsPerUser: TIMING.sessionsPerUser,
@@ -211,33 +232,43 @@ export function describePresenceStoreProperties(name: string, open: Open, option
 
   describe(name, () => {
     it('does after every step of any history what the rules say', { timeout: 120_000 }, async () => {
+      let keptCount = 0
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: mostCommands, size: 'max' }), async (steps) => {
           const harness = await open({ namespace: randomUUID(), timing })
           try {
             const pause = pausesAfterStep
-              ? { noLease: timing.heartbeatIntervalMs / stepMs + TIMING.nodeTtl, noReaping: TIMING.nodeTtl }
+              ? { noLease: timing.heartbeatIntervalMs / stepMs + ownTiming.nodeTtl, noReaping: ownTiming.nodeTtl }
               : null
-            const history = await createHistory(harness, stepMs, pause)
+            const history = await createHistory(harness, { stepMs, timing: { ...ownTiming, pause }, activityLag })
             for (const { command, replayFrom, replayLimit } of steps) {
               await history.run(command)
               await history.expectReplay(replayFrom, replayLimit)
             }
             await history.expectRecordsComplete()
+            keptCount += history.keptCount()
           } finally {
             await harness.close()
           }
         }),
         { numRuns: runs },
       )
+      if (activityLag > 0) expect(keptCount).toBeGreaterThan(0)
+      else expect(keptCount).toBe(0)
     })
   })
 }
 
-async function createHistory({ store, pass, step }: Harness, stepMs: number, pause: ModelTiming['pause']) {
+interface HistoryOptions {
+  readonly stepMs: number
+  readonly timing: ModelTiming
+  readonly activityLag: number
+}
+
+async function createHistory({ store, pass, step }: Harness, { stepMs, timing, activityLag }: HistoryOptions) {
   const startMs = await storeNowMs(store)
   const rows = new Map<string, ModelSettings>(USERS.map((id, index) => [id, firstRow(index)]))
-  const model: Model = createModel({ ...TIMING, pause }, rows)
+  const model: Model = createModel(timing, rows)
   const sockets: ModelSocket[] = []
   const database = createDatabase()
   const watchers = FILTERS.map((filter) => ({ filter, users: new Map<string, Standing>() }))
@@ -247,6 +278,8 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   /** What a listener heard, by its number. A later read of the log must say the same. */
   const heardBySeq = new Map<number, readonly Standing[]>()
   let heard: LogEntry[] = []
+  let keptCount = 0
+  let comparedCount = 0
   let position = await store.changes.position()
   store.changes.listen({
     entry(entry) {
@@ -346,15 +379,20 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   }
 
   async function beatOfSocket(one: Extract<Command, { kind: 'beat of a socket' }>, socket: ModelSocket) {
-    const answer = await store.beat({ ...socket, ...details(one) })
+    const answer = await store.beat({ ...socket, ...details(one), mayWait: one.mayWait })
     const { userId, sessionId, fence } = socket
     const expected = model.userOf(userId).isInStore ? model.beat(userId, sessionId, fence, details(one)) : 'unknown'
-    expect(answer?.kind).toBe(expected)
+    expectBeat(answer, expected, one.mayWait)
     // What a node does for a socket whose session ended.
     if (expected === 'unknown' && one.isActive) {
       await compare()
       await attachSocket(socket, one, 'read')
     }
+  }
+
+  function expectBeat({ kind }: BeatAnswer, expected: string, mayWait: boolean): void {
+    if (kind === 'kept') keptCount += 1
+    expectSame(kind === 'kept' && mayWait && activityLag > 0 ? 'counted' : kind, expected)
   }
 
   async function comeBack(socket: ModelSocket) {
@@ -470,7 +508,22 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         }
         return passStep(one.renewing, one.returning)
       }
+      case 'active for a while': {
+        const still = { mayWait: true, isActive: true, profile: null, rooms: undefined, device: undefined } as const
+        const beat = { ...still, kind: 'beat of a socket', socket: one.socket } as const
+        for (const pause of one.pauses) {
+          await withSocket(beat, (socket) => beatOfSocket(beat, socket))
+          await compare()
+          for (let count = 0; count < pause; count += 1) {
+            await passStep(NODES)
+            await compare()
+          }
+        }
+        return
+      }
       case 'set clock': {
+        // Activity that waits is dated when it comes, by the clock of then: its moments are not those of the model.
+        if (activityLag > 0) return
         await step(one.by * stepMs)
         // The processes around it look at once, so that no time passes unseen beside the step.
         await store.sweep(1000)
@@ -558,10 +611,10 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
         return done
       }
       case 'beat of a socket': {
-        const answering = store.beat({ ...socket, ...details(one) })
+        const answering = store.beat({ ...socket, ...details(one), mayWait: one.mayWait })
         const isKnown = model.userOf(userId).isInStore
         const expected = isKnown ? model.beat(userId, sessionId, fence, details(one)) : 'unknown'
-        expect((await answering).kind).toBe(expected)
+        expectBeat(await answering, expected, one.mayWait)
         return
       }
       case 'end by a socket': {
@@ -593,7 +646,9 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
     await compareChanges()
     for (const { id } of model.users) if (model.takeCut(id)) highest.delete(id)
     await compareLists()
-    for (const user of model.users) await compareViewer(user.id)
+    comparedCount += 1
+    const isLook = activityLag === 0 || comparedCount % LOOK_EVERY === 0
+    if (isLook) for (const user of model.users) await compareViewer(user.id)
     compareRecords(await database.read(store))
     places.push({ position, lists: watchers.map(({ users }) => new Map(users)) })
   }
@@ -690,7 +745,10 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
       }
       expectSame(plain(shown, []), withoutRooms(before.get(user.id) as Standing))
       const isHidden = model.isVisible(user) && user.settings.hideLastActive
-      expectSame(inSteps(shown.lastActiveAtMs), isHidden ? null : model.shownMoments(user).lastActive)
+      const activeAt = isHidden ? null : model.shownMoments(user).lastActive
+      if (user.touchedTime + activityLag + 1 <= model.now()) expectSame(inSteps(shown.lastActiveAtMs), activeAt)
+      else
+        expectInOrder(inSteps(shown.lastActiveAtMs) ?? Number.NEGATIVE_INFINITY, activeAt ?? Number.NEGATIVE_INFINITY)
       expectSame(inSteps(shown.lastSeenAtMs), model.lastSeenOf(user))
       // Where it is hidden, or was hidden along with the user, null is no moment.
       if (shown.lastActiveAtMs !== null) expectNeverBack(user.id, 'shown', shown.lastActiveAtMs)
@@ -818,11 +876,13 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
   function expectRecorded(moment: number | null, truth: number | null, user: ModelUser): void {
     const recorded = inSteps(moment)
     if (recorded !== null) expectInOrder(recorded, truth ?? Number.POSITIVE_INFINITY)
-    const settledAt = Math.max(user.touchedTime, model.pausedUntil()) + RECORD_LAG
+    const settledAt = Math.max(user.touchedTime, model.pausedUntil()) + RECORD_LAG + activityLag
     if (truth !== null && settledAt <= model.now()) expectSame(recorded, truth)
   }
 
   return {
+    keptCount: () => keptCount,
+
     async run(one: Command): Promise<void> {
       await execute(one)
       await compare()
@@ -856,7 +916,7 @@ async function createHistory({ store, pass, step }: Harness, stepMs: number, pau
 
     /** Once nothing happens any more, the database knows everything. */
     async expectRecordsComplete(): Promise<void> {
-      const untilTime = Math.max(model.now(), model.pausedUntil()) + RECORD_LAG
+      const untilTime = Math.max(model.now(), model.pausedUntil()) + RECORD_LAG + activityLag
       while (model.now() <= untilTime) {
         await passStep(NODES)
         await compare()

@@ -27,6 +27,7 @@ import { describeStops } from './presence-store/stops.ts'
 import { describeTakeovers } from './presence-store/takeovers.ts'
 import { describeViewers } from './presence-store/viewers.ts'
 import { describeVisibility } from './presence-store/visibility.ts'
+import { describeWaitingHeartbeats } from './presence-store/waiting-heartbeats.ts'
 
 export function describePresenceStore(name: string, open: Open): void {
   const rule = ruleOf(open)
@@ -34,6 +35,7 @@ export function describePresenceStore(name: string, open: Open): void {
     describeSessions(rule)
     describeSockets(rule)
     describeHeartbeats(rule)
+    describeWaitingHeartbeats(rule)
     describeTakeovers(rule)
     describeActivity(rule)
     describeRooms(rule)

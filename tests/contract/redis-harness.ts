@@ -33,6 +33,8 @@ export interface NodeOptions {
   readonly through?: Partial<Readonly<Record<'work' | 'lease' | 'bell', string>>>
   /** Heartbeats are gathered for so long. */
   readonly beatFlushMs?: number
+  /** Activity that changes no status waits for so long. */
+  readonly activityLagMs?: number
   /** Of the database that the node says it has. */
   readonly databaseId?: string
   /** All that the bell should say by its steps is lost on the way. */
@@ -100,6 +102,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
       timeLimitMs = 5000,
       through = {},
       beatFlushMs = 0,
+      activityLagMs = 0,
       databaseId = 'the database of all nodes',
       isMute = false,
       onInfo = () => {},
@@ -118,6 +121,7 @@ export async function openRedisNodes({ namespace, timing }: OpenRequest, url: st
       app: namespace,
       databaseId,
       beatFlushMs,
+      activityLagMs,
       connect: (purpose) => {
         return connectTo({
           url: through[purpose] ?? url,

@@ -12,3 +12,15 @@ describePresenceStoreProperties('the Redis store under random histories', openGa
   mostCommands: 60,
   pausesAfterStep: true,
 })
+
+const STEP_MS = 100
+const ACTIVITY_LAG = 1.5
+const openLagging: Open = (request) => openRedis(request, { beatFlushMs: 5, activityLagMs: ACTIVITY_LAG * STEP_MS })
+
+describePresenceStoreProperties('the Redis store under random histories, while activity waits', openLagging, {
+  stepMs: STEP_MS,
+  runs: 40,
+  mostCommands: 60,
+  pausesAfterStep: true,
+  activityLag: ACTIVITY_LAG,
+})

@@ -9,21 +9,17 @@ export interface BeatBatchesOptions {
   readonly send: (beats: readonly Beat[]) => Promise<readonly BeatAnswer[]>
 }
 
-interface Waiting {
-  readonly beat: Beat
-  readonly resolve: (answer: BeatAnswer) => void
-  readonly reject: (error: unknown) => void
-}
-
+/** Heartbeats that go together. They share one promise of all answers. */
 interface Batch {
-  readonly waiting: Waiting[]
-  readonly userIds: Set<string>
+  readonly beats: Beat[]
+  readonly answers: Promise<readonly BeatAnswer[]>
+  readonly resolve: (answers: Promise<readonly BeatAnswer[]>) => void
 }
 
 export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
   /** In the order of sending. New beats join the last one. */
   const batches: Batch[] = []
-  const sending = new Set<Promise<void>>()
+  const sending = new Set<Promise<unknown>>()
   let timer: NodeJS.Timeout | null = null
   let closedFor: Error | null = null
 
@@ -35,23 +31,21 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
   }
 
   function sendFirst(): void {
-    const { waiting } = batches.shift() as Batch
-    const sent = send(waiting.map(({ beat }) => beat)).then(
-      (answers) => {
-        for (const [index, { resolve }] of waiting.entries()) resolve(answers[index] as BeatAnswer)
-      },
-      (error) => {
-        for (const { reject } of waiting) reject(error)
-      },
-    )
-    sending.add(sent)
-    void sent.then(() => sending.delete(sent))
+    const { beats, answers, resolve } = batches.shift() as Batch
+    resolve(send(beats))
+    sending.add(answers)
+    const done = (): void => void sending.delete(answers)
+    answers.then(done, done)
   }
 
   function batchWithRoom(): Batch {
     const last = batches.at(-1)
-    if (last !== undefined && last.waiting.length < most) return last
-    const batch = { waiting: [], userIds: new Set<string>() }
+    if (last !== undefined && last.beats.length < most) return last
+    let resolve: Batch['resolve'] = () => {}
+    const answers = new Promise<readonly BeatAnswer[]>((settle) => {
+      resolve = settle
+    })
+    const batch = { beats: [], answers, resolve }
     batches.push(batch)
     return batch
   }
@@ -59,17 +53,16 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
   return {
     beat(beat: Beat): Promise<BeatAnswer> {
       if (closedFor !== null) return Promise.reject(closedFor)
-      return new Promise((resolve, reject) => {
-        const { waiting, userIds } = batchWithRoom()
-        waiting.push({ beat, resolve, reject })
-        userIds.add(beat.userId)
-        if (flushMs === 0 || timer === null) flush()
-      })
+      const { beats, answers } = batchWithRoom()
+      const place = beats.push(beat) - 1
+      if (flushMs === 0 || timer === null) flush()
+      return answers.then((all) => all[place] as BeatAnswer)
     },
 
     /** Sends a user's beats now, so that the user's next call does not overtake them. */
     sendOf(userId: string): void {
-      const last = batches.findLastIndex(({ userIds }) => userIds.has(userId))
+      if (batches.length === 0) return
+      const last = batches.findLastIndex(({ beats }) => beats.some((beat) => beat.userId === userId))
       for (let sent = 0; sent <= last; sent += 1) sendFirst()
     },
 
@@ -82,7 +75,7 @@ export function createBeatBatches({ flushMs, most, send }: BeatBatchesOptions) {
       closedFor = reason
       if (timer !== null) clearTimeout(timer)
       while (batches.length > 0) sendFirst()
-      await Promise.all(sending)
+      await Promise.allSettled(sending)
     },
   }
 }

@@ -14,6 +14,8 @@ import { whyForbidden } from './refusals.ts'
 export interface Bell {
   /** Resolves when the channel is subscribed for the first time. */
   readonly listening: Promise<void>
+  /** Whether the channel is subscribed now, so that messages arrive. */
+  isListening(): boolean
   /** A sentence for the operator if a right to subscribe is missing; null if none is, or Redis is unreachable. */
   trouble(): string | null
   /** Drops the connection and opens a new one. */
@@ -47,6 +49,7 @@ export function openBell(options: BellOptions): Bell {
   const root = channel.replace(/:[^:]*$/, '')
   let refusal: string | null = null
   let isWarned = false
+  let isListening = false
   let startsListening = (): void => {}
   const listening = new Promise<void>((resolve) => {
     startsListening = resolve
@@ -57,6 +60,7 @@ export function openBell(options: BellOptions): Bell {
       await redis.subscribe(channel)
       refusal = null
       isWarned = false
+      isListening = true
       connection.answers()
       startsListening()
       onListening()
@@ -83,9 +87,13 @@ export function openBell(options: BellOptions): Bell {
   // The other connections report that Redis is unreachable.
   redis.on('error', () => {})
   redis.on('ready', () => void subscribe())
+  redis.on('close', () => {
+    isListening = false
+  })
 
   return {
     listening,
+    isListening: () => isListening,
     trouble: () => refusal,
     reconnect: connection.reconnect,
     close: connection.close,

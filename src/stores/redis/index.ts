@@ -15,6 +15,7 @@ import type {
   AdoptedUser,
   AttachAnswer,
   AttachRequest,
+  Beat,
   BeatAnswer,
   EndAnswer,
   Loss,
@@ -45,6 +46,7 @@ import type { BellMessage } from './bell-message.ts'
 import { createCallOrder } from './call-order.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Connection } from './connect.ts'
+import { createKeptActivity, type Kept, usableLagMs } from './kept-activity.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
 import { type LoggedStep, loggedStep, resolveSteps, type TrailAnswer } from './logged-steps.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
@@ -70,6 +72,8 @@ export interface RedisStoreOptions {
   readonly databaseId: string
   /** How long heartbeats are gathered into one batch. */
   readonly beatFlushMs: number
+  /** How long activity that changes no status may wait at this node. 0: it does not wait. */
+  readonly activityLagMs: number
   /** Opens a connection: one for work, one for leases, one for the pub/sub channel. */
   readonly connect: (purpose: 'work' | 'lease' | 'bell') => Connection
   /** Called with a sentence for the operator when Redis is set up in a way that can never work. */
@@ -80,7 +84,7 @@ export interface RedisStoreOptions {
 }
 
 export function createRedisStore(options: RedisStoreOptions): PresenceStore {
-  const { timing, scripts, app, databaseId, beatFlushMs, connect, onUnusable = () => {}, log } = options
+  const { timing, scripts, app, databaseId, beatFlushMs, activityLagMs, connect, onUnusable = () => {}, log } = options
   const monotonicMs = options.monotonicMs ?? (() => performance.now())
   const root = `{rollcall:${app}}`
   /** Identifies this process among those that announce their sessions. */
@@ -107,6 +111,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
   /** Kinds of foreign data in Redis that are already logged: each is logged once. */
   const loggedStrange = new Set<string>()
   let gapLook: NodeJS.Timeout | null = null
+  /** Gathers activity that has to be sent before the next sweep. */
+  let keptTimer: NodeJS.Timeout | null = null
   /** What the operator has to change in Redis although it works; null if nothing. */
   let concern: string | null = null
 
@@ -120,7 +126,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   /** Makes a node that was cut off renew at once, because an unstable link may work for a second only. */
   const onOpen = (): void => {
-    if (work.isOpen() && lease.isOpen()) for (const listener of nodeListeners) listener.news()
+    if (!work.isOpen() || !lease.isOpen()) return
+    kept.sendDue()
+    tellNews()
   }
   const onServer = createVersionWatch(log)
   const linkOptions = {
@@ -156,10 +164,19 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     onRefused: (reason) => log.warn({ reason }, 'Redis cannot be used as it is.'),
   })
   const permits = createPermits(BATCH_ATTACHES, () => unavailable('store', 'Too many sockets are attaching at once.'))
-  const beats = createBeatBatches({
-    flushMs: beatFlushMs,
+  const beats = createBeatBatches({ flushMs: beatFlushMs, most: BATCH_USERS, send: sendBeats })
+  const kept = createKeptActivity({
+    lagMs: usableLagMs(activityLagMs, timing),
     most: BATCH_USERS,
-    send: async (batch) => (await ask<BeatReply[]>(work, 'beat', batch)).map(beatAnswer),
+    monotonicMs,
+    onUrgent() {
+      keptTimer ??= setTimeout(() => {
+        keptTimer = null
+        if (work.isOpen()) kept.sendDue()
+      }, beatFlushMs)
+    },
+    send: countKept,
+    onLoss: tellNews,
   })
   const order = createCallOrder()
 
@@ -185,6 +202,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       isReading = false
       heardBell = 0
       expected = null
+      kept.clear()
       follower.pause()
       counters.epochs += 1
       const fields = { epoch, isOpenedHere: found === fresh }
@@ -247,10 +265,10 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     const { seq, entry, rooms, viewer, record, dismissal, lostBy, isOpen } = message
     if (isOpen === true) startReading(() => work.call('position')).catch(() => {})
     if (seq !== undefined && entry !== undefined) follower.hear(seq, epoch, () => stepOf(seq, entry, rooms))
-    if (viewer !== undefined) for (const listener of viewerListeners) listener(viewer)
+    if (viewer !== undefined) tellViewer(viewer)
     if (record !== undefined) for (const ring of recordBells) ring()
     const isLoss = lostBy !== undefined && nodeId !== null && lostBy.includes(nodeId)
-    if (dismissal !== undefined || isLoss) for (const listener of nodeListeners) listener.news()
+    if (dismissal !== undefined || isLoss) tellNews()
   }
 
   /** @returns null if the message is foreign: the entry is then read from the stream */
@@ -276,8 +294,18 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     }, GAP_LOOK_MS).unref()
   }
 
+  /** @param userId - null: it can be anyone's */
+  function tellViewer(userId: string | null): void {
+    kept.doubt(userId)
+    for (const listener of viewerListeners) listener(userId)
+  }
+
   function tellEveryViewer(): void {
-    for (const listener of viewerListeners) listener(null)
+    tellViewer(null)
+  }
+
+  function tellNews(): void {
+    for (const listener of nodeListeners) listener.news()
   }
 
   /** Calls a script that takes and returns JSON. */
@@ -310,9 +338,41 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
    */
   function callOf(userId: string, script: ScriptName, request: unknown): Promise<unknown> {
     return order.send(userId, () => {
-      beats.sendOf(userId)
+      sendHeartbeatsOf(userId)
+      // The call may end a session, or change its rooms: what a heartbeat after it says has to go to Redis.
+      if (script !== 'viewer') kept.doubt(userId)
       return work.call(script, JSON.stringify(request))
     })
+  }
+
+  /** Must be called before any other call for the user is sent. */
+  function sendHeartbeatsOf(userId: string): void {
+    beats.sendOf(userId)
+    kept.sendOf(userId)
+  }
+
+  function beat(one: Beat): Promise<BeatAnswer> {
+    // While a connection is lost, this node cannot learn that a session changed, and heartbeats fail.
+    const mayKeep = work.isOpen() && lease.isOpen() && bell.isListening() && !order.isWaiting(one.userId)
+    if (mayKeep && kept.keep(one)) return KEPT
+    kept.asked(one)
+    return order.send(one.userId, () => beats.beat(one))
+  }
+
+  async function sendBeats(batch: readonly Beat[]): Promise<readonly BeatAnswer[]> {
+    const request = JSON.stringify(batch.map((one) => beatRow(one, kept.hasProfile(one))))
+    let answers: readonly BeatAnswer[] | null = null
+    try {
+      answers = (JSON.parse(String(await work.call('beat', request))) as BeatReply[]).map(beatAnswer)
+      return answers
+    } finally {
+      for (const [place, one] of batch.entries()) kept.answered(one, answers?.[place] ?? null)
+    }
+  }
+
+  async function countKept(sessions: readonly Kept[]): Promise<readonly number[]> {
+    const rows = sessions.flatMap(({ userId, sessionId, fence, agoMs }) => [userId, sessionId, fence, agoMs])
+    return (await work.call('count-kept', JSON.stringify(rows))) as number[]
   }
 
   async function askOf<Answer>(userId: string, script: ScriptName, request: unknown): Promise<Answer> {
@@ -321,7 +381,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   async function attach(request: AttachRequest, release: () => void): Promise<AttachAnswer> {
     try {
-      beats.sendOf(request.userId)
+      sendHeartbeatsOf(request.userId)
+      kept.doubt(request.userId)
       const startId = request.comeback?.startId ?? randomUUID()
       const answer = await ask<AttachReply>(work, 'attach', { ...request, startId })
       const [kind, session, replacedFence, lastActiveAtMs, lastActiveForMs, atMs, isResumed, knownStartId] = answer
@@ -349,6 +410,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
 
   async function sweep(limit: number): Promise<SweepAnswer> {
     lease.look()
+    if (work.isOpen()) kept.sendDue()
     const sentMs = monotonicMs()
     const ownGapMs = sweepSentMs === null ? '' : String(Math.ceil(sentMs - sweepSentMs))
     const answer = await lease.call('sweep', String(Math.min(limit, BATCH_USERS)), ownGapMs)
@@ -380,7 +442,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       })
     },
 
-    beat: (beat) => order.send(beat.userId, () => beats.beat(beat)),
+    beat,
 
     async end(request) {
       const answer = await askOf<[EndAnswer['kind'], number, string[]]>(request.userId, 'end', request)
@@ -454,6 +516,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
 
     async endNode(nodeId, limit) {
+      await kept.sendAll()
       const request = [nodeId, Math.min(limit, BATCH_USERS), flushedCount]
       const [count, hasMore, stayedCount] = await ask<[number, boolean, number]>(lease, 'end-node', request)
       flushedCount = hasMore ? flushedCount + stayedCount : 0
@@ -572,8 +635,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     async close() {
       follower.close()
       clearTimeout(gapLook ?? undefined)
+      clearTimeout(keptTimer ?? undefined)
       const reason = unavailable('server', 'The server stops.')
-      await beats.close(reason)
+      await Promise.all([beats.close(reason), kept.sendAll()])
       await permits.close(reason)
       bell.close()
       work.close()
@@ -581,6 +645,9 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
   }
 }
+
+/** The answer to every heartbeat that waits at this node. */
+const KEPT = Promise.resolve<BeatAnswer>({ kind: 'kept' })
 
 /** Log lines for the operator about data in Redis, or messages, that another program may have written. */
 const STRANGE = {
@@ -666,6 +733,13 @@ function recordsOf(numbered: readonly (number | string)[]) {
 function withFreshStarts(user: AdoptedUser): object {
   const sessions = user.sessions.map((row) => (row.endedAtMs === null ? row : { ...row, freshStartId: randomUUID() }))
   return { ...user, sessions }
+}
+
+/** A beat as beat.lua reads it. A profile that Redis has is left out. */
+function beatRow({ userId, sessionId, fence, isActive, profile, device, rooms }: Beat, hasProfile: boolean) {
+  const row = [userId, sessionId ?? false, fence ?? false, isActive, hasProfile ? false : (profile ?? false)]
+  if (device === undefined && rooms === undefined) return row
+  return [...row, device === undefined ? false : device, rooms ?? false]
 }
 
 function beatAnswer([kind, session, lastActiveAtMs]: BeatReply): BeatAnswer {

@@ -22,6 +22,7 @@ const SCRIPT_NAMES = [
   'change-room',
   'check-rights',
   'count',
+  'count-kept',
   'detach',
   'end',
   'end-node',

@@ -37,7 +37,7 @@ trim_log()
 if wasLate or is_calm() then return answer(0, false, wasLate) end
 
 local due = redis.call('ZRANGEBYSCORE', DUE, '-inf', steadyMs, 'LIMIT', 0, limit + 1)
-local count = math.min(#due, limit)
+local count, recordSeq = math.min(#due, limit), nil
 for index = 1, count do
   local user = load_to_change(due[index])
   if not user then
@@ -58,7 +58,9 @@ for index = 1, count do
       touched[position] = { session = session, finish = end_session(user, session, session.leaseReason) }
     end
     local mustRecord = user.activityFlushSteadyMs and user.activityFlushSteadyMs <= steadyMs
-    commit(user, { touched = touched, isViewerChanged = #touched > 0, mustRecord = mustRecord })
+    local step = { touched = touched, isViewerChanged = #touched > 0, mustRecord = mustRecord, isOneOfMany = true }
+    recordSeq = commit(user, step) or recordSeq
   end
 end
+if recordSeq then ring({ record = recordSeq }) end
 return answer(count, #due > limit, false)

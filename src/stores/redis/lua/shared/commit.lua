@@ -192,7 +192,8 @@ end
 
 -- Must be called once after each `remember`.
 -- step: { touched = { { session, finish } } (rows that changed), isViewerChanged, mustRecord, lostBy = { ids of nodes
--- to notify at once of sessions that their sockets lost } }
+-- to notify at once of sessions that their sockets lost }, isOneOfMany (the script rings once for all records) }
+-- Returns the number of a record that the script has to ring for; nil if there is none.
 local function commit(user, step)
   local before, touched = user.before, step.touched or {}
   local ownStatus = status_of(user)
@@ -233,5 +234,8 @@ local function commit(user, step)
   save(user)
   if step.isViewerChanged or isOwnStatusFlipped or isChanged then message.viewer = user.id end
   message.lostBy = step.lostBy
-  if next(message) then ring(message) end
+  local first, value = next(message)
+  if step.isOneOfMany and first == 'record' and next(message, first) == nil then return value end
+  if first then ring(message) end
+  return nil
 end

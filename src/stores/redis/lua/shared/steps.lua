@@ -145,6 +145,13 @@ local function take_profile(user, profile)
   return true
 end
 
+-- Whether take_profile would change the user.
+local function brings_profile(user, profile)
+  if not given(profile) or (user.hasProfile and profile.issuedAtMs <= user.profileIssuedAtMs) then return false end
+  local current = profile_of(user)
+  return newer_profile(current, profile) ~= current
+end
+
 -- Converts a moment of the database to the steady clock.
 local function steady_of(moment) return steadyMs - math.max(0, nowMs - moment) end
 
@@ -173,17 +180,20 @@ local function take_seed(user, seed)
   return user.name ~= name or user.avatarUrl ~= avatarUrl
 end
 
--- device, rooms: nil if left out. Returns whether one of them changed.
+-- Whether a device or rooms differ from those of the session. device, rooms: nil if left out.
+local function is_described_anew(session, device, rooms)
+  if device ~= nil and given(device) ~= session.device then return true end
+  if rooms == nil then return false end
+  if #rooms ~= #session.rooms then return true end
+  local isIn = {}
+  for _, room in ipairs(session.rooms) do isIn[room] = true end
+  for _, room in ipairs(rooms) do if not isIn[room] then return true end end
+  return false
+end
+
+-- Returns whether the device or the rooms changed.
 local function describe(session, device, rooms)
-  local isSame = true
-  if device ~= nil and given(device) ~= session.device then isSame = false end
-  if rooms ~= nil and isSame then
-    local isIn = {}
-    for _, room in ipairs(session.rooms) do isIn[room] = true end
-    if #rooms ~= #session.rooms then isSame = false end
-    for _, room in ipairs(rooms) do if not isIn[room] then isSame = false end end
-  end
-  if isSame then return false end
+  if not is_described_anew(session, device, rooms) then return false end
   if device ~= nil then session.device = given(device) end
   if rooms ~= nil then session.rooms = rooms end
   return true

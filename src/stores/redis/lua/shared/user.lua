@@ -153,6 +153,13 @@ local function next_flip_steady_ms(user)
   return user.lastActiveSteadyMs + timing.idleTimeoutMs
 end
 
+-- Whether activity now would change the user's status, or time changed it and no sweep has told that yet.
+local function flips_by_activity(user)
+  local status = status_of(user)
+  if user.former or status ~= user.ownStatus or status == 'OFFLINE' then return true end
+  return status == 'AWAY' and (not user.settingsVersion or user.statusChoice == 'AUTOMATIC')
+end
+
 local function shown_last_active(user)
   if user.isUnconfirmed or (is_visible(user) and user.hideLastActive) then return false end
   return user.shownLastActiveAtMs
@@ -260,14 +267,18 @@ local function load(userId)
   return user
 end
 
-local function load_to_change(userId)
-  local user = load(userId)
-  if not user then return nil end
+-- Must be called before a step changes a user, if `commit` follows.
+local function prepare_change(user)
   if user.former then
-    for _, room in ipairs(user.former.rooms) do redis.call('ZREM', room_key(room, user.former.epoch), userId) end
-    redis.call('ZADD', UNLISTED, 0, userId)
+    for _, room in ipairs(user.former.rooms) do redis.call('ZREM', room_key(room, user.former.epoch), user.id) end
+    redis.call('ZADD', UNLISTED, 0, user.id)
   end
   return remember(user)
+end
+
+local function load_to_change(userId)
+  local user = load(userId)
+  return user and prepare_change(user)
 end
 
 -- The moment of a step of this user now: TIME, but never before an earlier moment of the user.
