@@ -3,8 +3,8 @@
  *
  * A field of a type that declares `isImmutable` is *cut*: the document is executed without what lies below it. What its
  * resolver returns, an object or a list of them, is put together from texts. graphql-js makes each text once, for an
- * object and a selection, and the text serves every answer and every change that has the same object. So a page of 1,000
- * users costs 1,000 lookups.
+ * object and a selection, and the text serves every answer and every change that has an equal object. So a page of 1,000
+ * users costs 1,000 lookups. Objects with the same `id` are versions of one thing, and only the last one's texts are kept.
  *
  * Whatever this cannot do exactly as graphql-js does it (an error below a cut field, a directive of the app's own) is
  * executed whole by graphql-js.
@@ -50,11 +50,11 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
   const selectionsOfDocuments = new WeakMap<CutDocument, Map<string, Selection>>()
   const fields = new WeakMap<object, CutDocument>()
   const selections = new LRUCache<string, Selection>({ max: MAX_SELECTIONS })
-  const texts: Texts = new LRUCache({
+  const versions: Versions = new LRUCache({
     maxSize: MAX_TEXT_CHARACTERS,
-    sizeCalculation: (ofObject) => {
+    sizeCalculation({ texts }) {
       let characters = 0
-      for (const text of ofObject.values()) characters += text.length + ENTRY_CHARACTERS
+      for (const text of texts.values()) characters += text.length + ENTRY_CHARACTERS
       return characters
     },
   })
@@ -89,7 +89,7 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
     if (selection === undefined) {
       const part = documentOf(cutFields, operation)
       const text = `${type.name} ${JSON.stringify(values)} ${print(part)}`
-      selection = selections.get(text) ?? new Selection(rootOf(type), part, values, texts)
+      selection = selections.get(text) ?? new Selection(rootOf(type), part, values, versions)
       selections.set(text, selection)
       if (known.size >= MAX_SELECTIONS_PER_DOCUMENT) known.clear()
       known.set(key, selection)
@@ -131,14 +131,20 @@ function kept(result: ExecutionResult, args: ExecutionArgs): Promise<ExecutionRe
   return result
 }
 
-type Texts = LRUCache<object, Map<Selection, string>>
+/** The last version of each thing, by its id. */
+type Versions = LRUCache<string, Version>
+
+interface Version {
+  object: object
+  readonly texts: ReadonlyMap<Selection, string>
+}
 
 /** What is selected of an object that never changes. */
 class Selection {
   readonly #schema: GraphQLSchema
   readonly #document: DocumentNode
   readonly #variableValues: ExecutionArgs['variableValues']
-  readonly #texts: Texts
+  readonly #versions: Versions
   /** Of whole lists, from the second time on that they are read. The first time has null. */
   readonly #ofLists = new WeakMap<readonly unknown[], JsonText | null>()
 
@@ -146,12 +152,12 @@ class Selection {
     schema: GraphQLSchema,
     document: DocumentNode,
     values: readonly (readonly [name: string, value: unknown])[],
-    texts: Texts,
+    versions: Versions,
   ) {
     this.#schema = schema
     this.#document = document
     this.#variableValues = Object.fromEntries(values)
-    this.#texts = texts
+    this.#versions = versions
   }
 
   /** @throws NotKept */
@@ -159,9 +165,22 @@ class Selection {
     if (typeof object !== 'object' || object === null || object instanceof Error || isThenable(object)) {
       throw new NotKept()
     }
-    const ofObject = this.#texts.get(object)
-    const known = ofObject?.get(this)
-    if (known !== undefined) return known
+    const { id } = object as { readonly id?: unknown }
+    if (typeof id !== 'string') return this.#newTextOf(object)
+    const last = this.#versions.get(id)
+    const isSame = last !== undefined && (last.object === object || areEqual(last.object, object))
+    const known = isSame ? last.texts.get(this) : undefined
+    if (known !== undefined) {
+      // The next look-up then compares no fields.
+      ;(last as Version).object = object
+      return known
+    }
+    const text = this.#newTextOf(object)
+    this.#versions.set(id, { object, texts: new Map(isSame ? last.texts : []).set(this, text) })
+    return text
+  }
+
+  #newTextOf(object: object): string {
     const result = execute({
       schema: this.#schema,
       document: this.#document,
@@ -174,10 +193,7 @@ class Selection {
       throw new NotKept()
     }
     if (result.errors !== undefined || !result.data) throw new NotKept()
-    const text = latin1(JSON.stringify(result.data))
-    // Set again, for its size is another one.
-    this.#texts.set(object, new Map(ofObject).set(this, text))
-    return text
+    return latin1(JSON.stringify(result.data))
   }
 
   /** @throws NotKept */
@@ -194,6 +210,13 @@ class Selection {
 
 /** Something that only a whole execution answers right. */
 class NotKept extends Error {}
+
+/** Whether two versions say the same. */
+function areEqual(one: object, other: object): boolean {
+  const fields = Object.entries(one)
+  const others = other as Readonly<Record<string, unknown>>
+  return fields.length === Object.keys(other).length && fields.every(([name, value]) => others[name] === value)
+}
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value

@@ -137,8 +137,8 @@ function countingSchema() {
   return { own, counts }
 }
 
-const A = { name: 'a' }
-const B = { name: 'b' }
+const A = { id: 'a', name: 'a' }
+const B = { id: 'b', name: 'b' }
 
 function asking(query: string, rootValue: object) {
   const { own, counts } = countingSchema()
@@ -171,10 +171,28 @@ describe('a text', () => {
     expect(counts.names).toBe(4)
   })
 
-  it('is another one for an object that took the place of an earlier one', async () => {
+  it('is another one for an object that took the place of an earlier one, whose text is dropped', async () => {
     const { counts, ask } = asking('{ things { name } }', { things: [A] })
     await ask()
-    expect(stringify(await ask(undefined, { things: [{ name: 'changed' }] }))).toContain('changed')
+    expect(stringify(await ask(undefined, { things: [{ id: 'a', name: 'changed' }] }))).toContain('changed')
+    expect(counts.names).toBe(2)
+    await ask()
+    expect(counts.names).toBe(3)
+  })
+
+  it('serves an object that says the same as the one before', async () => {
+    const { counts, ask } = asking('{ things { name } }', { things: [A] })
+    await ask()
+    await ask(undefined, { things: [{ ...A }] })
+    expect(counts.names).toBe(1)
+    await ask(undefined, { things: [{ ...A, more: 1 }] })
+    expect(counts.names).toBe(2)
+  })
+
+  it('is not kept of an object without an id', async () => {
+    const { counts, ask } = asking('{ things { name } }', { things: [{ name: 'a' }] })
+    await ask()
+    await ask()
     expect(counts.names).toBe(2)
   })
 

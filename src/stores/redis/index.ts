@@ -49,6 +49,7 @@ import type { Connection } from './connect.ts'
 import { createKeptActivity, type Kept, usableLagMs } from './kept-activity.ts'
 import { createLink, type Link, type RunScript } from './link.ts'
 import { type LoggedStep, loggedStep, resolveSteps, type TrailAnswer } from './logged-steps.ts'
+import { createPages } from './pages.ts'
 import type { ScriptName, Scripts } from './scripts.ts'
 import { createVersionWatch } from './version-watch.ts'
 
@@ -313,6 +314,8 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     return JSON.parse(String(await link.call(script, JSON.stringify(request)))) as Answer
   }
 
+  const page = createPages(async (request) => String(await work.call('page', JSON.stringify(request))))
+
   async function readStream(afterSeq: number, limit: number) {
     const answer = await work.call('read-changes', JSON.stringify([afterSeq, Math.min(limit, BATCH_ENTRIES)]))
     const [lastSeq, isWhole, texts, trails] = answer as ChangesReply
@@ -531,10 +534,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
     },
     sweep,
 
-    async page(request) {
-      const [users, hasMore, totalCount, [of, seq]] = await ask<PageReply>(work, 'page', request)
-      return { users: listOf(users).map(publicUser), hasMore, totalCount, position: { epoch: of, seq } }
-    },
+    page,
 
     budgets: {
       async take(taken) {
@@ -701,13 +701,6 @@ type RenewReply = readonly [
 
 /** inherited.lua. */
 type InheritedReply = List<readonly [userId: string, startIds: List<string>]>
-
-type PageReply = readonly [
-  users: readonly PublicAnswer[],
-  hasMore: boolean,
-  totalCount: number,
-  position: readonly [epoch: string, seq: number],
-]
 
 /**
  * Takes the first run of records without a gap, and skips malformed records before it.
