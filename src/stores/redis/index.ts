@@ -61,6 +61,8 @@ const BATCH_USERS = 100
 const BATCH_ENTRIES = 1000
 /** Smaller jumps are not logged: a sweep that is a little late causes them. */
 const LOGGED_JUMP_MS = 1000
+/** Activity that is later than what Redis has by more than the lag is gathered for so long into fewer calls. */
+const URGENT_GATHER_MS = 250
 /** Foreign messages on the channel trigger at most one read of the log in this time. */
 const GAP_LOOK_MS = 100
 
@@ -174,7 +176,7 @@ export function createRedisStore(options: RedisStoreOptions): PresenceStore {
       keptTimer ??= setTimeout(() => {
         keptTimer = null
         if (work.isOpen()) kept.sendDue()
-      }, beatFlushMs)
+      }, URGENT_GATHER_MS)
     },
     send: countKept,
     onLoss: tellNews,
