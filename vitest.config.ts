@@ -36,6 +36,7 @@ const LONG_WAITS = [
   'tests/fault/random-faults.test.ts',
   'tests/client/lost-link.test.ts',
   'tests/client/random-faults.test.ts',
+  'tests/browser/hidden-tab.test.ts',
 ]
 
 class LongWaitsFirst extends BaseSequencer {

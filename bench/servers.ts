@@ -132,7 +132,7 @@ function peer(name: string): string {
 export const METRICS_TOKEN = 'the-metrics-of-the-benchmark'
 
 /** The load is that of many users and addresses, and comes from few: its limits are counted, and far away. */
-const FAR_LIMITS = {
+export const FAR_LIMITS = {
   USER_WORK_RATE: '1000000000',
   USER_WORK_BURST: '1000000000',
   ADDRESS_WORK_RATE: '1000000000',

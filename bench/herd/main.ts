@@ -4,7 +4,7 @@
  * `node --import tsx bench/herd/main.ts --before ../old/dist/main.js [--after dist/main.js] [--rounds 7] [--only page,same,http,connect]`
  *
  * All servers have the same 10,000 people online, and stay for all rounds; each has its turn in each round. Counted is
- * the processor time of the server. Socket.IO sends the same JSON, made anew for each who asks. Linux only.
+ * the processor time of the server. Socket.IO sends the same JSON, made again for each who asks. Linux only.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'

@@ -7,9 +7,9 @@ import { WebSocket } from 'ws'
 import { startPostgres } from '../../tests/support/postgres.ts'
 import { signToken } from '../peers/tokens.ts'
 import { type Child, startNode, toBeUndone } from '../processes.ts'
+import { FAR_LIMITS, SECRET } from '../servers.ts'
 import { ask } from './http.ts'
 
-const SECRET = 'a-secret-of-the-benchmark-and-nobody-else'
 const AT_ONCE = 50
 const DOOR = ['--import', fileURLToPath(new URL('../measure/door.mjs', import.meta.url))]
 
@@ -39,18 +39,6 @@ export interface Herd {
   /** Something to tell beside the price, in ms. */
   note(name: string, ms: number): void
   takeNotes(): ReadonlyMap<string, readonly number[]>
-}
-
-/** Everything is counted, and nothing is refused. */
-const FAR_LIMITS = {
-  USER_WORK_RATE: '1000000000',
-  USER_WORK_BURST: '1000000000',
-  ADDRESS_WORK_RATE: '1000000000',
-  ADDRESS_WORK_BURST: '1000000000',
-  SOCKET_FRAME_RATE: '1000000',
-  SOCKETS_PER_ADDRESS: '1000000',
-  HANDSHAKES_PER_ADDRESS: '100000',
-  SOCKETS_PER_USER: '10000',
 }
 
 export function idOf(index: number): string {
@@ -139,6 +127,7 @@ export async function startRollcall(name: string, main: string, crowd: number): 
       AWAY_AFTER: '5h',
       IDLE_TIMEOUT: '6h',
       ...FAR_LIMITS,
+      SOCKETS_PER_USER: '10000',
     },
     flags: DOOR,
   })

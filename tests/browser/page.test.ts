@@ -241,6 +241,8 @@ describe('the page', () => {
     const alice = await browser.open(`http://127.0.0.1:${proxy.port}/?user=alice`)
     const bob = await openTab(server, 'bob')
     await shows(alice, 'bob')
+    // What was never live is not stale either.
+    await alice.locator('#freshness').filter({ hasText: 'Live' }).waitFor()
     proxy.refuse()
     await alice.locator('#freshness').filter({ hasText: 'Stale since' }).waitFor()
     await alice.locator('#own-state').filter({ hasText: 'No connection' }).waitFor()
