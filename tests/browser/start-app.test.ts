@@ -139,18 +139,6 @@ describe('the app of docs/start.md', () => {
     await shows(alice, /bob: online In the lobby: 2/, 15_000)
     await shows(bob, /alice: online In the lobby: 2/, 15_000)
   })
-
-  it('comes back from a page that slept', async () => {
-    const alice = await open('alice')
-    const bob = await open('bob')
-    await shows(alice, /bob: online/)
-    const session = await alice.context().newCDPSession(alice)
-    await session.send('Page.setWebLifecycleState', { state: 'frozen' })
-    await bob.getByRole('button', { name: 'Appear offline' }).click()
-    await shows(bob, /Show me/)
-    await session.send('Page.setWebLifecycleState', { state: 'active' })
-    await shows(alice, /bob: offline/)
-  })
 })
 
 describe('a browser that keeps nothing', () => {
