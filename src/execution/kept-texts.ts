@@ -34,6 +34,8 @@ const ENTRY_CHARACTERS = 150
 /** Apps have a few dozen, each with few values of its variables. */
 const MAX_SELECTIONS = 500
 const MAX_SELECTIONS_PER_DOCUMENT = 64
+/** Of one object. A client that invents selections makes the others begin again, and no request costs more for it. */
+const MAX_TEXTS_PER_OBJECT = 32
 
 /** Executes like `execute` of graphql-js, but where its data has an object that never changes it may have a `JsonText`. */
 export type Execute = (args: ExecutionArgs) => Promise<ExecutionResult> | ExecutionResult
@@ -176,7 +178,8 @@ class Selection {
       return known
     }
     const text = this.#newTextOf(object)
-    this.#versions.set(id, { object, texts: new Map(isSame ? last.texts : []).set(this, text) })
+    const others = isSame && last.texts.size < MAX_TEXTS_PER_OBJECT ? last.texts : []
+    this.#versions.set(id, { object, texts: new Map(others).set(this, text) })
     return text
   }
 

@@ -189,6 +189,17 @@ describe('a text', () => {
     expect(counts.names).toBe(2)
   })
 
+  it('is one of 32 at most that are kept of an object, whatever selections a client invents', async () => {
+    const { counts, ask } = asking('{ things { name } }', { things: [A] })
+    await ask()
+    for (let count = 0; count < 31; count += 1) await ask(`{ things { name${count}: name } }`)
+    await ask()
+    expect(counts.names).toBe(32)
+    await ask('{ things { another: name } }')
+    await ask()
+    expect(counts.names).toBe(34)
+  })
+
   it('is not kept of an object without an id', async () => {
     const { counts, ask } = asking('{ things { name } }', { things: [{ name: 'a' }] })
     await ask()
