@@ -31,6 +31,8 @@ import { NO_CALLER } from './shareable.ts'
 /** All texts together, and what the cache takes for each: some 100,000 users with four fields. */
 const MAX_TEXT_CHARACTERS = 32 * 1024 * 1024
 const ENTRY_CHARACTERS = 150
+/** All lists together: some 150 pages of 1,000. */
+const MAX_LIST_BYTES = 32 * 1024 * 1024
 /** Apps have a few dozen, each with few values of its variables. */
 const MAX_SELECTIONS = 500
 const MAX_SELECTIONS_PER_DOCUMENT = 64
@@ -60,6 +62,7 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
       return characters
     },
   })
+  const lists: Lists = new LRUCache({ maxSize: MAX_LIST_BYTES, sizeCalculation: ({ bytes }) => bytes.length })
   const roots = new Map<GraphQLObjectType, GraphQLSchema>()
   const cutSchema = createCutSchema(schema, textsOf)
 
@@ -91,7 +94,7 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
     if (selection === undefined) {
       const part = documentOf(cutFields, operation)
       const text = `${type.name} ${JSON.stringify(values)} ${print(part)}`
-      selection = selections.get(text) ?? new Selection(rootOf(type), part, values, versions)
+      selection = selections.get(text) ?? new Selection(rootOf(type), part, values, { versions, lists })
       selections.set(text, selection)
       if (known.size >= MAX_SELECTIONS_PER_DOCUMENT) known.clear()
       known.set(key, selection)
@@ -123,15 +126,25 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
     const document = operation === OperationTypeNode.MUTATION ? null : cut(args.document)
     if (document === null) return execute(args)
     const found = execute({ ...args, schema: cutSchema, document: document.document })
-    return isThenable(found) ? found.then((result) => kept(result, args)) : kept(found, args)
+    return isThenable(found) ? found.then((result) => checked(result, args)) : checked(found, args)
   }
 }
 
-function kept(result: ExecutionResult, args: ExecutionArgs): Promise<ExecutionResult> | ExecutionResult {
+function checked(result: ExecutionResult, args: ExecutionArgs): Promise<ExecutionResult> | ExecutionResult {
   if (result.errors?.some(({ originalError }) => originalError instanceof NotKept)) return execute(args)
   if (result.data) written.add(result.data)
   return result
 }
+
+interface Kept {
+  readonly versions: Versions
+  readonly lists: Lists
+}
+
+/** Of whole lists, from the second time on that they are read. */
+type Lists = LRUCache<ReadList, JsonText>
+/** Stands for a list that was read in a selection. */
+type ReadList = object
 
 /** The last version of each thing, by its id. */
 type Versions = LRUCache<string, Version>
@@ -147,19 +160,21 @@ class Selection {
   readonly #document: DocumentNode
   readonly #variableValues: ExecutionArgs['variableValues']
   readonly #versions: Versions
-  /** Of whole lists, from the second time on that they are read. The first time has null. */
-  readonly #ofLists = new WeakMap<readonly unknown[], JsonText | null>()
+  readonly #lists: Lists
+  /** The lists that were read before. */
+  readonly #read = new WeakMap<readonly unknown[], ReadList>()
 
   constructor(
     schema: GraphQLSchema,
     document: DocumentNode,
     values: readonly (readonly [name: string, value: unknown])[],
-    versions: Versions,
+    { versions, lists }: Kept,
   ) {
     this.#schema = schema
     this.#document = document
     this.#variableValues = Object.fromEntries(values)
     this.#versions = versions
+    this.#lists = lists
   }
 
   /** @throws NotKept */
@@ -201,12 +216,14 @@ class Selection {
 
   /** @throws NotKept */
   textOfList(list: readonly unknown[], isItemNonNull: boolean): JsonText {
-    const known = this.#ofLists.get(list)
+    const read = this.#read.get(list)
+    const known = read && this.#lists.get(read)
     if (known) return known
     const items = list.map((item) => ((item ?? null) === null && !isItemNonNull ? 'null' : this.textOf(item)))
     const text = JsonText.ofList(items)
     // Most lists are read once: kept, they would only live until V8 looks at its whole heap.
-    this.#ofLists.set(list, known === undefined ? null : text)
+    if (read) this.#lists.set(read, text)
+    else this.#read.set(list, {})
     return text
   }
 }

@@ -196,7 +196,7 @@ describe('a text', () => {
     await ask()
     expect(counts.names).toBe(32)
     await ask('{ things { another: name } }')
-    await ask()
+    await ask('{ things { name } }', { things: [A] })
     expect(counts.names).toBe(34)
   })
 
