@@ -72,28 +72,19 @@ export function createCutSchema(
     )
   }
 
+  /** What objects and interfaces have in common. */
+  function membersOf({ interfaces, fields }: ReturnType<(GraphQLObjectType | GraphQLInterfaceType)['toConfig']>) {
+    return { interfaces: () => interfaces.map(named), fields: () => fieldsOf(fields) }
+  }
+
   for (const type of Object.values(schema.getTypeMap())) {
     if (type.name.startsWith('__')) continue
     if (isObjectType(type)) {
       const config = type.toConfig()
-      types.set(
-        type.name,
-        new GraphQLObjectType({
-          ...config,
-          interfaces: () => config.interfaces.map(named),
-          fields: () => fieldsOf(config.fields),
-        }),
-      )
+      types.set(type.name, new GraphQLObjectType({ ...config, ...membersOf(config) }))
     } else if (isInterfaceType(type)) {
       const config = type.toConfig()
-      types.set(
-        type.name,
-        new GraphQLInterfaceType({
-          ...config,
-          interfaces: () => config.interfaces.map(named),
-          fields: () => fieldsOf(config.fields),
-        }),
-      )
+      types.set(type.name, new GraphQLInterfaceType({ ...config, ...membersOf(config) }))
     } else if (isUnionType(type)) {
       const config = type.toConfig()
       types.set(type.name, new GraphQLUnionType({ ...config, types: () => config.types.map(named) }))
