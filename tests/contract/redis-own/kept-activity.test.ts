@@ -241,22 +241,23 @@ describe('with another node', () => {
 })
 
 describe('while Redis is away', () => {
-  async function openBehindProxies() {
+  /** Two nodes, one of which loses Redis while activity of alice waits there. */
+  async function loseRedisWithKeptActivity() {
     const nodes = await redis.nodes(TIMING)
     const wire = await redis.proxy()
     const through = { work: wire.url, lease: wire.url, bell: wire.url }
     const store = await nodes.join({ ...LAGGING, through })
     const other = await nodes.join(LAGGING)
-    return { nodes, wire, store, other }
-  }
-
-  it('heartbeats fail, and what was kept before counts when it is back', async () => {
-    const { nodes, wire, store, other } = await openBehindProxies()
     const alice = await connectKept(store, 'alice')
     await nodes.pass(other, 200, { renewing: BOTH })
     const activeAtMs = nodes.nowMs()
     expect((await mayWait(store, alice)).kind).toBe('kept')
     wire.refuse()
+    return { nodes, wire, store, other, alice, activeAtMs }
+  }
+
+  it('heartbeats fail, and what was kept before counts when it is back', async () => {
+    const { nodes, wire, store, other, alice, activeAtMs } = await loseRedisWithKeptActivity()
     await until(() => store.trouble() !== null, { everyMs: 1, what: 'the loss of the connection' })
     await expect(mayWait(store, alice)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     await nodes.pass(other, 300, { renewing: BOTH })
@@ -270,12 +271,7 @@ describe('while Redis is away', () => {
   })
 
   it('what could not be sent is sent when it is back, before the detach that follows', async () => {
-    const { nodes, wire, store, other } = await openBehindProxies()
-    const alice = await connectKept(store, 'alice')
-    await nodes.pass(other, 200, { renewing: BOTH })
-    const activeAtMs = nodes.nowMs()
-    expect((await mayWait(store, alice)).kind).toBe('kept')
-    wire.refuse()
+    const { nodes, wire, store, other, alice, activeAtMs } = await loseRedisWithKeptActivity()
     await expect(detach(store, alice)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     await nodes.pass(other, 300, { renewing: BOTH })
     wire.mend()
