@@ -27,6 +27,7 @@ import { type CutDocument, type CutField, cutDocument, documentOf } from './cut-
 import { type CutType, createCutSchema } from './cut-schema.ts'
 import { JsonText, latin1 } from './json.ts'
 import { NO_CALLER } from './shareable.ts'
+import { valuesOf } from './variable-values.ts'
 
 /** All texts together, and what the cache takes for each: some 100,000 users with four fields. */
 const MAX_TEXT_CHARACTERS = 32 * 1024 * 1024
@@ -83,7 +84,8 @@ export function createKeptTexts(schema: GraphQLSchema): Execute {
   ): Selection {
     const document = fields.get(fieldNodes[0] as object) as CutDocument
     const cutFields = fieldNodes.map((node) => document.fields.get(node) as CutField)
-    const values = valuesOf(cutFields, variableValues)
+    const names = [...new Set(cutFields.flatMap(({ variables }) => variables))].sort()
+    const values = valuesOf(names, variableValues)
     const key = JSON.stringify([cutFields.map(({ id }) => id), values])
     let known = selectionsOfDocuments.get(document)
     if (known === undefined) {
@@ -247,15 +249,4 @@ function textOf(value: unknown, { isList, isItemNonNull }: CutType, selection: S
   if (!isList) return new JsonText(selection.textOf(value))
   if (!Array.isArray(value)) throw new NotKept()
   return selection.textOfList(value, isItemNonNull)
-}
-
-/** An omitted variable is omitted here too. */
-function valuesOf(
-  fields: readonly CutField[],
-  variableValues: GraphQLResolveInfo['variableValues'],
-): readonly (readonly [name: string, value: unknown])[] {
-  const names = [...new Set(fields.flatMap(({ variables }) => variables))].sort()
-  return names
-    .filter((name) => Object.hasOwn(variableValues, name))
-    .map((name) => [name, variableValues[name]] as const)
 }

@@ -20,6 +20,7 @@ import type { ChangeEvent, ChangeOutlet, ChangeStream, PayloadOutlet } from '../
 import type { Position } from '../presence/position.ts'
 import type { Execute } from './kept-texts.ts'
 import { NO_CALLER } from './shareable.ts'
+import { valuesOf } from './variable-values.ts'
 
 /**
  * Executes a subscription: one payload per event, or errors if it cannot begin.
@@ -104,7 +105,7 @@ function createSelection(
     schema,
     document: part.document,
     operationName,
-    variableValues: Object.fromEntries(valuesOf(part, variableValues)),
+    variableValues: Object.fromEntries(valuesOf(part.names, variableValues)),
     // Nothing of the first subscriber is kept, not even its caller.
     contextValue: NO_CALLER,
   }
@@ -286,7 +287,7 @@ class FlowingResults extends Results implements ChangeOutlet {
 
 /** The key under which subscribers to the same document share a selection. */
 function keyOf({ document, operationName, variableValues }: ExecutionArgs): string {
-  return JSON.stringify([operationName ?? null, valuesOf(payloadPartOf(document), variableValues)])
+  return JSON.stringify([operationName ?? null, valuesOf(payloadPartOf(document).names, variableValues)])
 }
 
 /** A document without the parts that only chose the events. */
@@ -325,16 +326,6 @@ function cutPayloadPart(document: DocumentNode): PayloadPart {
     }),
     names: [...names].sort(),
   }
-}
-
-/** An omitted variable has its default, which differs from null: it is omitted here too. */
-function valuesOf(
-  { names }: PayloadPart,
-  variableValues: ExecutionArgs['variableValues'],
-): [name: string, value: unknown][] {
-  return names
-    .filter((name) => variableValues && Object.hasOwn(variableValues, name))
-    .map((name) => [name, variableValues?.[name]])
 }
 
 function flows(source: AsyncIterable<unknown>): source is ChangeStream {
